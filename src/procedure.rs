@@ -1,0 +1,54 @@
+//! Named, ordered lists of steps. Each step is one file: a pure state machine that says what should happen next.
+//!
+//! A step looks at a [`Snapshot`](crate::target::Snapshot) and answers with a [`Next`]; it never calls anybody. What
+//! it needs is resolved once, when the plan is made, and frozen in its plan.
+
+pub mod entry;
+pub mod healthy;
+pub mod revert;
+pub mod step;
+
+use std::time::Duration;
+
+pub use entry::{Entry, Intent, StepPhase};
+pub use step::{Journey, Next, StepPlan, StepSpec};
+
+/// The procedure that severities P0 and P1 run unless the policy says otherwise.
+pub const BUILT_IN: &str = "revert-and-prove";
+
+/// An ordered list of steps with a recovery-time budget.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Procedure {
+    /// Its name in the policy.
+    pub name: String,
+    /// How long it should take from the receipt of the alert until the service is healthy. Measured and reported,
+    /// never enforced: a rollback that is late is still better than a bad release.
+    pub budget: Duration,
+    /// The steps, in order.
+    pub steps: Vec<StepSpec>,
+}
+
+impl Procedure {
+    /// Revert the workload, then prove it: what every policy can use without declaring it.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self {
+            name: BUILT_IN.to_owned(),
+            budget: Duration::from_secs(30),
+            steps: vec![
+                StepSpec::Revert(revert::Revert {}),
+                StepSpec::Healthy(healthy::Healthy::default()),
+            ],
+        }
+    }
+
+    /// The names of the steps, for people.
+    #[must_use]
+    pub fn outline(&self) -> String {
+        self.steps
+            .iter()
+            .map(StepSpec::name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}

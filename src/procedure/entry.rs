@@ -1,0 +1,79 @@
+//! The journal of one step: what was intended, what was observed.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::reason::Finding;
+use crate::target::effect::EffectKind;
+
+/// What is on record of one step of a rollback.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The step's name.
+    pub step: String,
+    /// How far it is.
+    pub phase: StepPhase,
+    /// How many changes it asked for.
+    #[serde(default)]
+    pub attempts: i64,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+    /// The last change that it asked for, written down before it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Intent>,
+    /// What was observed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Finding>,
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+pub enum StepPhase {
+    /// Its turn has not come.
+    Pending,
+    /// It is under way.
+    Running,
+    /// Its state was observed.
+    Done,
+    /// It could not reach its state.
+    Failed,
+    /// The rollback ended before its turn, or while it ran, without a failure of its own.
+    Skipped,
+}
+
+/// A change that is about to be made, or was made.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// What kind of change.
+    pub effect: EffectKind,
+    /// The workload's generation from the read on which the change was decided: its precondition.
+    pub generation: i64,
+    /// When the intent was written down.
+    pub at: Timestamp,
+    /// When the API server confirmed the change; absent where the answer was lost or the change was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Timestamp>,
+}
+
+impl Entry {
+    /// A step whose turn has not come.
+    #[must_use]
+    pub fn pending(step: &str) -> Self {
+        Self {
+            step: step.to_owned(),
+            phase: StepPhase::Pending,
+            attempts: 0,
+            started: None,
+            finished: None,
+            intent: None,
+            observed: None,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `revert`: the destination's template is the workload's, it is stable, and it takes all traffic.
+//!
+//! One verb for every state (measured on the real controller): write the pinned template back. For an update in flight
+//! or an aborted one the controller then skips its steps; after a promotion it would walk them, so a full promotion is
+//! requested, and requested again until its effect is seen, because a status request may be lost to the controller's
+//! own write. `abort` is not used: on a promoted release it does nothing, and it never leaves the workload healthy.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Entry;
+use super::step::{Journey, Next, Step};
+use crate::reason::{Finding, Reason};
+use crate::target::{Effect, Release, Sighting, Snapshot, Target};
+
+/// The step as the policy asks for it; it takes no options.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Revert {}
+
+/// The frozen plan.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    operation: String,
+    from: Release,
+    to: Release,
+    replica_set: String,
+}
+
+impl Step for Revert {
+    type Plan = Plan;
+
+    fn plan(&self, _target: &Target, journey: &Journey, at: &Snapshot) -> Result<Plan, Finding> {
+        let rollout = at.rollout.as_ref().ok_or(Reason::WorkloadMissing)?;
+        if rollout.workload_ref {
+            return Err(Reason::TemplateElsewhere.into());
+        }
+        let set = at.replica_set(&journey.to.hash).ok_or_else(|| {
+            Reason::NoDestination.because(format!(
+                "the replica set of {} no longer exists",
+                journey.to
+            ))
+        })?;
+        Ok(Plan {
+            operation: journey.operation.clone(),
+            from: journey.from.clone(),
+            to: journey.to.clone(),
+            replica_set: set.uid.clone(),
+        })
+    }
+
+    fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, _now: Timestamp) -> Next {
+        let Some(rollout) = at
+            .rollout
+            .as_ref()
+            .filter(|r| r.uid == plan.to.uid && !r.deleting)
+        else {
+            return Next::Fail(Reason::WorkloadGone.into());
+        };
+        if !rollout.observed {
+            return Next::Wait(Reason::ControllerLag.because(if rollout.invalid {
+                format!("the controller refuses the spec: {}", rollout.message)
+            } else {
+                format!("generation {} is not observed yet", rollout.generation)
+            }));
+        }
+        let ours = rollout.operation.as_deref() == Some(plan.operation.as_str());
+        if rollout.current == plan.from.hash {
+            if ours {
+                return Next::Fail(Reason::Overwritten.because(format!(
+                    "the template of {} was restored, and {} is live again: its owner (GitOps?) put it back",
+                    plan.to, plan.from
+                )));
+            }
+            let pinned = at
+                .replica_set(&plan.to.hash)
+                .filter(|set| set.uid == plan.replica_set);
+            let Some(set) = pinned else {
+                return Next::Fail(Reason::DestinationGone.into());
+            };
+            return Next::Do(Effect::RestoreTemplate {
+                hash: set.hash.clone(),
+                replica_set: set.uid.clone(),
+                unpause: rollout.paused,
+            });
+        }
+        if rollout.current != plan.to.hash {
+            let live = at.release(rollout, &rollout.current);
+            return Next::Yield(Reason::NewRelease.because(format!(
+                "{live} is live, neither {} nor {}",
+                plan.from, plan.to
+            )));
+        }
+        if rollout.paused {
+            return Next::Do(Effect::Unpause);
+        }
+        if rollout.stable != plan.to.hash {
+            return if rollout.promote_full {
+                Next::Wait(Reason::Promoting.because(format!("{} is being promoted", plan.to)))
+            } else {
+                Next::Do(Effect::PromoteFull {
+                    hash: plan.to.hash.clone(),
+                })
+            };
+        }
+        if let Err(moving) = at.traffic_on(&plan.to.hash) {
+            return Next::Wait(moving);
+        }
+        if rollout.phase != "Healthy" || rollout.aborted {
+            let said = format!(
+                "all traffic is on {}, the workload is {} {}",
+                plan.to, rollout.phase, rollout.message
+            );
+            return Next::Wait(Reason::Settling.because(said.trim_end()));
+        }
+        let reason = if past.attempts == 0 && !ours {
+            Reason::AlreadyThere
+        } else {
+            Reason::Restored
+        };
+        let live = at.release(rollout, &rollout.current);
+        Next::Done(reason.because(format!("all traffic is on {live}, the workload is Healthy")))
+    }
+
+    /// Between the restore and the promotion the bad release is still the stable one: ending there would leave the
+    /// workload at the first pause of its steps.
+    fn safe_point(plan: &Plan, at: &Snapshot) -> bool {
+        let Some(rollout) = &at.rollout else {
+            return true;
+        };
+        let restored = rollout.operation.as_deref() == Some(plan.operation.as_str());
+        let promoted = rollout.observed && rollout.stable == plan.to.hash;
+        !restored || promoted || (rollout.observed && rollout.current != plan.to.hash)
+    }
+}
+
+#[cfg(test)]
+#[path = "revert/tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! What a step is, and the list of all steps.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, healthy, revert};
+use crate::reason::Finding;
+use crate::target::{Effect, Probe, Release, Sighting, Snapshot, Target};
+
+/// One unit that ensures an observable state, as a pure state machine.
+pub trait Step {
+    /// Everything that the step needs, resolved and frozen before anything is touched.
+    type Plan;
+
+    /// Resolves the plan.
+    ///
+    /// # Errors
+    /// Why the step cannot run on this target.
+    fn plan(
+        &self,
+        target: &Target,
+        journey: &Journey,
+        at: &Snapshot,
+    ) -> Result<Self::Plan, Finding>;
+
+    /// What to look at besides the snapshot, now.
+    fn probes(
+        _plan: &Self::Plan,
+        _at: &Snapshot,
+        _seen: &[Sighting],
+        _now: Timestamp,
+    ) -> Vec<Probe> {
+        Vec::new()
+    }
+
+    /// What should happen next.
+    fn next(
+        plan: &Self::Plan,
+        at: &Snapshot,
+        seen: &[Sighting],
+        past: &Entry,
+        now: Timestamp,
+    ) -> Next;
+
+    /// Whether the rollback may be ended here without leaving the release in a worse state than before or after the step.
+    fn safe_point(_plan: &Self::Plan, _at: &Snapshot) -> bool {
+        true
+    }
+}
+
+/// Where a rollback leads: fixed once, never resolved again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Journey {
+    /// The id that goes with every change of a template.
+    pub operation: String,
+    /// The release that is pulled back.
+    pub from: Release,
+    /// The release to return to.
+    pub to: Release,
+}
+
+/// What a step wants next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Make this change.
+    Do(Effect),
+    /// Look again soon.
+    Wait(Finding),
+    /// The state is observed.
+    Done(Finding),
+    /// The state cannot be reached.
+    Fail(Finding),
+    /// Somebody else acted, and theirs wins.
+    Yield(Finding),
+}
+
+/// Defines the enums over all steps and their dispatch: a new step is one file and one line here.
+macro_rules! steps {
+    ($($variant:ident = $name:literal in $module:ident,)+) => {
+        /// A step as the policy asks for it.
+        #[derive(Clone, Debug, Deserialize, PartialEq)]
+        pub enum StepSpec {
+            $(
+                #[doc = concat!("See [`", stringify!($module), "`](super::", stringify!($module), ").")]
+                #[serde(rename = $name)]
+                $variant($module::$variant),
+            )+
+        }
+
+        /// A step with everything that it needs, as it is frozen in a rollback's plan.
+        #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+        pub enum StepPlan {
+            $(
+                #[doc = concat!("See [`", stringify!($module), "`](super::", stringify!($module), ").")]
+                #[serde(rename = $name)]
+                $variant($module::Plan),
+            )+
+        }
+
+        impl StepSpec {
+            /// The names of all steps that a procedure can use.
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
+
+            /// The step's name.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)+ }
+            }
+
+            /// Resolves the step's plan; see [`Step::plan`].
+            ///
+            /// # Errors
+            /// Why the step cannot run on this target.
+            pub fn plan(&self, target: &Target, journey: &Journey, at: &Snapshot) -> Result<StepPlan, Finding> {
+                match self { $(Self::$variant(step) => step.plan(target, journey, at).map(StepPlan::$variant),)+ }
+            }
+        }
+
+        impl StepPlan {
+            /// The step's name.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)+ }
+            }
+
+            /// What to look at besides the snapshot, now; see [`Step::probes`].
+            #[must_use]
+            pub fn probes(&self, at: &Snapshot, seen: &[Sighting], now: Timestamp) -> Vec<Probe> {
+                match self { $(Self::$variant(plan) => $module::$variant::probes(plan, at, seen, now),)+ }
+            }
+
+            /// What should happen next; see [`Step::next`].
+            #[must_use]
+            pub fn next(&self, at: &Snapshot, seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
+                match self { $(Self::$variant(plan) => $module::$variant::next(plan, at, seen, past, now),)+ }
+            }
+
+            /// Whether the rollback may be ended here; see [`Step::safe_point`].
+            #[must_use]
+            pub fn safe_point(&self, at: &Snapshot) -> bool {
+                match self { $(Self::$variant(plan) => $module::$variant::safe_point(plan, at),)+ }
+            }
+        }
+    };
+}
+
+steps! {
+    Revert = "revert" in revert,
+    Healthy = "healthy" in healthy,
+}

@@ -1,0 +1,175 @@
+//! The closed set of reason codes: every decision, refusal, wait and end names one of them.
+//!
+//! The same code appears in the answer to Alertmanager, in the log, in metrics, on the objects and in `ripcord
+//! explain`. The list in `docs/reasons.md` is checked against this file.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Defines the enum, its codes and its explanations in one place, so that none can be forgotten.
+macro_rules! reasons {
+    ($($(#[$attr:meta])* $variant:ident = $code:literal : $meaning:literal,)+) => {
+        /// Why something was decided, refused, awaited or ended.
+        #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+        pub enum Reason {
+            $(
+                #[doc = $meaning]
+                #[serde(rename = $code)]
+                $variant,
+            )+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The code as it appears everywhere outside the program.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// One sentence for people, used by `explain`, messages and the documentation.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Deciding about an alert.
+    Claimed = "claimed": "A rollback was claimed for the live release.",
+    Joined = "joined": "The alert joined a rollback that is under way.",
+    Known = "known": "This firing of the alert is already on record with the rollback.",
+    ResolvedRecorded = "resolved_recorded": "The end of the alert was recorded with its rollback.",
+    ResolvedUnknown = "resolved_unknown": "The alert ended and belongs to no rollback.",
+    NoTrigger = "no_trigger": "No trigger of the policy matches the alert.",
+    NoteOnly = "note_only": "The severity of the alert asks for a note, not for a rollback.",
+    Shadow = "shadow": "The trigger is in shadow mode: the rollback was planned and recorded, nothing was touched.",
+    TargetUnknown = "target_unknown": "The labels of the alert name no target of the policy.",
+    OtherCluster = "other_cluster": "The alert's cluster label names another cluster.",
+    ProtectedNamespace = "protected_namespace": "The target's namespace is protected: Ripcord never acts there.",
+    Held = "held": "The global hold is set: no rollback starts anywhere.",
+    TargetHeld = "target_held": "A person holds this target.",
+    HoldUnreadable = "hold_unreadable": "The global hold could not be read, which counts as held.",
+    Duplicate = "duplicate": "A rollback away from this release already ran, or the alert began before it could show an effect.",
+    Latched = "latched": "The target is latched: an earlier rollback failed or did not help, and a person has not acknowledged it.",
+    NoRecentChange = "no_recent_change": "Nothing was released within the change window before the alert began, so a rollback would not be its cure.",
+    NotThisRelease = "not_this_release": "The alert names another release than the one that would be pulled back.",
+    StillFiring = "still_firing": "The destination was proved healthy and the alert still fires: the release was not the cause.",
+    ReleaseIsOurs = "release_is_ours": "The live release is one that Ripcord itself restored: it is never pulled back by itself.",
+    AttemptsExhausted = "attempts_exhausted": "The cap on rollbacks of one release is reached.",
+    WorkloadMissing = "workload_missing": "The target's workload does not exist.",
+    WorkloadUnobserved = "workload_unobserved": "The controller has not observed the latest change of the workload, so the live release has no identity yet.",
+    NotReady = "not_ready": "The caches of this replica are not filled yet.",
+    Draining = "draining": "This replica is shutting down.",
+    Unrecorded = "unrecorded": "The decision could not be recorded in the cluster.",
+
+    // Admission by the leader.
+    PermissionMissing = "permission_missing": "Ripcord's service account lacks a permission that the plan needs.",
+    TooLate = "too_late": "The rollback could not begin within the time allowed after the alert was received.",
+    ResolvedBeforeStart = "resolved_before_start": "Every alert ended before the first change was made.",
+    NoDestination = "no_destination": "No release is known to be good and still restorable.",
+    DestinationBlamed = "destination_blamed": "The only destination was itself pulled back before.",
+    TemplateElsewhere = "template_elsewhere": "The workload takes its template from another object (workloadRef), which this step does not restore.",
+    NotApplicable = "procedure_not_applicable": "The procedure needs something that the target does not declare.",
+    TargetGone = "target_gone": "The policy no longer has this target.",
+    ProcedureUnknown = "procedure_unknown": "The policy has no such procedure.",
+    Admitted = "admitted": "Every guard was asked again on fresh facts and let the rollback pass.",
+
+    // While a step runs.
+    Restoring = "restoring": "The pinned template of the destination is written to the workload.",
+    Promoting = "promoting": "The full promotion of the destination was requested and is awaited.",
+    Unpausing = "unpausing": "The workload was paused by its spec and is released.",
+    ControllerLag = "controller_lag": "The controller has not observed the latest change yet.",
+    PodsStarting = "pods_starting": "Destination pods are not all available yet.",
+    TrafficMoving = "traffic_moving": "Pods of the bad release still take traffic.",
+    Settling = "settling": "The workload has not reached its final state yet.",
+    Sampling = "sampling": "Health samples are being collected.",
+    Unhealthy = "unhealthy": "A destination pod or the shared address does not answer as healthy.",
+    Retrying = "retrying": "A call failed and is tried again.",
+
+    // How a step or a rollback ended.
+    AlreadyThere = "already_there": "The workload already was at its destination: nothing was changed.",
+    Restored = "restored": "The destination is stable and takes all traffic.",
+    Healthy = "healthy": "Every destination pod answered as healthy often enough in a row.",
+    Done = "done": "Every step of the plan reached its state.",
+    Overwritten = "overwritten": "The restored template was replaced by the bad one again: something else owns the spec.",
+    NewRelease = "new_release": "Another release went live: a person or a pipeline acted, and theirs wins.",
+    WorkloadGone = "workload_gone": "The workload was deleted or replaced during the rollback.",
+    DestinationGone = "destination_gone": "The destination's replica set is gone or no longer the one that was pinned.",
+    Rejected = "rejected": "The API server rejected the change for good.",
+    Contended = "contended": "The change lost every race with other writers.",
+    StepTimeout = "step_timeout": "The step did not reach its state in its time.",
+    GaveUp = "gave_up": "The rollback did not end within the time after which it is given up.",
+    Cancelled = "cancelled": "A person cancelled the rollback.",
+    Deleted = "deleted": "The rollback's object was deleted while it ran.",
+}
+
+/// A reason together with what was observed when it was given.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Finding {
+    /// The code.
+    pub reason: Reason,
+    /// What was observed, in words for people; empty where the code says all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl Reason {
+    /// Adds what was observed.
+    #[must_use]
+    pub fn because(self, said: impl Into<String>) -> Finding {
+        Finding {
+            reason: self,
+            said: said.into(),
+        }
+    }
+}
+
+impl From<Reason> for Finding {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            said: String::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.said.is_empty() {
+            f.write_str(self.reason.meaning())
+        } else {
+            f.write_str(&self.said)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_snake_case_and_what_serde_writes() {
+        let mut seen = std::collections::BTreeSet::new();
+        for reason in Reason::ALL {
+            let code = reason.code();
+            assert!(seen.insert(code), "{code} stands twice");
+            assert!(
+                code.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                "{code}"
+            );
+            assert_eq!(serde_json::to_value(reason).unwrap(), code);
+            assert!(reason.meaning().ends_with('.'), "{code}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is under Ripcord's care: exactly one release workload and its named companions.
+//!
+//! A [`Target`] is what the policy says of it, a [`Snapshot`] is what the cluster says of it at one instant. This room
+//! reads; it decides nothing and calls nobody.
+
+pub mod effect;
+pub mod probe;
+pub mod release;
+pub mod snapshot;
+pub mod template;
+pub mod workload;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use effect::Effect;
+pub use probe::{Probe, Sighting};
+pub use release::Release;
+pub use snapshot::Snapshot;
+pub use workload::Workload;
+
+/// One release workload under Ripcord's care, as the policy declares it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The target's name, unique in the policy; also the name of its `Target` object.
+    pub name: String,
+    /// The one workload whose releases are pulled back.
+    pub workload: Workload,
+    /// How a destination pod proves that it is healthy.
+    pub health: Option<Health>,
+    /// The release to return to, where a person pinned one; otherwise the target's own history decides.
+    pub known_good: Option<Pin>,
+    /// How long before an alert began a change may lie to count as its cause.
+    pub change_window: Duration,
+    /// How long a release must have been stable to be known as good.
+    pub min_soak: Duration,
+    /// How long after a rollback alerts may still fire for what it has mended.
+    pub settle: Duration,
+    /// No first change later than this after the alert was received.
+    pub start_within: Duration,
+    /// A rollback that has not ended after this is given up.
+    pub give_up: Duration,
+    /// Who is told.
+    pub audience: Audience,
+    /// Links for people, as templates over the report's facts.
+    pub links: Vec<Link>,
+}
+
+/// How a pod, and optionally a shared address, proves that it is healthy.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Path of the health endpoint on every pod.
+    pub path: String,
+    /// Port of the health endpoint on every pod.
+    pub port: u16,
+    /// JSON pointer into the answer; absent means that the HTTP status alone counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// The text that the value at the pointer must equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equals: Option<String>,
+    /// A shared address that must answer as healthy too, such as the one that users call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// How long one answer may take.
+    #[serde(default = "Health::default_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+/// A release that a person declared as good.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Pin {
+    /// The pod-template hash of its replica set.
+    Hash(String),
+    /// The revision of its replica set.
+    Revision(i64),
+}
+
+/// Who is told about a target's rollbacks.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Audience {
+    /// The Slack channel; the service's default channel where absent.
+    pub channel: Option<String>,
+    /// Who is mentioned when a person is needed, as Slack ids.
+    pub on_call: Vec<String>,
+}
+
+/// A link that helps a person, such as a dashboard or a runbook.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Link {
+    /// What the link is called.
+    pub name: String,
+    /// The URL, as a template.
+    pub url: String,
+}
+
+impl Health {
+    fn default_timeout() -> Duration {
+        Duration::from_secs(2)
+    }
+}

@@ -1,0 +1,51 @@
+//! The changes that a step may ask for. Only the engine makes them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One change of the cluster, with everything that it needs already resolved.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Write the template of this replica set to the workload, and release a paused workload in the same change.
+    /// Takes effect exactly once: the operation's id goes with it.
+    RestoreTemplate {
+        /// The pod-template hash of the destination.
+        hash: String,
+        /// The uid of its replica set.
+        replica_set: String,
+        /// Whether the workload is paused by its spec, which would stop the controller.
+        unpause: bool,
+    },
+    /// Ask the controller to promote the live template without walking the steps. A request that may be lost: it is
+    /// repeated after a fresh read shows no effect.
+    PromoteFull {
+        /// The pod-template hash that must be live for the request to mean what it should.
+        hash: String,
+    },
+    /// Release a workload that is paused by its spec.
+    Unpause,
+}
+
+/// The kind of an effect, as the journal and the metrics name it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EffectKind {
+    /// See [`Effect::RestoreTemplate`].
+    RestoreTemplate,
+    /// See [`Effect::PromoteFull`].
+    PromoteFull,
+    /// See [`Effect::Unpause`].
+    Unpause,
+}
+
+impl Effect {
+    /// The kind.
+    #[must_use]
+    pub const fn kind(&self) -> EffectKind {
+        match self {
+            Self::RestoreTemplate { .. } => EffectKind::RestoreTemplate,
+            Self::PromoteFull { .. } => EffectKind::PromoteFull,
+            Self::Unpause => EffectKind::Unpause,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The identity of a release workload, and how a Rollout's fields are read.
+//!
+//! A Rollout is read as an untyped object through a small typed view: about a dozen fields are looked at, two are
+//! written, and a field that is absent has the meaning that the controller gives it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// The API group of Argo Rollouts.
+pub const ROLLOUTS_GROUP: &str = "argoproj.io";
+/// The label that ties pods and replica sets to one pod template.
+pub const HASH_LABEL: &str = "rollouts-pod-template-hash";
+/// The annotation that carries a revision.
+pub const REVISION_ANNOTATION: &str = "rollout.argoproj.io/revision";
+/// The annotation that carries the id of Ripcord's last change of the template.
+pub const OPERATION_ANNOTATION: &str = "ripcord.dev/operation";
+
+/// Names one Rollout.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Workload {
+    /// The namespace.
+    pub namespace: String,
+    /// The Rollout's name.
+    pub name: String,
+}
+
+/// What Ripcord reads of a Rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Whether the controller has observed that generation. Until then revision and hashes still name the *old* release.
+    pub observed: bool,
+    /// The revision of the live template.
+    pub revision: i64,
+    /// `status.currentPodHash`: the template that the controller last reconciled.
+    pub current: String,
+    /// `status.stableRS`: the template that was last promoted; empty before the first one.
+    pub stable: String,
+    /// `status.phase`.
+    pub phase: String,
+    /// `status.message`, which says what the controller waits for.
+    pub message: String,
+    /// Whether the update is aborted.
+    pub aborted: bool,
+    /// Whether a full promotion is requested and not yet done.
+    pub promote_full: bool,
+    /// Whether a person paused the Rollout by its spec.
+    pub paused: bool,
+    /// How many pods are asked for.
+    pub replicas: i32,
+    /// The strategy.
+    pub strategy: Strategy,
+    /// Whether the template lives in another object.
+    pub workload_ref: bool,
+    /// Whether the controller refuses the spec and does nothing.
+    pub invalid: bool,
+    /// The id of Ripcord's last change of the template, if any.
+    pub operation: Option<String>,
+    /// Whether the Rollout is being deleted.
+    pub deleting: bool,
+    /// `spec.selector` as a label selector text.
+    pub selector: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+}
+
+/// What is read of a Rollout's strategy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Strategy {
+    /// A canary; with weights where a router sends traffic, by pod counts otherwise.
+    Canary {
+        /// Whether a router splits the traffic.
+        routed: bool,
+        /// `status.canary.weights.canary.weight`, in per cent of the router's whole.
+        canary_weight: Option<i64>,
+        /// `status.canary.weights.verified`, where the router can verify.
+        verified: Option<bool>,
+    },
+    /// A blue-green release.
+    BlueGreen {
+        /// `status.blueGreen.activeSelector`.
+        active: String,
+    },
+}
+
+impl std::fmt::Display for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rollout {}/{}", self.namespace, self.name)
+    }
+}
+
+impl Rollout {
+    /// Reads a Rollout object; `None` if it has no uid, which no stored object lacks.
+    #[must_use]
+    pub fn read(object: &Value) -> Option<Self> {
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let flag = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_bool)
+                .unwrap_or(false)
+        };
+        let uid = text("/metadata/uid");
+        if uid.is_empty() {
+            return None;
+        }
+        let generation = object
+            .pointer("/metadata/generation")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        let current = text("/status/currentPodHash");
+        // The controller writes observedGeneration as a string.
+        let observed =
+            text("/status/observedGeneration").parse() == Ok(generation) && !current.is_empty();
+        let annotation = |name: &str| {
+            object
+                .pointer("/metadata/annotations")
+                .and_then(|all| all.get(name))
+                .and_then(Value::as_str)
+        };
+        let conditions = object
+            .pointer("/status/conditions")
+            .and_then(Value::as_array);
+        let invalid = conditions.is_some_and(|all| {
+            all.iter()
+                .any(|c| c["type"] == "InvalidSpec" && c["status"] == "True")
+        });
+        let strategy = if object.pointer("/spec/strategy/blueGreen").is_some() {
+            Strategy::BlueGreen {
+                active: text("/status/blueGreen/activeSelector"),
+            }
+        } else {
+            Strategy::Canary {
+                routed: object
+                    .pointer("/spec/strategy/canary/trafficRouting")
+                    .is_some_and(|r| !r.is_null()),
+                canary_weight: object
+                    .pointer("/status/canary/weights/canary/weight")
+                    .and_then(Value::as_i64),
+                verified: object
+                    .pointer("/status/canary/weights/verified")
+                    .and_then(Value::as_bool),
+            }
+        };
+        Some(Self {
+            uid,
+            generation,
+            observed,
+            revision: annotation(REVISION_ANNOTATION)
+                .and_then(|r| r.parse().ok())
+                .unwrap_or(0),
+            current,
+            stable: text("/status/stableRS"),
+            phase: text("/status/phase"),
+            message: text("/status/message"),
+            aborted: flag("/status/abort"),
+            promote_full: flag("/status/promoteFull"),
+            paused: flag("/spec/paused"),
+            replicas: object
+                .pointer("/spec/replicas")
+                .and_then(Value::as_i64)
+                .map_or(1, |n| i32::try_from(n).unwrap_or(i32::MAX)),
+            strategy,
+            workload_ref: object
+                .pointer("/spec/workloadRef")
+                .is_some_and(|r| !r.is_null()),
+            invalid,
+            operation: annotation(OPERATION_ANNOTATION).map(str::to_owned),
+            deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+            selector: selector_text(object.pointer("/spec/selector")),
+            created: text("/metadata/creationTimestamp").parse().ok(),
+        })
+    }
+
+    /// Whether an update is under way, or was aborted and still stands in the spec.
+    #[must_use]
+    pub fn in_flight(&self) -> bool {
+        !self.stable.is_empty() && self.current != self.stable
+    }
+}
+
+/// A label selector as the API takes it in a query.
+fn selector_text(selector: Option<&Value>) -> String {
+    let mut terms = Vec::new();
+    if let Some(labels) = selector
+        .and_then(|s| s.get("matchLabels"))
+        .and_then(Value::as_object)
+    {
+        for (key, value) in labels {
+            terms.push(format!("{key}={}", value.as_str().unwrap_or_default()));
+        }
+    }
+    if let Some(expressions) = selector
+        .and_then(|s| s.get("matchExpressions"))
+        .and_then(Value::as_array)
+    {
+        for expression in expressions {
+            let key = expression["key"].as_str().unwrap_or_default();
+            let values: Vec<_> = expression["values"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            let values = values.join(",");
+            match expression["operator"].as_str() {
+                Some("In") => terms.push(format!("{key} in ({values})")),
+                Some("NotIn") => terms.push(format!("{key} notin ({values})")),
+                Some("Exists") => terms.push(key.to_owned()),
+                Some("DoesNotExist") => terms.push(format!("!{key}")),
+                _ => {}
+            }
+        }
+    }
+    terms.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_generation_is_observed_only_when_the_string_in_the_status_equals_it() {
+        let mut object = json!({
+            "metadata": {"uid": "u", "generation": 7, "annotations": {REVISION_ANNOTATION: "4"}},
+            "spec": {"replicas": 3, "strategy": {"canary": {}}},
+            "status": {"observedGeneration": "6", "currentPodHash": "new", "stableRS": "old"},
+        });
+        assert!(!Rollout::read(&object).unwrap().observed);
+        object["status"]["observedGeneration"] = json!("7");
+        let rollout = Rollout::read(&object).unwrap();
+        assert!(rollout.observed && rollout.in_flight());
+        assert_eq!((rollout.revision, rollout.replicas), (4, 3));
+    }
+
+    #[test]
+    fn a_rollout_without_status_is_neither_observed_nor_in_flight() {
+        let rollout =
+            Rollout::read(&json!({"metadata": {"uid": "u", "generation": 1}, "spec": {}})).unwrap();
+        assert!(!rollout.observed && !rollout.in_flight());
+        assert_eq!(rollout.replicas, 1);
+    }
+
+    #[test]
+    fn selectors_become_query_text() {
+        let selector = json!({
+            "matchLabels": {"app": "x"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "In", "values": ["a", "b"]},
+                {"key": "old", "operator": "DoesNotExist"},
+            ],
+        });
+        assert_eq!(selector_text(Some(&selector)), "app=x,tier in (a,b),!old");
+    }
+}
