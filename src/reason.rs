@@ -49,6 +49,7 @@ reasons! {
     NoteOnly = "note_only": "The severity of the alert asks for a note, not for a rollback.",
     Shadow = "shadow": "The trigger is in shadow mode: the rollback was planned and recorded, nothing was touched.",
     TargetUnknown = "target_unknown": "The labels of the alert name no target of the policy.",
+    SeverityUnknown = "severity_unknown": "The label that carries the severity has a value that the policy does not map.",
     OtherCluster = "other_cluster": "The alert's cluster label names another cluster.",
     ProtectedNamespace = "protected_namespace": "The target's namespace is protected: Ripcord never acts there.",
     Held = "held": "The global hold is set: no rollback starts anywhere.",

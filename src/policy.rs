@@ -1,0 +1,79 @@
+//! What an alert leads to, decided purely: which trigger matches, what it asks for, and which guard says no.
+//!
+//! The service, `ripcord explain` and the tests run the same code. Facts come in, a decision with a reason comes out.
+
+pub mod admission;
+pub mod decision;
+pub mod guard;
+pub mod trigger;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use decision::Decision;
+pub use guard::Facts;
+pub use trigger::{Ask, Trigger};
+
+use crate::alert::Severity;
+use crate::procedure::Procedure;
+use crate::target::Target;
+
+/// The compiled policy: every name resolved, every matcher parsed.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// A digest of its text, so that people can tell which policy a replica runs.
+    pub digest: String,
+    /// Which cluster this is, for alerts that say where they come from.
+    pub cluster: Option<Cluster>,
+    /// Namespaces in which nothing is ever done.
+    pub protected: BTreeSet<String>,
+    /// The alert label that names a pod-template hash.
+    pub hash_label: String,
+    /// The targets by name.
+    pub targets: BTreeMap<String, Target>,
+    /// The triggers; the first that matches wins.
+    pub triggers: Vec<Trigger>,
+    /// What each severity does unless a trigger says otherwise; a severity without a procedure is a note.
+    pub severities: BTreeMap<Severity, String>,
+    /// The procedures by name, the built-in one among them.
+    pub procedures: BTreeMap<String, Procedure>,
+}
+
+/// The name of this cluster and the alert label that carries it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Cluster {
+    /// The label.
+    pub label: String,
+    /// Our name.
+    pub name: String,
+}
+
+impl Policy {
+    /// The namespaces in which targets live.
+    #[must_use]
+    pub fn namespaces(&self) -> BTreeSet<String> {
+        self.targets
+            .values()
+            .map(|target| target.workload.namespace.clone())
+            .collect()
+    }
+
+    /// The mode of the triggers that lead to a target, for people: `act`, `shadow`, `mixed` or `none`.
+    #[must_use]
+    pub fn mode_of(&self, target: &Target) -> &'static str {
+        let mut modes = self
+            .triggers
+            .iter()
+            .filter(|t| t.may_lead_to(target))
+            .map(|t| t.mode);
+        let Some(first) = modes.next() else {
+            return "none";
+        };
+        if modes.any(|mode| mode != first) {
+            return "mixed";
+        }
+        match first {
+            crate::rollback::object::Mode::Act => "act",
+            crate::rollback::object::Mode::Shadow => "shadow",
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Whether the leader lets a claimed rollback begin, from fresh facts.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::guard::{Facts, UNOBSERVED_LIMIT};
+use crate::procedure::Procedure;
+use crate::reason::{Finding, Reason};
+use crate::rollback::Rollback;
+use crate::rollback::history::{Destination, rough};
+use crate::target::{Release, Snapshot, Target};
+
+/// What becomes of a claimed rollback.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Admission {
+    /// It begins.
+    Go {
+        /// The release to get away from.
+        from: Release,
+        /// The release to return to.
+        destination: Destination,
+        /// The procedure that the most severe alert asks for.
+        procedure: Procedure,
+    },
+    /// A guard refuses it.
+    Decline {
+        /// Why.
+        finding: Finding,
+        /// Whether the target is latched by it.
+        latch: bool,
+    },
+    /// The release that it was for is no longer live.
+    Supersede(Finding),
+    /// Nothing can be said yet; look again soon.
+    Wait(Finding),
+}
+
+impl Admission {
+    fn decline(finding: impl Into<Finding>) -> Self {
+        Self::Decline {
+            finding: finding.into(),
+            latch: false,
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// Whether `rollback` may begin. `missing` names the permissions that the service account lacks.
+    #[must_use]
+    pub fn admit(
+        &self,
+        rollback: &Rollback,
+        target: &Target,
+        at: &Snapshot,
+        missing: &[String],
+    ) -> Admission {
+        let by_hand = rollback.spec.alerts.is_empty();
+        let received = rollback.received().unwrap_or(self.now);
+        let Some(rollout) = self.rollout else {
+            return Admission::decline(
+                Reason::WorkloadMissing.because(format!("{} does not exist", target.workload)),
+            );
+        };
+        let age = self.now.duration_since(received);
+        let Some(live) = self.live.clone() else {
+            let said = format!(
+                "the controller has not observed generation {}",
+                rollout.generation
+            );
+            let finding = Reason::WorkloadUnobserved.because(said);
+            let limit = SignedDuration::try_from(UNOBSERVED_LIMIT).unwrap_or(SignedDuration::MAX);
+            let identified = rollback.spec.release.is_some() || by_hand;
+            return if identified && age < limit {
+                Admission::Wait(finding)
+            } else {
+                Admission::decline(finding)
+            };
+        };
+        if rollback.spec.release.is_none() && !by_hand {
+            return Admission::decline(
+                Reason::WorkloadUnobserved
+                    .because("the alert came before the release had an identity"),
+            );
+        }
+        if self.policy.protected.contains(&target.workload.namespace) {
+            return Admission::decline(Reason::ProtectedNamespace);
+        }
+        if let Err(finding) = self.held() {
+            return Admission::decline(finding);
+        }
+        if let Some(wanted) = &rollback.spec.release
+            && (wanted.uid != live.uid
+                || wanted.hash != live.hash
+                || wanted.revision != live.revision)
+        {
+            return Admission::Supersede(
+                Reason::NewRelease.because(format!("{live} is live, not {wanted}")),
+            );
+        }
+        if !by_hand && let Err(refused) = self.judge(rollback, target, &live) {
+            return refused;
+        }
+        if let Some(late) = too_late(age, target, received) {
+            return Admission::decline(late);
+        }
+        let wanted = rollback
+            .most_severe()
+            .map(|record| record.procedure.as_str())
+            .or(rollback.spec.procedure.as_deref());
+        let wanted = wanted.or_else(|| {
+            self.policy
+                .severities
+                .get(&rollback.severity())
+                .map(String::as_str)
+        });
+        let Some(procedure) = wanted.and_then(|name| self.policy.procedures.get(name)) else {
+            let said = format!(
+                "the policy has no procedure {}",
+                wanted.unwrap_or("for this severity")
+            );
+            return Admission::decline(Reason::ProcedureUnknown.because(said));
+        };
+        if !missing.is_empty() {
+            let said = format!("the service account may not {}", missing.join(", nor "));
+            return Admission::decline(Reason::PermissionMissing.because(said));
+        }
+        let memory = self
+            .memory
+            .map(|memory| memory.state().into_owned())
+            .unwrap_or_default();
+        match memory.destination(target, at, self.now) {
+            Ok(destination) => Admission::Go {
+                from: live,
+                destination,
+                procedure: procedure.clone(),
+            },
+            Err(finding) => Admission::decline(finding),
+        }
+    }
+
+    /// What alerts are judged by, and a person's own request is not.
+    fn judge(&self, rollback: &Rollback, target: &Target, live: &Release) -> Result<(), Admission> {
+        self.latched().map_err(Admission::decline)?;
+        if self.ours(live).is_some() {
+            let finding =
+                Reason::ReleaseIsOurs.because(format!("{live} is what Ripcord itself restored"));
+            return Err(Admission::Decline {
+                finding,
+                latch: true,
+            });
+        }
+        if rollback.all_ended() {
+            return Err(Admission::decline(Reason::ResolvedBeforeStart));
+        }
+        let mut refused = None;
+        for record in rollback
+            .records()
+            .into_iter()
+            .filter(|record| record.ended.is_none())
+        {
+            match self.caused(target, live, record) {
+                Ok(()) => return Ok(()),
+                Err(finding) => refused.get_or_insert(finding),
+            };
+        }
+        refused.map_or(Ok(()), |finding| Err(Admission::decline(finding)))
+    }
+}
+
+/// Why it is too late to begin, if it is.
+fn too_late(age: SignedDuration, target: &Target, received: Timestamp) -> Option<Finding> {
+    let limit = SignedDuration::try_from(target.start_within).unwrap_or(SignedDuration::MAX);
+    (age > limit).then(|| {
+        let said = format!(
+            "received at {received:.0}, {} ago; a start is allowed within {}",
+            rough(age),
+            rough(limit)
+        );
+        Reason::TooLate.because(said)
+    })
+}
+
+#[cfg(test)]
+#[path = "admission/tests.rs"]
+mod tests;

@@ -1,0 +1,385 @@
+//! What one firing alert leads to, from what intake's caches know.
+//!
+//! For a P0 or P1 that a guard refuses, the claim is made all the same: the leader then declines it on fresh facts, and
+//! that record is what people are told from, once, and what repeats are answered from.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::guard::{Facts, UNOBSERVED_LIMIT};
+use super::trigger::Ask;
+use crate::reason::{Finding, Reason};
+use crate::rollback::object::{AlertRecord, Mode};
+use crate::rollback::{Phase, Rollback, name};
+use crate::target::Release;
+
+/// How long a refusal that only the leader can judge is taken to hold.
+const REFUSAL_HOLDS: SignedDuration = SignedDuration::from_mins(5);
+
+/// What one firing alert leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Claim a rollback under this name.
+    Start {
+        /// The object's name: the lock.
+        name: String,
+        /// The release to get away from; none where the live one has no identity.
+        release: Option<Release>,
+        /// The rollback of the same release that it follows.
+        parent: Option<String>,
+        /// The guard that refuses it by what the caches know: the leader will very likely decline it.
+        refusal: Option<Finding>,
+    },
+    /// Record what would be done.
+    Shadow {
+        /// The object's name.
+        name: String,
+        /// The release that would be left.
+        release: Release,
+    },
+    /// Join a rollback that is under way.
+    Join {
+        /// Its name.
+        rollback: String,
+        /// Whether this firing is on record there already.
+        known: bool,
+    },
+    /// Record with an ended rollback that it did not help.
+    Persist {
+        /// Its name.
+        rollback: String,
+        /// Why.
+        finding: Finding,
+    },
+    /// Do nothing.
+    Decline {
+        /// Why.
+        finding: Finding,
+        /// The rollback that tells more, where there is one.
+        rollback: Option<String>,
+    },
+    /// Nothing can be decided yet: ask Alertmanager to come back.
+    Wait(Finding),
+}
+
+impl Decision {
+    /// The word for answers, logs and metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Start { refusal: None, .. } => "start",
+            Self::Start {
+                refusal: Some(_), ..
+            }
+            | Self::Persist { .. }
+            | Self::Decline { .. } => "decline",
+            Self::Shadow { .. } => "shadow",
+            Self::Join { .. } => "join",
+            Self::Wait(_) => "wait",
+        }
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        match self {
+            Self::Start { refusal: None, .. } => Reason::Claimed.into(),
+            Self::Shadow { .. } => Reason::Shadow.into(),
+            Self::Join { known: true, .. } => Reason::Known.into(),
+            Self::Join { known: false, .. } => Reason::Joined.into(),
+            Self::Start {
+                refusal: Some(finding),
+                ..
+            }
+            | Self::Persist { finding, .. }
+            | Self::Decline { finding, .. }
+            | Self::Wait(finding) => finding.clone(),
+        }
+    }
+
+    /// The rollback that it is about.
+    #[must_use]
+    pub fn rollback(&self) -> Option<&str> {
+        match self {
+            Self::Start { name, .. } | Self::Shadow { name, .. } => Some(name),
+            Self::Join { rollback, .. } | Self::Persist { rollback, .. } => Some(rollback),
+            Self::Decline { rollback, .. } => rollback.as_deref(),
+            Self::Wait(_) => None,
+        }
+    }
+
+    fn decline(finding: impl Into<Finding>) -> Self {
+        Self::Decline {
+            finding: finding.into(),
+            rollback: None,
+        }
+    }
+
+    fn decline_by(finding: impl Into<Finding>, rollback: &Rollback) -> Self {
+        Self::Decline {
+            finding: finding.into(),
+            rollback: Some(rollback.name().to_owned()),
+        }
+    }
+}
+
+impl Facts<'_> {
+    /// What a firing alert leads to. `alert` is what would be put on record of it.
+    #[must_use]
+    pub fn decide(&self, ask: &Ask<'_>, alert: &AlertRecord) -> Decision {
+        let workload = ask.target.workload.name.as_str();
+        if ask.procedure.is_none() {
+            return Decision::decline(
+                Reason::NoteOnly.because(format!("{} is a note", ask.severity)),
+            );
+        }
+        if let Some(active) = self.active_unobserved() {
+            return join(active, alert);
+        }
+        let Some(live) = &self.live else {
+            return self.without_identity(workload, ask, alert);
+        };
+        if ask.trigger.mode == Mode::Shadow {
+            return self.shadow(workload, live);
+        }
+        if let Some(active) = self.active_on(live) {
+            return join(active, alert);
+        }
+        if let Some(decision) = self.on_our_own(ask, live, alert) {
+            return decision;
+        }
+        let refusal = self.refusal(ask, live, alert);
+        let Some((number, last)) = self.newest_of(workload, live) else {
+            let name = name::lock(workload, live, 1);
+            return Decision::Start {
+                name,
+                release: Some(live.clone()),
+                parent: None,
+                refusal,
+            };
+        };
+        if let Some(finding) = self.settled_by(last, refusal) {
+            return Decision::decline_by(finding, last);
+        }
+        if number >= name::CAP {
+            let said = format!("{number} rollbacks of {live} were made");
+            return Decision::decline_by(Reason::AttemptsExhausted.because(said), last);
+        }
+        Decision::Start {
+            name: name::lock(workload, live, number + 1),
+            release: Some(live.clone()),
+            parent: Some(last.name().to_owned()),
+            refusal: None,
+        }
+    }
+
+    /// The guards that caches can answer, after those on which a rollback's existence has the last word.
+    fn refusal(&self, ask: &Ask<'_>, live: &Release, alert: &AlertRecord) -> Option<Finding> {
+        let asked = self
+            .held()
+            .and_then(|()| self.latched())
+            .and_then(|()| self.caused(ask.target, live, alert));
+        asked.err()
+    }
+
+    /// A rollback that runs while its own change is not observed yet: the live release has no identity *because* of it.
+    fn active_unobserved(&self) -> Option<&Rollback> {
+        let rollout = self.rollout.filter(|rollout| !rollout.observed)?;
+        let mut active = self
+            .rollbacks
+            .iter()
+            .filter(|r| r.spec.mode == Mode::Act && !r.phase().ended());
+        let ours =
+            active.find(|r| r.metadata.uid.is_some() && r.metadata.uid == rollout.operation)?;
+        Some(ours.as_ref())
+    }
+
+    fn active_on(&self, live: &Release) -> Option<&Rollback> {
+        let is_live = |release: &Release| release.uid == live.uid && release.hash == live.hash;
+        let mut active = self
+            .rollbacks
+            .iter()
+            .filter(|r| r.spec.mode == Mode::Act && !r.phase().ended());
+        let found =
+            active.find(|r| r.from().is_some_and(is_live) || r.to().is_some_and(is_live))?;
+        Some(found.as_ref())
+    }
+
+    fn without_identity(&self, workload: &str, ask: &Ask<'_>, alert: &AlertRecord) -> Decision {
+        let finding = match self.rollout {
+            None => {
+                Reason::WorkloadMissing.because(format!("{} does not exist", ask.target.workload))
+            }
+            Some(rollout) => Reason::WorkloadUnobserved.because(format!(
+                "the controller has not observed generation {} of {}",
+                rollout.generation, ask.target.workload
+            )),
+        };
+        if self.rollout.is_some() && self.unobserved_for < UNOBSERVED_LIMIT {
+            return Decision::Wait(finding);
+        }
+        if ask.trigger.mode == Mode::Shadow {
+            return Decision::decline(finding);
+        }
+        let name = name::unidentified(workload, &alert.episode());
+        match self
+            .rollbacks
+            .iter()
+            .find(|rollback| rollback.name() == name)
+        {
+            Some(known) => Decision::decline_by(finding, known),
+            None => Decision::Start {
+                name,
+                release: None,
+                parent: None,
+                refusal: Some(finding),
+            },
+        }
+    }
+
+    fn shadow(&self, workload: &str, live: &Release) -> Decision {
+        let name = name::shadow(workload, live);
+        match self
+            .rollbacks
+            .iter()
+            .find(|rollback| rollback.name() == name)
+        {
+            Some(known) => Decision::decline_by(Reason::Shadow, known),
+            None => Decision::Shadow {
+                name,
+                release: live.clone(),
+            },
+        }
+    }
+
+    /// The live release is one that Ripcord made: it is never pulled back by itself.
+    fn on_our_own(&self, ask: &Ask<'_>, live: &Release, alert: &AlertRecord) -> Option<Decision> {
+        let ours = self.ours(live)?;
+        let decline = |finding: Finding| match ours.rollback {
+            Some(rollback) => Decision::decline_by(finding, rollback),
+            None => Decision::decline(finding),
+        };
+        if let Some(named) = alert
+            .release_hash
+            .as_ref()
+            .filter(|named| **named != live.hash)
+        {
+            return Some(decline(Reason::Duplicate.because(format!(
+                "{} names {named}, which was pulled back",
+                alert.name
+            ))));
+        }
+        let settled = ours.since + SignedDuration::try_from(ask.target.settle).unwrap_or_default();
+        if self.now < settled {
+            let said =
+                format!("{live} was restored and may take until {settled:.0} to show its effect");
+            return Some(decline(Reason::Duplicate.because(said)));
+        }
+        if let Err(latched) = self.latched() {
+            return Some(decline(latched));
+        }
+        let finding = if alert.began < settled {
+            Reason::StillFiring.because(format!(
+                "{} still fires although {live} was proved healthy",
+                alert.name
+            ))
+        } else {
+            Reason::ReleaseIsOurs.because(format!(
+                "{} began after {live} was restored and proved",
+                alert.name
+            ))
+        };
+        let Some(rollback) = ours.rollback else {
+            // Its object is gone; the claim on the live release is declined by the leader, which latches.
+            return None;
+        };
+        if rollback.state().alerts.persisting.is_some() {
+            return Some(decline(finding));
+        }
+        Some(Decision::Persist {
+            rollback: rollback.name().to_owned(),
+            finding,
+        })
+    }
+
+    /// The newest acting rollback under the lock of a release, and its number.
+    fn newest_of(&self, workload: &str, live: &Release) -> Option<(u32, &Rollback)> {
+        (1..=name::CAP).rev().find_map(|number| {
+            let name = name::lock(workload, live, number);
+            let found = self
+                .rollbacks
+                .iter()
+                .find(|rollback| rollback.name() == name)?;
+            Some((number, found.as_ref()))
+        })
+    }
+
+    /// Why an ended rollback of the live release settles the matter, if it does.
+    fn settled_by(&self, last: &Rollback, refusal: Option<Finding>) -> Option<Finding> {
+        let another_workload = match (&last.spec.release, &self.live) {
+            (Some(release), Some(live)) => release.uid != live.uid,
+            _ => false,
+        };
+        if another_workload {
+            return refusal;
+        }
+        let reason = last
+            .state()
+            .reason
+            .clone()
+            .unwrap_or_else(|| Reason::Duplicate.into());
+        match last.phase() {
+            Phase::Declined => refusal.or_else(|| self.still_refused(last, reason)),
+            Phase::Failed => {
+                let acknowledged = self
+                    .memory
+                    .and_then(|memory| memory.spec.acknowledge.as_deref())
+                    == Some(last.name());
+                if acknowledged {
+                    refusal
+                } else {
+                    Some(Reason::Latched.because(reason.to_string()))
+                }
+            }
+            Phase::Cancelled => {
+                Some(Reason::Cancelled.because(format!("a person cancelled {}", last.name())))
+            }
+            Phase::Succeeded => refusal,
+            Phase::Superseded if last.touched() => {
+                Some(Reason::Duplicate.because(reason.to_string()))
+            }
+            Phase::Superseded | Phase::Shadowed => refusal,
+            Phase::Pending | Phase::Running => Some(Reason::Known.into()),
+        }
+    }
+
+    /// Whether a refusal that intake cannot judge is taken to hold still.
+    fn still_refused(&self, last: &Rollback, finding: Finding) -> Option<Finding> {
+        let judged_here = matches!(
+            finding.reason,
+            Reason::Held
+                | Reason::TargetHeld
+                | Reason::Latched
+                | Reason::NoRecentChange
+                | Reason::NotThisRelease
+                | Reason::WorkloadMissing
+                | Reason::WorkloadUnobserved
+                | Reason::TooLate
+                | Reason::ResolvedBeforeStart
+        );
+        let ended: Option<Timestamp> = last.state().run.finished;
+        let fresh = ended.is_some_and(|ended| self.now.duration_since(ended) < REFUSAL_HOLDS);
+        (!judged_here && fresh).then_some(finding)
+    }
+}
+
+fn join(active: &Rollback, alert: &AlertRecord) -> Decision {
+    let known = active.record(&alert.episode()).is_some();
+    Decision::Join {
+        rollback: active.name().to_owned(),
+        known,
+    }
+}
+
+#[cfg(test)]
+#[path = "decision/tests.rs"]
+pub(crate) mod tests;

@@ -1,0 +1,560 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::*;
+use crate::alert::{Matchers, Severity};
+use crate::policy::Policy;
+use crate::policy::guard::Hold;
+use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
+use crate::procedure::{BUILT_IN, Procedure};
+use crate::rollback::memory::{Blame, Latch, Live, Made, Memory, MemorySpec, MemoryStatus};
+use crate::rollback::object::{Persisting, Plan, RollbackSpec, RollbackStatus};
+use crate::target::snapshot::tests as snapshots;
+use crate::target::{Snapshot, Target};
+
+/// Everything that a decision is made from, to be bent by each test.
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) at: Snapshot,
+    pub(crate) hold: Hold,
+    pub(crate) memory: Memory,
+    pub(crate) rollbacks: Vec<Arc<Rollback>>,
+    pub(crate) now: Timestamp,
+    pub(crate) unobserved_for: std::time::Duration,
+}
+
+pub(crate) fn second(n: i64) -> Timestamp {
+    Timestamp::from_second(n).unwrap()
+}
+
+pub(crate) fn target() -> Target {
+    crate::rollback::history::tests::target()
+}
+
+/// A bad canary in flight at second 1000, and nothing on record.
+pub(crate) fn world() -> World {
+    let procedure = Procedure::built_in();
+    World {
+        policy: Policy {
+            digest: String::new(),
+            cluster: None,
+            protected: BTreeSet::new(),
+            hash_label: "rollouts_pod_template_hash".into(),
+            targets: BTreeMap::from([("api".into(), target())]),
+            triggers: vec![trigger(Severity::P0, Mode::Act)],
+            severities: BTreeMap::from([
+                (Severity::P0, BUILT_IN.into()),
+                (Severity::P1, BUILT_IN.into()),
+            ]),
+            procedures: BTreeMap::from([(procedure.name.clone(), procedure)]),
+        },
+        at: snapshots::in_flight(),
+        hold: Hold::Free,
+        memory: Memory::new("api", MemorySpec::default()),
+        rollbacks: vec![],
+        now: second(1000),
+        unobserved_for: std::time::Duration::ZERO,
+    }
+}
+
+fn trigger(severity: Severity, mode: Mode) -> Trigger {
+    Trigger {
+        name: "latency".into(),
+        place: "rollbacks.yaml:1".into(),
+        matchers: Matchers::default(),
+        target: TargetChoice::Named("api".into()),
+        severity: SeverityChoice::Fixed(severity),
+        mode,
+        procedure: None,
+    }
+}
+
+/// An alert that began at this second.
+pub(crate) fn alert(began: i64) -> AlertRecord {
+    AlertRecord {
+        fingerprint: "f".into(),
+        name: "LatencyHigh".into(),
+        began: second(began),
+        received: second(began),
+        severity: Severity::P0,
+        trigger: "latency".into(),
+        procedure: BUILT_IN.into(),
+        release_hash: None,
+        summary: None,
+        runbook: None,
+        source: None,
+        ended: None,
+    }
+}
+
+/// A rollback from `bad` (r2) under the lock's name, in this phase.
+pub(crate) fn rollback(number: u32, phase: Phase) -> Rollback {
+    let from = snapshots::in_flight().live().unwrap();
+    let spec = RollbackSpec {
+        target: "api".into(),
+        release: Some(from.clone()),
+        procedure: None,
+        trigger: None,
+        severity: Severity::P0,
+        mode: Mode::Act,
+        alerts: vec![alert(950)],
+        alerts_omitted: 0,
+        received: Some(second(951)),
+        parent: None,
+        reason: None,
+        requested_by: None,
+        trace: None,
+        cancel: None,
+    };
+    let mut rollback = Rollback::new(&name::lock("x", &from, number), spec);
+    rollback.metadata.namespace = Some("prod".into());
+    rollback.metadata.uid = Some("rb-uid".into());
+    rollback.status = Some(RollbackStatus {
+        phase,
+        ..RollbackStatus::default()
+    });
+    rollback
+}
+
+/// The rollback from `bad` to `good` that ended at second 960, and the world after it.
+fn after_success() -> World {
+    let mut world = world();
+    world.at = snapshots::restored();
+    let mut done = rollback(1, Phase::Succeeded);
+    let status = done.status.as_mut().unwrap();
+    status.plan = Some(Plan {
+        made: second(951),
+        procedure: BUILT_IN.into(),
+        severity: Severity::P0,
+        budget_seconds: 30.0,
+        from: snapshots::in_flight().live().unwrap(),
+        to: snapshots::restored().live().unwrap(),
+        chosen: String::new(),
+        steps: vec![],
+    });
+    status.run.first_mutation = Some(second(952));
+    status.run.healthy = Some(second(960));
+    status.run.finished = Some(second(960));
+    world.rollbacks = vec![Arc::new(done)];
+    world
+}
+
+impl World {
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts {
+            now: self.now,
+            policy: &self.policy,
+            hold: &self.hold,
+            memory: Some(&self.memory),
+            rollout: self.at.rollout.as_ref(),
+            live_created: None,
+            live: self.at.live(),
+            unobserved_for: self.unobserved_for,
+            rollbacks: &self.rollbacks,
+        }
+    }
+
+    fn decide(&self, alert: &AlertRecord) -> Decision {
+        let ask = self
+            .policy
+            .ask_of(&self.policy.triggers[0], &crate::alert::Labels::default())
+            .unwrap();
+        self.facts().decide(&ask, alert)
+    }
+
+    /// The bad release promoted, and remembered as live since this second.
+    pub(crate) fn promoted_since(changed: i64) -> Self {
+        let mut world = world();
+        world.at = snapshots::promoted();
+        let live = Live {
+            uid: "uid".into(),
+            revision: 2,
+            hash: "bad".into(),
+            changed: second(changed),
+            promoted: Some(second(changed)),
+        };
+        world.memory.status = Some(MemoryStatus {
+            live: Some(live),
+            ..MemoryStatus::default()
+        });
+        world
+    }
+
+    fn with(mut self, rollback: Rollback) -> Self {
+        self.rollbacks.push(Arc::new(rollback));
+        self
+    }
+}
+
+fn reason_of(decision: &Decision) -> Reason {
+    decision.finding().reason
+}
+
+#[test]
+fn a_release_in_flight_is_claimed_under_its_name() {
+    let Decision::Start {
+        name,
+        release,
+        parent,
+        refusal,
+    } = world().decide(&alert(990))
+    else {
+        panic!()
+    };
+    assert_eq!((name.as_str(), parent, refusal), ("x-r2-bad", None, None));
+    assert_eq!(release.unwrap().hash, "bad");
+}
+
+#[test]
+fn a_note_never_acts() {
+    let mut world = world();
+    world.policy.triggers[0].severity = SeverityChoice::Fixed(Severity::P2);
+    assert_eq!(reason_of(&world.decide(&alert(990))), Reason::NoteOnly);
+}
+
+#[test]
+fn a_shadow_is_recorded_once_and_blocks_nothing() {
+    let mut world = world();
+    world.policy.triggers[0].mode = Mode::Shadow;
+    let Decision::Shadow { name, .. } = world.decide(&alert(990)) else {
+        panic!()
+    };
+    let mut shadow = rollback(1, Phase::Shadowed);
+    shadow.metadata.name = Some(name);
+    shadow.spec.mode = Mode::Shadow;
+    let mut world = world.with(shadow);
+    assert_eq!(reason_of(&world.decide(&alert(990))), Reason::Shadow);
+    world.policy.triggers[0].mode = Mode::Act;
+    assert!(matches!(
+        world.decide(&alert(990)),
+        Decision::Start { refusal: None, .. }
+    ));
+}
+
+#[test]
+fn alerts_join_what_is_under_way_and_repeats_are_known() {
+    let world = world().with(rollback(1, Phase::Running));
+    assert_eq!(
+        world.decide(&alert(950)),
+        Decision::Join {
+            rollback: "x-r2-bad".into(),
+            known: true
+        }
+    );
+    assert_eq!(
+        world.decide(&alert(955)),
+        Decision::Join {
+            rollback: "x-r2-bad".into(),
+            known: false
+        }
+    );
+}
+
+#[test]
+fn an_alert_joins_while_our_own_change_is_not_observed_yet() {
+    let mut world = world().with(rollback(1, Phase::Running));
+    let rollout = world.at.rollout.as_mut().unwrap();
+    rollout.observed = false;
+    rollout.operation = Some("rb-uid".into());
+    assert!(matches!(
+        world.decide(&alert(990)),
+        Decision::Join { known: false, .. }
+    ));
+    world.at.rollout.as_mut().unwrap().operation = None;
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Wait(_)),
+        "somebody else's change has no identity yet"
+    );
+}
+
+#[test]
+fn a_release_without_identity_is_waited_for_and_then_told() {
+    let mut world = world();
+    world.at.rollout.as_mut().unwrap().observed = false;
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Wait(f) if f.reason == Reason::WorkloadUnobserved)
+    );
+    world.unobserved_for = UNOBSERVED_LIMIT;
+    let Decision::Start {
+        name,
+        release: None,
+        refusal: Some(refusal),
+        ..
+    } = world.decide(&alert(990))
+    else {
+        panic!()
+    };
+    assert_eq!(refusal.reason, Reason::WorkloadUnobserved);
+    let mut told = rollback(1, Phase::Declined);
+    told.metadata.name = Some(name.clone());
+    told.spec.release = None;
+    let world = world.with(told);
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Decline { rollback: Some(by), .. } if by == name)
+    );
+}
+
+#[test]
+fn refused_by_a_guard_is_claimed_once_and_answered_from_its_record() {
+    let mut world = world();
+    world.hold = Hold::Held("jo: freeze".into());
+    let Decision::Start {
+        refusal: Some(refusal),
+        ..
+    } = world.decide(&alert(990))
+    else {
+        panic!()
+    };
+    assert_eq!(refusal.to_string(), "held: jo: freeze");
+    let mut declined = rollback(1, Phase::Declined);
+    declined.status.as_mut().unwrap().reason = Some(refusal);
+    let mut world = world.with(declined);
+    assert_eq!(reason_of(&world.decide(&alert(990))), Reason::Held);
+    world.hold = Hold::Free;
+    let Decision::Start { name, parent, .. } = world.decide(&alert(990)) else {
+        panic!("the hold was lifted")
+    };
+    assert_eq!(
+        (name.as_str(), parent.as_deref()),
+        ("x-r2-bad-2", Some("x-r2-bad"))
+    );
+}
+
+#[test]
+fn an_unreadable_hold_means_held() {
+    let mut world = world();
+    world.hold = Hold::Unreadable;
+    assert_eq!(
+        reason_of(&world.decide(&alert(990))),
+        Reason::HoldUnreadable
+    );
+}
+
+#[test]
+fn what_only_the_leader_can_judge_holds_for_a_while() {
+    let mut declined = rollback(1, Phase::Declined);
+    let status = declined.status.as_mut().unwrap();
+    status.reason = Some(Reason::NoDestination.into());
+    status.run.finished = Some(second(900));
+    let mut world = world().with(declined);
+    assert_eq!(reason_of(&world.decide(&alert(990))), Reason::NoDestination);
+    world.now = second(900 + 301);
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Start { name, .. } if name == "x-r2-bad-2")
+    );
+}
+
+#[test]
+fn a_late_one_is_asked_again_and_a_cancelled_one_is_not() {
+    let mut late = rollback(1, Phase::Declined);
+    late.status.as_mut().unwrap().reason = Some(Reason::TooLate.into());
+    assert!(
+        matches!(world().with(late).decide(&alert(990)), Decision::Start { name, .. } if name == "x-r2-bad-2")
+    );
+    let cancelled = world().with(rollback(1, Phase::Cancelled));
+    assert_eq!(reason_of(&cancelled.decide(&alert(990))), Reason::Cancelled);
+}
+
+#[test]
+fn a_failed_one_latches_until_a_person_acknowledges_it() {
+    let mut world = world().with(rollback(1, Phase::Failed));
+    assert_eq!(reason_of(&world.decide(&alert(990))), Reason::Latched);
+    world.memory.spec.acknowledge = Some("x-r2-bad".into());
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Start { name, .. } if name == "x-r2-bad-2")
+    );
+}
+
+#[test]
+fn the_number_of_rollbacks_of_one_release_is_capped() {
+    let mut world = world();
+    for number in 1..=name::CAP {
+        let mut late = rollback(number, Phase::Declined);
+        late.status.as_mut().unwrap().reason = Some(Reason::TooLate.into());
+        world = world.with(late);
+    }
+    assert_eq!(
+        reason_of(&world.decide(&alert(990))),
+        Reason::AttemptsExhausted
+    );
+}
+
+#[test]
+fn a_succeeded_one_whose_from_is_live_again_is_followed() {
+    let world = world().with(rollback(1, Phase::Succeeded));
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Start { name, .. } if name == "x-r2-bad-2")
+    );
+}
+
+#[test]
+fn another_workload_of_the_same_name_is_followed_not_joined() {
+    let mut other = rollback(1, Phase::Failed);
+    other.spec.release.as_mut().unwrap().uid = "before".into();
+    let world = world().with(other);
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Start { name, .. } if name == "x-r2-bad-2")
+    );
+}
+
+#[test]
+fn alerts_that_our_rollback_has_mended_are_duplicates_while_it_settles() {
+    let world = after_success();
+    assert_eq!(reason_of(&world.decide(&alert(950))), Reason::Duplicate);
+    assert_eq!(reason_of(&world.decide(&alert(990))), Reason::Duplicate);
+}
+
+#[test]
+fn an_alert_that_outlives_the_settle_window_latches_once() {
+    let mut world = after_success();
+    world.now = second(960 + 301);
+    let Decision::Persist { rollback, finding } = world.decide(&alert(950)) else {
+        panic!()
+    };
+    assert_eq!(
+        (rollback.as_str(), finding.reason),
+        ("x-r2-bad", Reason::StillFiring)
+    );
+    let mut marked = Rollback::clone(&world.rollbacks[0]);
+    marked.status.as_mut().unwrap().alerts.persisting = Some(Persisting {
+        noticed: world.now,
+        finding,
+    });
+    world.rollbacks = vec![Arc::new(marked)];
+    assert_eq!(reason_of(&world.decide(&alert(950))), Reason::StillFiring);
+    let latch = Latch {
+        since: world.now,
+        rollback,
+        finding: Reason::StillFiring.into(),
+    };
+    world.memory.status = Some(MemoryStatus {
+        latch: Some(latch),
+        ..MemoryStatus::default()
+    });
+    assert_eq!(reason_of(&world.decide(&alert(950))), Reason::Latched);
+}
+
+#[test]
+fn an_alert_that_begins_after_our_restore_never_pulls_it_back() {
+    let mut world = after_success();
+    world.now = second(2000);
+    let Decision::Persist { finding, .. } = world.decide(&alert(1990)) else {
+        panic!()
+    };
+    assert_eq!(finding.reason, Reason::ReleaseIsOurs);
+}
+
+#[test]
+fn the_memory_knows_our_releases_after_their_rollbacks_are_gone() {
+    let mut world = after_success();
+    world.rollbacks.clear();
+    world.now = second(2000);
+    let made = Made {
+        hash: "good".into(),
+        revision: 3,
+        at: second(955),
+        rollback: "x-r2-bad".into(),
+    };
+    let blame = Blame {
+        hash: "bad".into(),
+        revision: 2,
+        at: second(952),
+        rollback: "x-r2-bad".into(),
+    };
+    world.memory.status = Some(MemoryStatus {
+        made: vec![made],
+        blamed: vec![blame],
+        ..MemoryStatus::default()
+    });
+    assert!(
+        matches!(world.decide(&alert(1990)), Decision::Start { name, .. } if name == "x-r3-good")
+    );
+    world.now = second(956);
+    assert_eq!(reason_of(&world.decide(&alert(950))), Reason::Duplicate);
+}
+
+#[test]
+fn series_of_the_bad_release_that_still_ring_are_duplicates() {
+    let mut world = after_success();
+    world.now = second(5000);
+    let mut lingering = alert(950);
+    lingering.release_hash = Some("bad".into());
+    assert_eq!(reason_of(&world.decide(&lingering)), Reason::Duplicate);
+}
+
+#[test]
+fn a_later_deploy_of_the_restored_template_is_not_ours() {
+    let mut world = after_success();
+    world.now = second(2000);
+    world.at.rollout.as_mut().unwrap().revision = 5;
+    assert!(
+        matches!(world.decide(&alert(1990)), Decision::Start { name, .. } if name == "x-r5-good")
+    );
+}
+
+#[test]
+fn a_change_counts_as_cause_only_within_its_window() {
+    let cases = [
+        (950, 1000, None),                          // 50 s before
+        (1050, 1000, None),                         // after, within the skew of clocks
+        (1061, 1000, Some(Reason::NoRecentChange)), // after the alert began
+        (0, 3601, Some(Reason::NoRecentChange)),    // too long before
+        (1, 3601, None),                            // just within
+    ];
+    for (changed, began, wanted) in cases {
+        let world = World::promoted_since(changed);
+        let Decision::Start { refusal, .. } = world.decide(&alert(began)) else {
+            panic!()
+        };
+        assert_eq!(
+            refusal.map(|f| f.reason),
+            wanted,
+            "changed {changed}, began {began}"
+        );
+    }
+}
+
+#[test]
+fn an_alert_that_names_the_destination_is_not_about_this_release() {
+    let mut named = alert(990);
+    named.release_hash = Some("good".into());
+    let Decision::Start {
+        refusal: Some(refusal),
+        ..
+    } = world().decide(&named)
+    else {
+        panic!()
+    };
+    assert_eq!(refusal.reason, Reason::NotThisRelease);
+    named.release_hash = Some("bad".into());
+    assert!(matches!(
+        world().decide(&named),
+        Decision::Start { refusal: None, .. }
+    ));
+}
+
+#[test]
+fn a_new_deploy_in_the_middle_of_a_rollback_is_claimed_for_itself() {
+    let mut world = world().with(rollback(1, Phase::Running));
+    let rollout = world.at.rollout.as_mut().unwrap();
+    rollout.current = "fix".into();
+    rollout.revision = 3;
+    assert!(
+        matches!(world.decide(&alert(990)), Decision::Start { name, .. } if name == "x-r3-fix")
+    );
+}
+
+#[test]
+fn a_missing_workload_is_told_once() {
+    let mut world = world();
+    world.at.rollout = None;
+    let Decision::Start {
+        refusal: Some(refusal),
+        release: None,
+        ..
+    } = world.decide(&alert(990))
+    else {
+        panic!()
+    };
+    assert_eq!(refusal.reason, Reason::WorkloadMissing);
+}

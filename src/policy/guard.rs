@@ -1,0 +1,220 @@
+//! The guards: reasons not to act now, in the order in which they are asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Policy;
+use crate::alert::Labels;
+use crate::reason::{Finding, Reason};
+use crate::rollback::history::rough;
+use crate::rollback::object::AlertRecord;
+use crate::rollback::{Memory, Rollback};
+use crate::target::workload::Rollout;
+use crate::target::{Release, Target};
+
+/// How far the clocks of Prometheus and this cluster may differ.
+pub const SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// How long a workload may stay unobserved before a person is told.
+pub const UNOBSERVED_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is known when the guards are asked: from caches at intake, from fresh reads at the leader.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The global hold.
+    pub hold: &'a Hold,
+    /// The target's memory.
+    pub memory: Option<&'a Memory>,
+    /// The workload.
+    pub rollout: Option<&'a Rollout>,
+    /// When the live release's replica set was made, where that was read.
+    pub live_created: Option<Timestamp>,
+    /// The live release, once it has an identity.
+    pub live: Option<Release>,
+    /// For how long the workload has been unobserved.
+    pub unobserved_for: Duration,
+    /// The target's rollbacks.
+    pub rollbacks: &'a [Arc<Rollback>],
+}
+
+/// The global hold: one annotation that stops every start.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Hold {
+    /// Nothing is held.
+    Free,
+    /// Held, with what the annotation says.
+    Held(String),
+    /// It could not be read, which counts as held.
+    #[default]
+    Unreadable,
+}
+
+impl Policy {
+    /// Whether the policy ever acts for an alert with these labels in this target's namespace.
+    ///
+    /// # Errors
+    /// The reason why it never does.
+    pub fn in_scope(&self, labels: &Labels, target: &Target) -> Result<(), Finding> {
+        if let Some(cluster) = &self.cluster
+            && let Some(named) = labels.get(&cluster.label)
+            && named != cluster.name
+        {
+            let said = format!(
+                "the alert is from cluster \"{named}\", this is \"{}\"",
+                cluster.name
+            );
+            return Err(Reason::OtherCluster.because(said));
+        }
+        if self.protected.contains(&target.workload.namespace) {
+            let said = format!("namespace {} is protected", target.workload.namespace);
+            return Err(Reason::ProtectedNamespace.because(said));
+        }
+        Ok(())
+    }
+}
+
+impl Facts<'_> {
+    /// Whether a start is held, everywhere or on this target.
+    ///
+    /// # Errors
+    /// Who holds it, and why.
+    pub fn held(&self) -> Result<(), Finding> {
+        match self.hold {
+            Hold::Free => {}
+            Hold::Held(said) => return Err(Reason::Held.because(format!("held: {said}"))),
+            Hold::Unreadable => return Err(Reason::HoldUnreadable.into()),
+        }
+        if let Some(hold) = self.memory.and_then(|memory| memory.hold(self.now)) {
+            return Err(
+                Reason::TargetHeld.because(format!("held by {}: {}", hold.owner, hold.reason))
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the target is latched.
+    ///
+    /// # Errors
+    /// By which rollback, and why.
+    pub fn latched(&self) -> Result<(), Finding> {
+        match self.memory.and_then(Memory::latch) {
+            None => Ok(()),
+            Some(latch) => Err(Reason::Latched
+                .because(format!("latched by {}: {}", latch.rollback, latch.finding))),
+        }
+    }
+
+    /// Whether the live release can be what an alert is about: it is in flight, or it changed within the window before
+    /// the alert began. A release whose age is unknown here passes; the leader knows it.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn caused(
+        &self,
+        target: &Target,
+        live: &Release,
+        alert: &AlertRecord,
+    ) -> Result<(), Finding> {
+        if let Some(named) = alert
+            .release_hash
+            .as_ref()
+            .filter(|named| **named != live.hash)
+        {
+            let said = format!("{} names release {named}, live is {live}", alert.name);
+            return Err(Reason::NotThisRelease.because(said));
+        }
+        if self.rollout.is_some_and(Rollout::in_flight) {
+            return Ok(());
+        }
+        let Some(changed) = self.changed(live) else {
+            return Ok(());
+        };
+        let window = SignedDuration::try_from(target.change_window).unwrap_or(SignedDuration::MAX);
+        let age = alert.began.duration_since(changed);
+        if age < -SKEW {
+            let said = format!(
+                "{live} went live {} after {} began",
+                rough(-age),
+                alert.name
+            );
+            return Err(Reason::NoRecentChange.because(said));
+        }
+        if age > window {
+            let said = format!(
+                "{live} went live {} before {} began",
+                rough(age),
+                alert.name
+            );
+            return Err(Reason::NoRecentChange.because(said));
+        }
+        Ok(())
+    }
+
+    /// When the live release went live: the later of its template change and its promotion.
+    #[must_use]
+    pub fn changed(&self, live: &Release) -> Option<Timestamp> {
+        let remembered = self
+            .memory
+            .and_then(|memory| memory.status.as_ref())
+            .and_then(|status| status.live.as_ref());
+        remembered
+            .filter(|known| {
+                known.uid == live.uid && known.hash == live.hash && known.revision == live.revision
+            })
+            .map(|known| known.promoted.unwrap_or(known.changed).max(known.changed))
+            .or(self.live_created)
+    }
+
+    /// The rollback that made the live release, if Ripcord did, and when that was seen.
+    #[must_use]
+    pub fn ours(&self, live: &Release) -> Option<Ours<'_>> {
+        let by_run = self.rollbacks.iter().rev().find(|rollback| {
+            let (from, to) = (rollback.from(), rollback.to());
+            rollback.phase().ended()
+                && rollback.touched()
+                && to.is_some_and(|to| to.uid == live.uid && to.hash == live.hash)
+                // The restore gave the template the next revision: a later one was somebody else's deploy.
+                && from.is_some_and(|from| live.revision == from.revision + 1)
+        });
+        let remembered = self.memory.and_then(|memory| memory.status.as_ref());
+        let made = remembered.and_then(|status| status.made(&live.hash, live.revision));
+        match (by_run, made) {
+            (_, Some(made)) => {
+                let rollback = self
+                    .rollbacks
+                    .iter()
+                    .find(|rollback| rollback.name() == made.rollback);
+                let proved = rollback.and_then(|rollback| proved(rollback));
+                Some(Ours {
+                    since: proved.unwrap_or(made.at).max(made.at),
+                    rollback: rollback.map(Arc::as_ref),
+                })
+            }
+            (Some(rollback), None) => Some(Ours {
+                since: proved(rollback)?,
+                rollback: Some(rollback),
+            }),
+            (None, None) => None,
+        }
+    }
+}
+
+/// A release that Ripcord made.
+#[derive(Clone, Debug)]
+pub struct Ours<'a> {
+    /// Since when it should show its effect.
+    pub since: Timestamp,
+    /// The rollback that made it, while its object exists.
+    pub rollback: Option<&'a Rollback>,
+}
+
+/// When a rollback was proved, or ended.
+fn proved(rollback: &Rollback) -> Option<Timestamp> {
+    let run = &rollback.status.as_ref()?.run;
+    run.healthy.or(run.finished)
+}

@@ -1,0 +1,196 @@
+use std::time::Duration;
+
+use super::*;
+use crate::target::snapshot::tests::{in_flight, promoted, restored};
+use crate::target::{Audience, Workload};
+
+fn second(n: i64) -> Timestamp {
+    Timestamp::from_second(n).unwrap()
+}
+
+pub(crate) fn target() -> Target {
+    Target {
+        name: "api".into(),
+        workload: Workload {
+            namespace: "prod".into(),
+            name: "x".into(),
+        },
+        health: None,
+        known_good: None,
+        change_window: Duration::from_secs(3600),
+        min_soak: Duration::from_secs(600),
+        settle: Duration::from_secs(300),
+        start_within: Duration::from_secs(120),
+        give_up: Duration::from_secs(900),
+        audience: Audience::default(),
+        links: vec![],
+    }
+}
+
+/// `good` stable since 0, an update to `bad` seen at 1000 and promoted at 1100.
+fn after_a_bad_promotion() -> MemoryStatus {
+    let mut memory = MemoryStatus::default();
+    let mut before = restored();
+    before.rollout.as_mut().unwrap().revision = 1;
+    memory.observe(before.rollout.as_ref().unwrap(), None, second(0));
+    memory.observe(in_flight().rollout.as_ref().unwrap(), None, second(1000));
+    memory.observe(promoted().rollout.as_ref().unwrap(), None, second(1100));
+    memory
+}
+
+#[test]
+fn the_memory_follows_a_release_from_change_to_promotion() {
+    let memory = after_a_bad_promotion();
+    let live = memory.live.as_ref().unwrap();
+    assert_eq!(
+        (live.hash.as_str(), live.changed, live.promoted),
+        ("bad", second(1000), Some(second(1100)))
+    );
+    let stable: Vec<_> = memory
+        .history
+        .iter()
+        .map(|s| (s.hash.as_str(), s.since, s.until))
+        .collect();
+    assert_eq!(
+        stable,
+        [
+            ("good", second(0), Some(second(1100))),
+            ("bad", second(1100), None)
+        ]
+    );
+}
+
+#[test]
+fn looking_twice_teaches_nothing_new() {
+    let mut memory = after_a_bad_promotion();
+    assert!(!memory.observe(promoted().rollout.as_ref().unwrap(), None, second(2000)));
+}
+
+#[test]
+fn an_unobserved_workload_teaches_nothing() {
+    let mut at = in_flight();
+    at.rollout.as_mut().unwrap().observed = false;
+    let mut memory = MemoryStatus::default();
+    assert!(!memory.observe(at.rollout.as_ref().unwrap(), None, second(0)));
+    assert_eq!(memory, MemoryStatus::default());
+}
+
+#[test]
+fn a_change_that_nobody_watched_is_dated_to_its_replica_set() {
+    let mut memory = MemoryStatus::default();
+    memory.observe(
+        in_flight().rollout.as_ref().unwrap(),
+        Some(second(40)),
+        second(100),
+    );
+    assert_eq!(memory.live.unwrap().changed, second(40));
+}
+
+#[test]
+fn a_replica_set_that_is_used_again_does_not_date_the_change() {
+    let mut memory = after_a_bad_promotion();
+    memory.observe(
+        restored().rollout.as_ref().unwrap(),
+        Some(second(1)),
+        second(1200),
+    );
+    assert_eq!(memory.live.unwrap().changed, second(1200));
+}
+
+#[test]
+fn in_flight_the_stable_release_is_the_destination() {
+    let memory = MemoryStatus::default();
+    let destination = memory
+        .destination(&target(), &in_flight(), second(1))
+        .unwrap();
+    assert_eq!(destination.release.to_string(), "r1 good");
+    assert_eq!(destination.release.images, ["app:good"]);
+}
+
+#[test]
+fn a_blamed_stable_release_is_not() {
+    let mut memory = MemoryStatus::default();
+    let at = in_flight();
+    let stable = at.release(at.rollout.as_ref().unwrap(), "good");
+    assert!(memory.blame(&stable, "rb", second(0)));
+    assert!(!memory.blame(&stable, "rb", second(1)));
+    assert!(memory.destination(&target(), &at, second(1)).is_err());
+}
+
+#[test]
+fn promoted_the_newest_that_was_stable_long_enough_is() {
+    let memory = after_a_bad_promotion();
+    let destination = memory
+        .destination(&target(), &promoted(), second(1200))
+        .unwrap();
+    assert_eq!(destination.release.hash, "good");
+    assert_eq!(destination.chosen, "it was stable for 18 min 20 s");
+    let mut strict = target();
+    strict.min_soak = Duration::from_secs(3600);
+    assert_eq!(
+        memory
+            .destination(&strict, &promoted(), second(1200))
+            .unwrap_err()
+            .reason,
+        Reason::NoDestination
+    );
+}
+
+#[test]
+fn without_history_nothing_is_known_to_be_good() {
+    let refused = MemoryStatus::default()
+        .destination(&target(), &promoted(), second(0))
+        .unwrap_err();
+    assert_eq!(refused.reason, Reason::NoDestination);
+}
+
+#[test]
+fn a_destination_without_replica_set_is_none() {
+    let memory = after_a_bad_promotion();
+    let mut at = promoted();
+    at.replica_sets.remove(0);
+    assert_eq!(
+        memory
+            .destination(&target(), &at, second(1200))
+            .unwrap_err()
+            .reason,
+        Reason::NoDestination
+    );
+}
+
+#[test]
+fn a_pin_decides() {
+    let mut pinned = target();
+    pinned.known_good = Some(Pin::Revision(1));
+    let memory = MemoryStatus::default();
+    assert_eq!(
+        memory
+            .destination(&pinned, &promoted(), second(0))
+            .unwrap()
+            .chosen,
+        "the policy pins revision 1"
+    );
+    pinned.known_good = Some(Pin::Hash("bad".into()));
+    assert!(memory.destination(&pinned, &promoted(), second(0)).is_err());
+}
+
+#[test]
+fn another_workload_of_the_same_name_has_another_history() {
+    let memory = after_a_bad_promotion();
+    let mut at = promoted();
+    at.rollout.as_mut().unwrap().uid = "new".into();
+    assert!(memory.destination(&target(), &at, second(1200)).is_err());
+}
+
+#[test]
+fn durations_for_people() {
+    let cases = [
+        (1, "1.0 s"),
+        (61, "1 min 1 s"),
+        (3700, "1 h 1 min"),
+        (90_000, "1 d 1 h"),
+    ];
+    for (seconds, text) in cases {
+        assert_eq!(rough(SignedDuration::from_secs(seconds)), text);
+    }
+}

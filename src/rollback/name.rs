@@ -1,0 +1,100 @@
+//! The names of rollbacks. The name of an acting rollback is the lock: the API server answers 409 to the second.
+
+use sha2::{Digest, Sha256};
+
+use crate::alert::payload::Episode;
+use crate::target::Release;
+
+/// How many rollbacks one release can have: the first, and those that follow it.
+pub const CAP: u32 = 5;
+/// The longest name that the API server takes.
+const LONGEST: usize = 253;
+/// Room for `-shadow` or a number.
+const SUFFIX: usize = 8;
+
+/// The name of the `number`-th rollback of a release: `<workload>-r<revision>-<hash>`, then `-2`, `-3` ...
+#[must_use]
+pub fn lock(workload: &str, release: &Release, number: u32) -> String {
+    let base = base(workload, release);
+    if number <= 1 {
+        base
+    } else {
+        format!("{base}-{number}")
+    }
+}
+
+/// The name of the shadow of a release's rollback: it blocks nothing.
+#[must_use]
+pub fn shadow(workload: &str, release: &Release) -> String {
+    format!("{}-shadow", base(workload, release))
+}
+
+/// The name of the record of an alert for a workload whose live release has no identity: one for each firing.
+#[must_use]
+pub fn unidentified(workload: &str, episode: &Episode) -> String {
+    let digest = digest(&format!("{} {}", episode.fingerprint, episode.starts_at));
+    format!("{}-alert-{digest}", fit(workload, LONGEST - 32))
+}
+
+fn base(workload: &str, release: &Release) -> String {
+    let tail = format!("-r{}-{}", release.revision, release.hash);
+    format!(
+        "{}{tail}",
+        fit(workload, LONGEST - SUFFIX - tail.len().min(64))
+    )
+}
+
+/// A name cut to fit; what was cut is replaced by a digest of the whole, so that two long names stay two.
+fn fit(name: &str, longest: usize) -> String {
+    if name.len() <= longest {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(longest.saturating_sub(9)).collect();
+    format!("{}-{}", kept.trim_end_matches(['-', '.']), digest(name))
+}
+
+/// Eight hexadecimal digits.
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release() -> Release {
+        Release {
+            uid: "u".into(),
+            revision: 7,
+            hash: "7dc687bd8d".into(),
+            images: vec![],
+        }
+    }
+
+    #[test]
+    fn the_first_has_no_number() {
+        assert_eq!(lock("api", &release(), 1), "api-r7-7dc687bd8d");
+        assert_eq!(lock("api", &release(), 2), "api-r7-7dc687bd8d-2");
+        assert_eq!(shadow("api", &release()), "api-r7-7dc687bd8d-shadow");
+    }
+
+    #[test]
+    fn long_names_fit_and_stay_apart() {
+        let long = |last: char| format!("{}{last}", "a".repeat(252));
+        let names = [
+            lock(&long('x'), &release(), CAP),
+            lock(&long('y'), &release(), CAP),
+        ];
+        assert_ne!(names[0], names[1]);
+        for name in names {
+            assert!(
+                name.len() <= 253 && name.ends_with("-r7-7dc687bd8d-5"),
+                "{name}"
+            );
+        }
+    }
+}
