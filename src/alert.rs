@@ -6,8 +6,10 @@
 
 pub mod labels;
 pub mod matcher;
+pub mod payload;
 pub mod severity;
 
 pub use labels::Labels;
 pub use matcher::{Matcher, Matchers, Op, ParseError, Reading};
+pub use payload::{Alert, DecodeError, Episode, Notification, Status, decode};
 pub use severity::{Severity, UnknownSeverity};
