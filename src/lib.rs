@@ -2,8 +2,10 @@
 //! release back, proves that it is back, and tells people what it did and why.
 
 pub mod alert;
+pub mod engine;
 pub mod policy;
 pub mod procedure;
 pub mod reason;
+pub mod report;
 pub mod rollback;
 pub mod target;

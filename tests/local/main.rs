@@ -1,0 +1,12 @@
+//! Tests that run wholly on this machine: real sockets on loopback, and no cluster.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should stop here"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod proxy;

@@ -1,0 +1,3 @@
+//! What several integration tests share. (The one `mod.rs` here: a file beside `tests/` would be a test of its own.)
+
+pub(crate) mod proxy;
