@@ -1,1 +1,3 @@
+//! The `ripcord` command.
+
 fn main() {}

@@ -1,4 +1,4 @@
-//! Tests that run wholly on this machine: real sockets on loopback, and no cluster.
+//! Tests that run wholly on this machine with Rust alone: real sockets on loopback, and no cluster.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,3 +10,4 @@
 mod support;
 
 mod proxy;
+mod slack_wire;

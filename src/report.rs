@@ -1,0 +1,8 @@
+//! What people are told, and how it reaches them.
+//!
+//! Reporting never blocks a rollback: nothing in here is waited for by the room that acts, and everything that
+//! is told can be told again from what is recorded. This room decides nothing and changes nothing in a cluster.
+
+pub mod blocks;
+pub mod pace;
+pub mod slack;

@@ -1,0 +1,329 @@
+//! Three calls of Slack's web API: post a message, edit it, and ask whose token this is.
+//!
+//! Slack answers 200 even when it refuses, and it has no idempotency key, so what matters here is to say after
+//! each failure whether the message may exist ([`SlackError::remedy`]). Nothing is retried, paced or rendered
+//! here, and neither an error nor a log line ever holds the token or an address.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
+use schemars::JsonSchema;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+pub use self::error::{Remedy, SetupError, SlackError};
+use super::blocks::{Block, Message};
+
+mod error;
+
+/// Where Slack's web API is.
+pub const DEFAULT_BASE: &str = "https://slack.com/api";
+/// How long one call may take, from connecting to the last byte of the answer.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait when Slack says "too fast" but not for how long.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// An answer longer than this is not Slack's.
+const LONGEST_ANSWER: usize = 256 * 1024;
+/// Shorter than the idle times of usual firewalls and balancers: a connection that was dropped without a word
+/// turns a message into one of which nobody knows whether it arrived.
+const LONGEST_IDLE: Duration = Duration::from_secs(20);
+
+/// Gives the bot token for one call; it is asked each time, so a token that was replaced is used at once.
+pub type TokenSource = Arc<dyn Fn() -> SecretString + Send + Sync>;
+
+/// A client of Slack's web API.
+#[derive(Clone)]
+pub struct SlackClient {
+    http: Client,
+    base: Url,
+    token: TokenSource,
+}
+
+/// The id of a channel (`C…`), as Slack returned it; a name does for posting but not for editing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ChannelId(String);
+
+/// Slack's name for a message within its channel, such as `1503435956.000247`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Ts(String);
+
+/// Where a posted message is, which is what editing it and answering in its thread need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Posted {
+    /// The channel's id.
+    pub channel_id: ChannelId,
+    /// The message's name.
+    pub ts: Ts,
+}
+
+/// Whose token it is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Identity {
+    /// The workspace's name.
+    pub team: String,
+    /// The bot's user name.
+    pub user: String,
+}
+
+/// What all answers have in common; unknown fields, warnings among them, are no failure.
+#[derive(Deserialize)]
+struct Envelope {
+    ok: bool,
+    error: Option<String>,
+    warning: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PostedAnswer {
+    channel: ChannelId,
+    ts: Ts,
+}
+
+#[derive(Serialize)]
+struct PostBody<'a> {
+    channel: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_ts: Option<&'a Ts>,
+    unfurl_links: bool,
+    unfurl_media: bool,
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+#[derive(Serialize)]
+struct UpdateBody<'a> {
+    channel: &'a ChannelId,
+    ts: &'a Ts,
+    #[serde(flatten)]
+    content: Content<'a>,
+}
+
+/// `parse: none`, because an edit would else look for names and addresses in the text.
+#[derive(Serialize)]
+struct Content<'a> {
+    text: &'a str,
+    blocks: &'a [Block],
+    parse: &'static str,
+}
+
+#[derive(Serialize)]
+struct NoBody {}
+
+// === impl SlackClient ===
+
+impl SlackClient {
+    /// A client of the API at `base` ([`DEFAULT_BASE`] but in tests) whose calls take at most `timeout`.
+    ///
+    /// The process must have installed its TLS provider. No connection is made yet.
+    pub fn new(base: &str, timeout: Duration, token: TokenSource) -> Result<Self, SetupError> {
+        let base = Url::parse(base).map_err(|_| SetupError::Base)?;
+        let user = !base.username().is_empty() || base.password().is_some();
+        if !matches!(base.scheme(), "http" | "https") || user || base.query().is_some() {
+            return Err(SetupError::Base);
+        }
+        let mut http = Client::builder()
+            .timeout(timeout)
+            // So that a host which does not answer is told from an answer which does not come.
+            .connect_timeout(timeout / 2)
+            .pool_idle_timeout(LONGEST_IDLE)
+            // A redirect would carry the token elsewhere.
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("ripcord/", env!("CARGO_PKG_VERSION")));
+        if matches!(base.host_str(), Some("127.0.0.1" | "[::1]" | "localhost")) {
+            // What runs on this host is not behind the proxy that the environment names.
+            http = http.no_proxy();
+        }
+        let http = http
+            .build()
+            .map_err(|error| SetupError::Client(error::root_cause(&error)))?;
+        Ok(Self { http, base, token })
+    }
+
+    /// Posts a message to a channel (an id, or the name of a public one), or into a thread of it.
+    ///
+    /// `thread` is the *first* message of the thread, never an answer in it.
+    pub async fn post(
+        &self,
+        channel: &str,
+        message: &Message,
+        thread: Option<&Ts>,
+    ) -> Result<Posted, SlackError> {
+        let content = Content::of(message);
+        let body = PostBody {
+            channel,
+            thread_ts: thread,
+            unfurl_links: false,
+            unfurl_media: false,
+            content,
+        };
+        let answer: PostedAnswer = self.call("chat.postMessage", &body).await?;
+        Ok(Posted {
+            channel_id: answer.channel,
+            ts: answer.ts,
+        })
+    }
+
+    /// Replaces a message of ours. It may be sent any number of times; it notifies nobody.
+    pub async fn update(
+        &self,
+        channel: &ChannelId,
+        ts: &Ts,
+        message: &Message,
+    ) -> Result<(), SlackError> {
+        let body = UpdateBody {
+            channel,
+            ts,
+            content: Content::of(message),
+        };
+        let _: PostedAnswer = self.call("chat.update", &body).await?;
+        Ok(())
+    }
+
+    /// Asks whose token this is, which shows that it is valid; the right to post is not checked by it.
+    pub async fn auth_test(&self) -> Result<Identity, SlackError> {
+        self.call("auth.test", &NoBody {}).await
+    }
+
+    async fn call<A: for<'de> Deserialize<'de>>(
+        &self,
+        method: &'static str,
+        body: &impl Serialize,
+    ) -> Result<A, SlackError> {
+        let unsent = |error: serde_json::Error| SlackError::NotSent {
+            reason: error.to_string(),
+        };
+        let body = serde_json::to_vec(body).map_err(unsent)?;
+        let request = self
+            .http
+            .post(self.address(method))
+            .header(AUTHORIZATION, self.bearer()?)
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(body);
+        let response = request
+            .send()
+            .await
+            .map_err(|error| SlackError::from_transport(&error))?;
+        let retry_after = retry_after(response.headers());
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::TOO_MANY_REQUESTS => return Err(SlackError::RateLimited { retry_after }),
+            status => {
+                return Err(SlackError::Http {
+                    status: status.as_u16(),
+                });
+            }
+        }
+        let bytes = read(response).await?;
+        let unreadable = |_| SlackError::unknown("the answer cannot be read as Slack's");
+        let envelope: Envelope = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if !envelope.ok {
+            return Err(SlackError::refused(
+                envelope.error.as_deref().unwrap_or_default(),
+                retry_after,
+            ));
+        }
+        if let Some(warning) = envelope.warning {
+            tracing::debug!(slack.method = method, slack.warning = %error::code(&warning), "slack warns");
+        }
+        serde_json::from_slice(&bytes).map_err(unreadable)
+    }
+
+    fn address(&self, method: &str) -> Url {
+        let mut url = self.base.clone();
+        let path = format!("{}/{method}", self.base.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
+    }
+
+    fn bearer(&self) -> Result<HeaderValue, SlackError> {
+        let token = (self.token)();
+        // A token that comes from a file usually ends with a line break.
+        let token = token.expose_secret().trim();
+        if token.is_empty() {
+            return Err(SlackError::NoToken);
+        }
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| SlackError::NoToken)?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl std::fmt::Debug for SlackClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SlackClient").finish_non_exhaustive()
+    }
+}
+
+// === impl ChannelId and Ts ===
+
+impl ChannelId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Ts {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl Content ===
+
+impl<'a> Content<'a> {
+    fn of(message: &'a Message) -> Self {
+        Self {
+            text: message.text(),
+            blocks: message.blocks(),
+            parse: "none",
+        }
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(DEFAULT_RETRY_AFTER, Duration::from_secs)
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, SlackError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| SlackError::from_transport(&error))?
+    {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(SlackError::unknown("the answer is too long to be Slack's"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_seconds_with_a_default() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(retry_after(&headers), DEFAULT_RETRY_AFTER);
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(" 30 "));
+        assert_eq!(retry_after(&headers), Duration::from_secs(30));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("soon"));
+        assert_eq!(retry_after(&headers), DEFAULT_RETRY_AFTER);
+    }
+}
