@@ -4,8 +4,16 @@
 //! This room holds their shape and what can be concluded from them. It reads no clock and calls nobody.
 
 pub mod history;
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "clippy takes the keys of several print columns for one"
+)]
 pub mod memory;
 pub mod name;
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "clippy takes the keys of several print columns for one"
+)]
 pub mod object;
 pub mod phase;
 

@@ -11,6 +11,10 @@ use crate::target::{Release, Snapshot, Target};
 
 /// What becomes of a claimed rollback.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once a rollback, and taken apart at once"
+)]
 pub enum Admission {
     /// It begins.
     Go {
@@ -96,8 +100,8 @@ impl Facts<'_> {
                 Reason::NewRelease.because(format!("{live} is live, not {wanted}")),
             );
         }
-        if !by_hand && let Err(refused) = self.judge(rollback, target, &live) {
-            return refused;
+        if !by_hand && let Err((finding, latch)) = self.judge(rollback, target, &live) {
+            return Admission::Decline { finding, latch };
         }
         if let Some(late) = too_late(age, target, received) {
             return Admission::decline(late);
@@ -137,19 +141,21 @@ impl Facts<'_> {
         }
     }
 
-    /// What alerts are judged by, and a person's own request is not.
-    fn judge(&self, rollback: &Rollback, target: &Target, live: &Release) -> Result<(), Admission> {
-        self.latched().map_err(Admission::decline)?;
+    /// What alerts are judged by, and a person's own request is not. A refusal says whether it latches the target.
+    fn judge(
+        &self,
+        rollback: &Rollback,
+        target: &Target,
+        live: &Release,
+    ) -> Result<(), (Finding, bool)> {
+        self.latched().map_err(|finding| (finding, false))?;
         if self.ours(live).is_some() {
             let finding =
                 Reason::ReleaseIsOurs.because(format!("{live} is what Ripcord itself restored"));
-            return Err(Admission::Decline {
-                finding,
-                latch: true,
-            });
+            return Err((finding, true));
         }
         if rollback.all_ended() {
-            return Err(Admission::decline(Reason::ResolvedBeforeStart));
+            return Err((Reason::ResolvedBeforeStart.into(), false));
         }
         let mut refused = None;
         for record in rollback
@@ -162,7 +168,7 @@ impl Facts<'_> {
                 Err(finding) => refused.get_or_insert(finding),
             };
         }
-        refused.map_or(Ok(()), |finding| Err(Admission::decline(finding)))
+        refused.map_or(Ok(()), |finding| Err((finding, false)))
     }
 }
 

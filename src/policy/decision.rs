@@ -343,11 +343,10 @@ impl Facts<'_> {
             Phase::Cancelled => {
                 Some(Reason::Cancelled.because(format!("a person cancelled {}", last.name())))
             }
-            Phase::Succeeded => refusal,
             Phase::Superseded if last.touched() => {
                 Some(Reason::Duplicate.because(reason.to_string()))
             }
-            Phase::Superseded | Phase::Shadowed => refusal,
+            Phase::Succeeded | Phase::Superseded | Phase::Shadowed => refusal,
             Phase::Pending | Phase::Running => Some(Reason::Known.into()),
         }
     }

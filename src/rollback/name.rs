@@ -55,11 +55,12 @@ fn fit(name: &str, longest: usize) -> String {
 
 /// Eight hexadecimal digits.
 fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hash = Sha256::digest(text.as_bytes());
+    let head = hash.iter().take(4);
+    format!(
+        "{:08x}",
+        head.fold(0_u32, |all, byte| all << 8 | u32::from(*byte))
+    )
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ pub struct Workload {
 
 /// What Ripcord reads of a Rollout.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are the Rollout's own, and independent"
+)]
 pub struct Rollout {
     /// `metadata.uid`.
     pub uid: String,
