@@ -10,4 +10,5 @@
 mod support;
 
 mod proxy;
+mod sandbox;
 mod slack_wire;

@@ -1,0 +1,1 @@
+//! Everything that talks to the cluster: caches, fresh reads, and the only writers.

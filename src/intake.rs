@@ -1,0 +1,1 @@
+//! The door: authenticates, bounds and decodes notifications, and answers what was decided.

@@ -1,0 +1,125 @@
+//! A small client that asks one address at a steady rate and counts what it gets.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Uri;
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+
+use super::driver;
+use super::front::{self, Http};
+
+/// How many of the latest answers a tally keeps.
+const RECENT: usize = 60;
+/// An answer that takes longer is a bad one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running load client.
+#[derive(Debug)]
+pub struct Client {
+    tally: Arc<Mutex<Tally>>,
+    task: JoinHandle<()>,
+}
+
+/// What a load client has counted.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Answers with a status below 400.
+    pub good: u64,
+    /// All other answers, and requests without one.
+    pub bad: u64,
+    /// When the first bad answer came.
+    pub first_bad: Option<Timestamp>,
+    /// When the last bad answer came.
+    pub last_bad: Option<Timestamp>,
+    /// The latest answers, oldest first: was it good?
+    pub recent: VecDeque<bool>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Starts to ask `url`, `rate` times a second.
+    #[must_use]
+    pub fn start(url: Uri, rate: u32) -> Self {
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let task = tokio::spawn(run(url, rate.max(1), tally.clone()));
+        Self { tally, task }
+    }
+
+    /// What was counted up to now.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Stops asking and returns what was counted; answers under way are not waited for.
+    pub async fn stop(self) -> Tally {
+        self.task.abort();
+        // An aborted task ends with an error that says nothing else.
+        drop(self.task.await);
+        self.tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn count(&mut self, good: bool, now: Timestamp) {
+        if good {
+            self.good += 1;
+        } else {
+            self.bad += 1;
+            self.first_bad.get_or_insert(now);
+            self.last_bad = Some(now);
+        }
+        self.recent.push_back(good);
+        if self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+    }
+}
+
+async fn run(url: Uri, rate: u32, tally: Arc<Mutex<Tally>>) {
+    let http = front::client();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Dropped with the task, and the requests under way with it.
+    let mut running = JoinSet::new();
+    loop {
+        ticks.tick().await;
+        while running.try_join_next().is_some() {}
+        let (http, url, tally) = (http.clone(), url.clone(), tally.clone());
+        running.spawn(async move {
+            let good = tokio::time::timeout(PATIENCE, ask(&http, url))
+                .await
+                .unwrap_or(false);
+            tally
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .count(good, driver::now());
+        });
+    }
+}
+
+async fn ask(http: &Http, url: Uri) -> bool {
+    let Ok(request) = axum::http::Request::get(url).body(Body::empty()) else {
+        return false;
+    };
+    let Ok(response) = http.request(request).await else {
+        return false;
+    };
+    let good = response.status().as_u16() < 400;
+    good && response.into_body().collect().await.is_ok()
+}

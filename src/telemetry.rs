@@ -1,0 +1,1 @@
+//! The names and labels of metrics, logs and traces.
