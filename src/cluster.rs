@@ -1,1 +1,23 @@
-//! Everything that talks to the cluster: caches, fresh reads, and the only writers.
+//! Everything that talks to the cluster: watch-fed caches, fresh reads, and the only writers.
+//!
+//! Each file talks about one thing. Every call has a bound in time, and none is repeated behind the caller's back: a
+//! write whose answer was lost may have taken effect, so only the caller can know what to do.
+
+pub mod caches;
+pub mod claims;
+pub mod client;
+pub mod clock;
+pub mod error;
+pub mod events;
+pub mod hold;
+pub mod http;
+pub mod journal;
+pub mod memories;
+pub mod permissions;
+pub mod shelf;
+pub mod workloads;
+
+pub use caches::Caches;
+pub use client::Cluster;
+pub use clock::Clock;
+pub use error::Error;

@@ -1,0 +1,283 @@
+//! The watch-fed caches that every replica has: what lets a duplicate, a repeat or a known end cost no call.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+use kube::core::error_boundary::DeserializeGuard;
+use kube::runtime::watcher;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::shelf::Shelf;
+use super::{Clock, Cluster, hold};
+use crate::policy::guard::Hold;
+use crate::reason::{Finding, Reason};
+use crate::rollback::{Memory, Rollback};
+use crate::target::Target;
+use crate::target::workload::{ROLLOUTS_GROUP, Rollout};
+
+/// What the watches last told.
+pub struct Caches {
+    /// The workloads.
+    pub rollouts: Shelf<Seen>,
+    /// The rollbacks.
+    pub rollbacks: Shelf<Rollback>,
+    /// The targets' memories.
+    pub memories: Shelf<Memory>,
+    holds: Shelf<Hold>,
+    hold_at: (String, String),
+    changed: watch::Sender<u64>,
+    cluster: Cluster,
+    clock: Clock,
+    followed: Mutex<BTreeSet<String>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A workload, and since when it has been unobserved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The workload.
+    pub rollout: Rollout,
+    /// Since when this replica has seen it unobserved; none while it is observed.
+    pub unobserved_since: Option<Timestamp>,
+}
+
+/// How Rollouts are addressed.
+#[must_use]
+pub fn rollouts() -> ApiResource {
+    ApiResource::from_gvk_with_plural(
+        &GroupVersionKind::gvk(ROLLOUTS_GROUP, "v1alpha1", "Rollout"),
+        "rollouts",
+    )
+}
+
+impl Caches {
+    /// Caches that follow the hold; namespaces are added by [`follow`](Self::follow).
+    #[must_use]
+    pub fn start(
+        cluster: Cluster,
+        clock: Clock,
+        hold_at: (String, String),
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let (changed, _) = watch::channel(0);
+        let caches = Arc::new(Self {
+            rollouts: Shelf::new(changed.clone()),
+            rollbacks: Shelf::new(changed.clone()),
+            memories: Shelf::new(changed.clone()),
+            holds: Shelf::new(changed.clone()),
+            hold_at,
+            changed,
+            cluster,
+            clock,
+            followed: Mutex::new(BTreeSet::new()),
+            tasks: TaskTracker::new(),
+            stop,
+        });
+        let this = Arc::clone(&caches);
+        caches.spawn(async move {
+            let (namespace, name) = &this.hold_at;
+            let api: Api<ConfigMap> = this.cluster.api(namespace);
+            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            this.holds
+                .follow(api, namespace, only, |object, _| Some(hold::of(&object)))
+                .await;
+        });
+        caches
+    }
+
+    /// Follows these namespaces too; those that are followed already are left alone.
+    pub fn follow(self: &Arc<Self>, namespaces: &BTreeSet<String>) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        for namespace in namespaces {
+            if !followed.insert(namespace.clone()) {
+                continue;
+            }
+            let (this, ns) = (Arc::clone(self), namespace.clone());
+            self.spawn(async move {
+                let api: Api<DynamicObject> =
+                    Api::namespaced_with(this.cluster.client(), &ns, &rollouts());
+                let clock = Arc::clone(&this.clock);
+                this.rollouts
+                    .follow(api, &ns, watcher::Config::default(), |object, before| {
+                        seen(&object, before, clock())
+                    })
+                    .await;
+            });
+            let (this, ns) = (Arc::clone(self), namespace.clone());
+            self.spawn(async move {
+                let api: Api<DeserializeGuard<Rollback>> = this.cluster.api(&ns);
+                this.rollbacks
+                    .follow(api, &ns, watcher::Config::default(), |object, _| {
+                        readable(object)
+                    })
+                    .await;
+            });
+            let (this, ns) = (Arc::clone(self), namespace.clone());
+            self.spawn(async move {
+                let api: Api<DeserializeGuard<Memory>> = this.cluster.api(&ns);
+                this.memories
+                    .follow(api, &ns, watcher::Config::default(), |object, _| {
+                        readable(object)
+                    })
+                    .await;
+            });
+        }
+    }
+
+    /// Whether everything was listed once.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn ready(&self) -> Result<(), Finding> {
+        let missing = |what: &str, ns: &str| {
+            Err(Reason::NotReady.because(format!("{what} in namespace {ns} were not listed yet")))
+        };
+        if !self.holds.filled(&self.hold_at.0) {
+            return missing("the hold", &self.hold_at.0);
+        }
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        for ns in &*followed {
+            for (filled, what) in [
+                (self.rollouts.filled(ns), "rollouts"),
+                (self.rollbacks.filled(ns), "rollbacks"),
+                (self.memories.filled(ns), "targets"),
+            ] {
+                if !filled {
+                    return missing(what, ns);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The global hold, as the watch last told; unreadable where its `ConfigMap` does not exist.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        let (namespace, name) = &self.hold_at;
+        self.holds
+            .get(namespace, name)
+            .map_or(Hold::Unreadable, |hold| Hold::clone(&hold))
+    }
+
+    /// Where the hold stands.
+    #[must_use]
+    pub fn hold_at(&self) -> (&str, &str) {
+        (&self.hold_at.0, &self.hold_at.1)
+    }
+
+    /// The workload of a target.
+    #[must_use]
+    pub fn rollout(&self, target: &Target) -> Option<Arc<Seen>> {
+        self.rollouts
+            .get(&target.workload.namespace, &target.workload.name)
+    }
+
+    /// The memory of a target.
+    #[must_use]
+    pub fn memory(&self, target: &Target) -> Option<Arc<Memory>> {
+        self.memories.get(&target.workload.namespace, &target.name)
+    }
+
+    /// The rollbacks of a target.
+    #[must_use]
+    pub fn rollbacks_of(&self, target: &Target) -> Vec<Arc<Rollback>> {
+        self.rollbacks
+            .select(&target.workload.namespace, |rollback| {
+                rollback.spec.target == target.name
+            })
+    }
+
+    /// Rings at every change of any cache.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Waits until the watches have ended after a stop, for at most this long.
+    pub async fn stopped(&self, limit: Duration) {
+        self.tasks.close();
+        let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
+    }
+}
+
+/// What is kept of a Rollout.
+fn seen(object: &DynamicObject, before: Option<&Seen>, now: Timestamp) -> Option<Seen> {
+    let rollout = Rollout::read(&serde_json::to_value(object).ok()?)?;
+    let unobserved_since = if rollout.observed {
+        None
+    } else {
+        let earlier = before.filter(|before| before.rollout.uid == rollout.uid);
+        Some(
+            earlier
+                .and_then(|before| before.unobserved_since)
+                .unwrap_or(now),
+        )
+    };
+    Some(Seen {
+        rollout,
+        unobserved_since,
+    })
+}
+
+/// An object that can be read. One that cannot must not stop the watch: it is told and left out.
+fn readable<K: kube::Resource + DeserializeOwned>(object: DeserializeGuard<K>) -> Option<K> {
+    match object.0 {
+        Ok(object) => Some(object),
+        Err(invalid) => {
+            let name = invalid.metadata.name.unwrap_or_default();
+            tracing::error!(object = name, error = %invalid.error, "an object cannot be read and is left out");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(generation: i64, observed: &str) -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+            "metadata": {"name": "x", "namespace": "n", "uid": "u", "generation": generation},
+            "spec": {}, "status": {"observedGeneration": observed, "currentPodHash": "h"},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_time_without_observation_runs_on_over_further_changes() {
+        let at = |n| Timestamp::from_second(n).unwrap();
+        let first = seen(&object(2, "1"), None, at(10)).unwrap();
+        assert_eq!(first.unobserved_since, Some(at(10)));
+        let second = seen(&object(3, "1"), Some(&first), at(20)).unwrap();
+        assert_eq!(second.unobserved_since, Some(at(10)));
+        assert_eq!(
+            seen(&object(3, "3"), Some(&second), at(21))
+                .unwrap()
+                .unobserved_since,
+            None
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! The connection to the API server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde::de::DeserializeOwned;
+
+use super::Error;
+
+/// Who Ripcord is in the audit log and in managed fields.
+pub const MANAGER: &str = "ripcord";
+
+/// A connection to the API server with a bound on every call.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    timeout: Duration,
+}
+
+impl Cluster {
+    /// Connects: to the cluster of this file, else as kubectl and pods do.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration. Nothing is called yet.
+    pub async fn connect(kubeconfig: Option<&Path>, timeout: Duration) -> anyhow::Result<Self> {
+        let mut config = match kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path)?;
+                Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
+            }
+            None => Config::infer().await?,
+        };
+        // The library would send a write again after a 503 or 504, for minutes, and not tell.
+        config.default_retry = false;
+        config.connect_timeout = Some(timeout);
+        Ok(Self {
+            client: Client::try_from(config)?,
+            timeout,
+        })
+    }
+
+    /// The plain client, for watches and for the lease, which bound their own calls.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The API of a namespaced kind.
+    #[must_use]
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client(), namespace)
+    }
+
+    /// Waits for a call, for as long as a call may take.
+    ///
+    /// # Errors
+    /// What the answer means; [`Error::Unavailable`] where there was none in time.
+    pub async fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+        match tokio::time::timeout(self.timeout, call).await {
+            Ok(answer) => answer.map_err(Error::from),
+            Err(_) => Err(Error::Unavailable(format!(
+                "no answer within {:?}",
+                self.timeout
+            ))),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The leader's writes of a target's memory, with its resourceVersion.
+
+use kube::api::PostParams;
+
+use super::client::MANAGER;
+use super::{Cluster, Error};
+use crate::rollback::memory::MemorySpec;
+use crate::rollback::{Memory, MemoryStatus};
+use crate::target::Target;
+
+impl Cluster {
+    /// Reads the memory of a target, fresh; makes it where there is none.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn memory(&self, target: &Target) -> Result<Memory, Error> {
+        let api = self.api::<Memory>(&target.workload.namespace);
+        match self.call(api.get(&target.name)).await {
+            Err(Error::NotFound(_)) => {}
+            found => return found,
+        }
+        let fresh = Memory::new(&target.name, MemorySpec::default());
+        match self.call(api.create(&params(), &fresh)).await {
+            Err(Error::Exists(_)) => self.call(api.get(&target.name)).await,
+            made => made,
+        }
+    }
+
+    /// Changes what is remembered of a target: reads, changes, writes with the resourceVersion of that read, and begins
+    /// again where somebody else wrote. `change` says whether there is anything to write.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn remember(
+        &self,
+        target: &Target,
+        mut change: impl FnMut(&mut MemoryStatus) -> bool,
+    ) -> Result<Memory, Error> {
+        let api = self.api::<Memory>(&target.workload.namespace);
+        let mut last = None;
+        for _ in 0..10 {
+            let mut memory = self.memory(target).await?;
+            let mut status = memory.state().into_owned();
+            if !change(&mut status) {
+                return Ok(memory);
+            }
+            memory.status = Some(status);
+            match self
+                .call(api.replace_status(&target.name, &params(), &memory))
+                .await
+            {
+                Err(Error::Precondition(said)) => last = Some(said),
+                written => return written,
+            }
+        }
+        Err(Error::Precondition(last.unwrap_or_default()))
+    }
+}
+
+fn params() -> PostParams {
+    PostParams {
+        field_manager: Some(MANAGER.to_owned()),
+        dry_run: false,
+    }
+}

@@ -1,0 +1,61 @@
+//! Asks the API server whether the service account may do what a plan needs, before anything is touched.
+
+use futures_util::future::join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::Api;
+use kube::api::PostParams;
+
+use super::{Cluster, Error};
+use crate::target::workload::ROLLOUTS_GROUP;
+
+/// What a rollback needs in a target's namespace: verb, group, resource, subresource.
+const NEEDED: [(&str, &str, &str, &str); 6] = [
+    ("get", ROLLOUTS_GROUP, "rollouts", ""),
+    ("patch", ROLLOUTS_GROUP, "rollouts", ""),
+    ("patch", ROLLOUTS_GROUP, "rollouts", "status"),
+    ("list", "apps", "replicasets", ""),
+    ("list", "", "pods", ""),
+    ("list", "discovery.k8s.io", "endpointslices", ""),
+];
+
+impl Cluster {
+    /// The permissions that are missing in a namespace, each as `verb resource.group in namespace`.
+    ///
+    /// # Errors
+    /// Where the API server does not answer.
+    pub async fn missing_permissions(&self, namespace: &str) -> Result<Vec<String>, Error> {
+        let answers = join_all(
+            NEEDED.map(|(verb, group, resource, subresource)| async move {
+                let attributes = ResourceAttributes {
+                    namespace: Some(namespace.to_owned()),
+                    verb: Some(verb.to_owned()),
+                    group: Some(group.to_owned()),
+                    resource: Some(resource.to_owned()),
+                    subresource: Some(subresource.to_owned()).filter(|sub| !sub.is_empty()),
+                    ..ResourceAttributes::default()
+                };
+                let review = SelfSubjectAccessReview {
+                    spec: SelfSubjectAccessReviewSpec {
+                        resource_attributes: Some(attributes),
+                        ..Default::default()
+                    },
+                    ..Default::default()
+                };
+                let api: Api<SelfSubjectAccessReview> = Api::all(self.client());
+                let answer = self
+                    .call(api.create(&PostParams::default(), &review))
+                    .await?;
+                let allowed = answer.status.is_some_and(|status| status.allowed);
+                let slash = if subresource.is_empty() { "" } else { "/" };
+                let dot = if group.is_empty() { "" } else { "." };
+                Ok((!allowed).then(|| {
+                    format!("{verb} {resource}{dot}{group}{slash}{subresource} in {namespace}")
+                }))
+            }),
+        )
+        .await;
+        answers.into_iter().filter_map(Result::transpose).collect()
+    }
+}

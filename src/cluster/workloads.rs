@@ -1,0 +1,164 @@
+//! Reads a workload fresh, and makes the few changes of it that exist.
+
+use std::collections::BTreeSet;
+
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, ListParams, PatchParams};
+use kube::core::GroupVersionKind;
+use serde_json::{Value, json};
+
+use super::caches::rollouts;
+use super::claims::{add, patch, replace, test};
+use super::client::MANAGER;
+use super::{Clock, Cluster, Error};
+use crate::target::snapshot::{Endpoint, Pod, ReplicaSet};
+use crate::target::workload::{OPERATION_ANNOTATION, Rollout};
+use crate::target::{Effect, Snapshot, Workload};
+
+impl Cluster {
+    /// What the cluster says of a workload now. No cache answers: without a resourceVersion every read is a quorum read.
+    ///
+    /// # Errors
+    /// See [`Error`]; a workload that does not exist is a snapshot without one.
+    pub async fn snapshot(&self, workload: &Workload, clock: &Clock) -> Result<Snapshot, Error> {
+        let nothing = |taken| Snapshot {
+            taken,
+            rollout: None,
+            replica_sets: vec![],
+            pods: vec![],
+            endpoints: vec![],
+        };
+        let object = match self.call(self.rollouts(workload).get(&workload.name)).await {
+            Ok(object) => value(&object),
+            Err(Error::NotFound(_)) => return Ok(nothing(clock())),
+            Err(error) => return Err(error),
+        };
+        let Some(rollout) = Rollout::read(&object) else {
+            return Ok(nothing(clock()));
+        };
+        let selected = ListParams::default().labels(&rollout.selector);
+        let everything = ListParams::default();
+        let (sets, pods, slices) = tokio::try_join!(
+            self.list(
+                "apps",
+                "v1",
+                "ReplicaSet",
+                "replicasets",
+                workload,
+                &selected
+            ),
+            self.list("", "v1", "Pod", "pods", workload, &selected),
+            self.list(
+                "discovery.k8s.io",
+                "v1",
+                "EndpointSlice",
+                "endpointslices",
+                workload,
+                &everything
+            ),
+        )?;
+        let replica_sets: Vec<_> = sets
+            .iter()
+            .filter_map(|set| ReplicaSet::read(set, &rollout.uid))
+            .collect();
+        let hashes: BTreeSet<_> = replica_sets.iter().map(|set| set.hash.as_str()).collect();
+        let pods: Vec<_> = pods
+            .iter()
+            .filter_map(Pod::read)
+            .filter(|pod| hashes.contains(pod.hash.as_str()))
+            .collect();
+        let names: BTreeSet<_> = pods.iter().map(|pod| pod.name.clone()).collect();
+        let endpoints = slices
+            .iter()
+            .flat_map(|slice| Endpoint::read(slice, &names))
+            .collect();
+        Ok(Snapshot {
+            taken: clock(),
+            rollout: Some(rollout),
+            replica_sets,
+            pods,
+            endpoints,
+        })
+    }
+
+    /// Makes a change, on the condition that the workload still is what the snapshot showed: its uid, its generation and,
+    /// for a status request, the hash that the controller reconciled. Not its resourceVersion, which the controller
+    /// moves all the time.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] where it is not: read again.
+    pub async fn apply(
+        &self,
+        workload: &Workload,
+        at: &Snapshot,
+        effect: &Effect,
+        operation: &str,
+    ) -> Result<(), Error> {
+        let gone = || Error::NotFound(workload.to_string());
+        let rollout = at.rollout.as_ref().ok_or_else(gone)?;
+        let mut operations = vec![
+            test("/metadata/uid", json!(rollout.uid)),
+            test("/metadata/generation", json!(rollout.generation)),
+        ];
+        let api = self.rollouts(workload);
+        let params = PatchParams::apply(MANAGER);
+        match effect {
+            Effect::RestoreTemplate { hash, unpause, .. } => {
+                let set = at.replica_set(hash).ok_or_else(gone)?;
+                let annotation = OPERATION_ANNOTATION.replace('/', "~1");
+                operations.push(add(
+                    &format!("/metadata/annotations/{annotation}"),
+                    json!(operation),
+                ));
+                operations.push(replace("/spec/template", set.template.clone()));
+                if *unpause {
+                    operations.push(add("/spec/paused", json!(false)));
+                }
+                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                    .await?;
+            }
+            Effect::PromoteFull { hash } => {
+                operations.push(test("/status/currentPodHash", json!(hash)));
+                operations.push(add("/status/promoteFull", json!(true)));
+                self.call(api.patch_status(&workload.name, &params, &patch(operations)))
+                    .await?;
+            }
+            Effect::Unpause => {
+                operations.push(add("/spec/paused", json!(false)));
+                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rollouts(&self, workload: &Workload) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client(), &workload.namespace, &rollouts())
+    }
+
+    async fn list(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+        plural: &str,
+        workload: &Workload,
+        params: &ListParams,
+    ) -> Result<Vec<Value>, Error> {
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client(), &workload.namespace, &resource);
+        Ok(self
+            .call(api.list(params))
+            .await?
+            .items
+            .iter()
+            .map(value)
+            .collect())
+    }
+}
+
+fn value(object: &DynamicObject) -> Value {
+    serde_json::to_value(object).unwrap_or(Value::Null)
+}
