@@ -2,4 +2,66 @@
 //!
 //! Reads and writes of the cluster go through `cluster`; what to do next is decided by the pure rooms.
 
+pub mod admission;
+pub mod dispatch;
+pub mod ending;
+pub mod journal;
+pub mod keeper;
 pub mod lease;
+pub mod queue;
+pub mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::events::Events;
+use crate::cluster::http::Prober;
+use crate::cluster::{Caches, Clock, Cluster};
+use crate::policy::Policy;
+
+/// What the engine works with, for one term of leadership.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub cluster: Cluster,
+    /// What the watches last told.
+    pub caches: Arc<Caches>,
+    /// The policy in force; a run keeps the plan that it was made with.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// Looks at health endpoints.
+    pub prober: Prober,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Publishes Kubernetes events.
+    pub events: Events,
+    /// Who this replica is.
+    pub identity: String,
+    /// How often a running step looks again at the latest.
+    pub tick: Duration,
+    /// How many ended rollbacks of a target are kept, and how long.
+    pub retention: Retention,
+    /// Cancelled when the term ends.
+    pub ended: CancellationToken,
+}
+
+/// How many ended rollbacks of a target are kept, and how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// This many of the newest are kept whatever their age.
+    pub keep: usize,
+    /// Those beyond are removed this long after their end.
+    pub age: Duration,
+}
+
+impl Context {
+    /// Waits for this long, or until the term ends; says whether the term goes on.
+    pub async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = self.ended.cancelled() => false,
+            () = tokio::time::sleep(time) => true,
+        }
+    }
+}

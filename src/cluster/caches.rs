@@ -197,6 +197,11 @@ impl Caches {
             })
     }
 
+    /// Rings as if something had changed.
+    pub fn nudge(&self) {
+        self.changed.send_modify(|seq| *seq = seq.wrapping_add(1));
+    }
+
     /// Rings at every change of any cache.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

@@ -135,9 +135,13 @@ impl MemoryStatus {
         true
     }
 
-    /// Latches the target, unless it is latched already.
+    /// Latches the target in the name of a rollback, once.
     pub fn latch(&mut self, rollback: &str, finding: Finding, now: Timestamp) -> bool {
-        if self.latch.is_some() {
+        if self
+            .latch
+            .as_ref()
+            .is_some_and(|latch| latch.rollback == rollback)
+        {
             return false;
         }
         self.latch = Some(Latch {

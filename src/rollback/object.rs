@@ -253,6 +253,9 @@ pub struct Run {
     /// When the budget was exceeded while the run went on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub over_budget: Option<Timestamp>,
+    /// When it was given up although it could not be ended safely: the promotion is still re-asserted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gave_up: Option<Timestamp>,
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,

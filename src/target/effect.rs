@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::reason::Reason;
+
 /// One change of the cluster, with everything that it needs already resolved.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Effect {
@@ -46,6 +48,18 @@ impl Effect {
             Self::RestoreTemplate { .. } => EffectKind::RestoreTemplate,
             Self::PromoteFull { .. } => EffectKind::PromoteFull,
             Self::Unpause => EffectKind::Unpause,
+        }
+    }
+}
+
+impl EffectKind {
+    /// What is under way once this change was made.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::RestoreTemplate => Reason::Restoring,
+            Self::PromoteFull => Reason::Promoting,
+            Self::Unpause => Reason::Unpausing,
         }
     }
 }

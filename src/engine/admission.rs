@@ -1,0 +1,279 @@
+//! Takes a claimed rollback to its frozen plan, or to its refusal: every guard is asked again, on fresh reads.
+
+use jiff::Timestamp;
+
+use super::journal::{Halt, Journal};
+use super::{Context, ending};
+use crate::cluster::Error;
+use crate::policy::Policy;
+use crate::policy::admission::Admission;
+use crate::policy::guard::{Facts, Hold};
+use crate::procedure::{Entry, Journey, Procedure, StepPlan};
+use crate::reason::{Finding, Reason};
+use crate::rollback::history::Destination;
+use crate::rollback::object::{Mode, Plan};
+use crate::rollback::{Memory, Phase};
+use crate::target::{Release, Snapshot, Target};
+
+/// What was read for an admission.
+struct Fresh {
+    at: Snapshot,
+    hold: Hold,
+    memory: Memory,
+    missing: Vec<String>,
+}
+
+/// Admits the rollback: with a frozen plan it is Running afterwards, and its first snapshot is returned; otherwise it has
+/// ended.
+///
+/// # Errors
+/// Why this replica leaves it.
+pub async fn admit(
+    ctx: &Context,
+    journal: &mut Journal,
+) -> Result<Option<(Target, Snapshot)>, Halt> {
+    loop {
+        let policy = ctx.policy.load_full();
+        let spec = &journal.rollback.spec;
+        let target = policy
+            .targets
+            .get(&spec.target)
+            .filter(|target| target.workload.namespace == journal.rollback.namespace());
+        let Some(target) = target.cloned() else {
+            let said = format!(
+                "the policy has no target {} in namespace {}",
+                spec.target,
+                journal.rollback.namespace()
+            );
+            ending::decline(ctx, journal, None, Reason::TargetGone.because(said), false).await?;
+            return Ok(None);
+        };
+        if let Some(stopped) = ending::asked_to_stop(&journal.rollback) {
+            ending::end(ctx, journal, Some(&target), None, Phase::Cancelled, stopped).await?;
+            return Ok(None);
+        }
+        let admission = match read(ctx, &target).await {
+            Ok(fresh) => {
+                let admission = judge(ctx, &policy, &target, journal, &fresh);
+                if let Some(decided) = decide(ctx, journal, &target, fresh, admission).await? {
+                    return Ok(decided);
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(rollback = journal.rollback.name(), error = %admission, "the facts for the admission cannot be read");
+        if let Some(late) = late(&journal.rollback, &target, (ctx.clock)()) {
+            ending::decline(ctx, journal, Some(&target), late, false).await?;
+            return Ok(None);
+        }
+        if !ctx.pause(ctx.tick).await {
+            return Err(Halt::TermEnded);
+        }
+    }
+}
+
+/// Reads everything that the guards are asked on, at once.
+async fn read(ctx: &Context, target: &Target) -> Result<Fresh, Error> {
+    let (namespace, name) = ctx.caches.hold_at();
+    let hold = async { Ok(ctx.cluster.hold(namespace, name).await) };
+    let (at, hold, memory, missing) = tokio::try_join!(
+        ctx.cluster.snapshot(&target.workload, &ctx.clock),
+        hold,
+        ctx.cluster.memory(target),
+        ctx.cluster.missing_permissions(&target.workload.namespace),
+    )?;
+    Ok(Fresh {
+        at,
+        hold,
+        memory,
+        missing,
+    })
+}
+
+fn judge(
+    ctx: &Context,
+    policy: &Policy,
+    target: &Target,
+    journal: &Journal,
+    fresh: &Fresh,
+) -> Admission {
+    let now = (ctx.clock)();
+    let live = fresh.at.live();
+    let created = live
+        .as_ref()
+        .and_then(|live| fresh.at.replica_set(&live.hash))
+        .and_then(|set| set.created);
+    // The keeper may not have written yet what this very look shows.
+    let mut memory = fresh.memory.clone();
+    let mut remembered = memory.state().into_owned();
+    if let Some(rollout) = &fresh.at.rollout {
+        remembered.observe(rollout, created, now);
+    }
+    memory.status = Some(remembered);
+    let rollbacks = ctx.caches.rollbacks_of(target);
+    let others: Vec<_> = rollbacks
+        .into_iter()
+        .filter(|other| other.name() != journal.rollback.name())
+        .collect();
+    let facts = Facts {
+        now,
+        policy,
+        hold: &fresh.hold,
+        memory: Some(&memory),
+        rollout: fresh.at.rollout.as_ref(),
+        live_created: created,
+        live,
+        unobserved_for: std::time::Duration::ZERO,
+        rollbacks: &others,
+    };
+    facts.admit(&journal.rollback, target, &fresh.at, &fresh.missing)
+}
+
+/// Carries out what was decided; none means: look again.
+async fn decide(
+    ctx: &Context,
+    journal: &mut Journal,
+    target: &Target,
+    fresh: Fresh,
+    admission: Admission,
+) -> Result<Option<Option<(Target, Snapshot)>>, Halt> {
+    let shadow = journal.rollback.spec.mode == Mode::Shadow;
+    match admission {
+        Admission::Wait(_) => {
+            if !ctx.pause(ctx.tick).await {
+                return Err(Halt::TermEnded);
+            }
+            journal.refresh(ctx);
+            Ok(None)
+        }
+        Admission::Supersede(finding) => {
+            ending::end(
+                ctx,
+                journal,
+                Some(target),
+                Some(&fresh.at),
+                Phase::Superseded,
+                finding,
+            )
+            .await?;
+            Ok(Some(None))
+        }
+        Admission::Decline { finding, latch } => {
+            ending::decline(ctx, journal, Some(target), finding, latch && !shadow).await?;
+            Ok(Some(None))
+        }
+        Admission::Go {
+            from,
+            destination,
+            procedure,
+        } => {
+            let steps =
+                match plan_steps(journal, target, &fresh.at, &from, &destination, &procedure) {
+                    Ok(steps) => steps,
+                    Err(finding) => {
+                        ending::decline(ctx, journal, Some(target), finding, false).await?;
+                        return Ok(Some(None));
+                    }
+                };
+            let now = (ctx.clock)();
+            freeze(journal, &from, &destination, &procedure, steps, now);
+            if shadow {
+                let said = format!(
+                    "would pull {from} back to {}: {}",
+                    destination.release, destination.chosen
+                );
+                ending::end(
+                    ctx,
+                    journal,
+                    Some(target),
+                    Some(&fresh.at),
+                    Phase::Shadowed,
+                    Reason::Shadow.because(said),
+                )
+                .await?;
+                return Ok(Some(None));
+            }
+            journal.page.phase = Phase::Running;
+            journal.page.reason = Some(Reason::Admitted.into());
+            journal.page.run.started = Some(now);
+            match journal.write_unless_joined(ctx).await {
+                Ok(()) => Ok(Some(Some((target.clone(), fresh.at)))),
+                Err(Halt::Joined) => {
+                    journal.page.phase = Phase::Pending;
+                    Ok(None)
+                }
+                Err(halt) => Err(halt),
+            }
+        }
+    }
+}
+
+fn plan_steps(
+    journal: &Journal,
+    target: &Target,
+    at: &Snapshot,
+    from: &Release,
+    destination: &Destination,
+    procedure: &Procedure,
+) -> Result<Vec<StepPlan>, Finding> {
+    let operation = journal.rollback.metadata.uid.clone().unwrap_or_default();
+    let journey = Journey {
+        operation,
+        from: from.clone(),
+        to: destination.release.clone(),
+    };
+    procedure
+        .steps
+        .iter()
+        .map(|step| step.plan(target, &journey, at))
+        .collect()
+}
+
+fn freeze(
+    journal: &mut Journal,
+    from: &Release,
+    destination: &Destination,
+    procedure: &Procedure,
+    steps: Vec<StepPlan>,
+    now: Timestamp,
+) {
+    let run = &mut journal.page.run;
+    run.steps = steps
+        .iter()
+        .map(|step| Entry::pending(step.name()))
+        .collect();
+    run.progress = Some(format!("0/{}", steps.len()));
+    run.from = Some(from.name());
+    run.to = Some(destination.release.name());
+    journal.page.plan = Some(Plan {
+        made: now,
+        procedure: procedure.name.clone(),
+        severity: journal.rollback.severity(),
+        budget_seconds: procedure.budget.as_secs_f64(),
+        from: from.clone(),
+        to: destination.release.clone(),
+        chosen: destination.chosen.clone(),
+        steps,
+    });
+}
+
+/// Why a first change is no longer allowed, if it is not.
+pub(super) fn late(
+    rollback: &crate::rollback::Rollback,
+    target: &Target,
+    now: Timestamp,
+) -> Option<Finding> {
+    let received = rollback.received()?;
+    let limit =
+        jiff::SignedDuration::try_from(target.start_within).unwrap_or(jiff::SignedDuration::MAX);
+    let age = now.duration_since(received);
+    (age > limit).then(|| {
+        let rough = crate::rollback::history::rough;
+        Reason::TooLate.because(format!(
+            "{} passed since it was received; a start is allowed within {}",
+            rough(age),
+            rough(limit)
+        ))
+    })
+}

@@ -1,0 +1,81 @@
+//! Gives every target with an open rollback a worker of its own: targets in parallel, one rollback at a time each.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::lease::Term;
+use super::{Context, queue, run};
+use crate::rollback::Rollback;
+
+type Key = (String, String);
+
+/// Works until the term ends.
+pub async fn work(ctx: Context, term: Term) {
+    let busy: Arc<Mutex<BTreeSet<Key>>> = Arc::default();
+    let mut changes = ctx.caches.changes();
+    loop {
+        for key in waiting(&ctx) {
+            if !busy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key.clone())
+            {
+                continue;
+            }
+            let (ctx, busy) = (ctx.clone(), Arc::clone(&busy));
+            let started = term.spawn(async move {
+                work_on(&ctx, &key).await;
+                busy.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&key);
+                // Whatever came in while this one ended is looked at again.
+                ctx.caches.nudge();
+            });
+            if started.is_none() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = ctx.ended.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The targets that have an open rollback, each as namespace and name.
+fn waiting(ctx: &Context) -> BTreeSet<Key> {
+    let open = ctx
+        .caches
+        .rollbacks
+        .all()
+        .into_iter()
+        .filter(|rollback| !rollback.phase().ended());
+    open.map(|rollback| {
+        (
+            rollback.namespace().to_owned(),
+            rollback.spec.target.clone(),
+        )
+    })
+    .collect()
+}
+
+async fn work_on(ctx: &Context, (namespace, target): &Key) {
+    while !ctx.ended.is_cancelled() {
+        let of_target =
+            |rollback: &Rollback| rollback.spec.target == *target && !rollback.phase().ended();
+        let open = ctx.caches.rollbacks.select(namespace, of_target);
+        let Some(next) = queue::next(&open) else {
+            return;
+        };
+        let name = next.name().to_owned();
+        if let Err(halt) = run::run(ctx, namespace, &name).await {
+            tracing::info!(
+                rollback = name,
+                k8s.namespace = namespace,
+                ?halt,
+                "this replica leaves the rollback"
+            );
+            return;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! How a rollback ends: the memory first, then the record, then the object is let go.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Context;
+use super::journal::{Halt, Journal};
+use crate::procedure::StepPhase;
+use crate::reason::{Finding, Reason};
+use crate::rollback::history::rough;
+use crate::rollback::{MemoryStatus, Phase, Rollback};
+use crate::target::{Snapshot, Target};
+
+/// How long to wait before a write is tried again.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Why a person wants this rollback to stop, if one does.
+#[must_use]
+pub fn asked_to_stop(rollback: &Rollback) -> Option<Finding> {
+    if let Some(cancel) = &rollback.spec.cancel {
+        return Some(
+            Reason::Cancelled.because(format!("cancelled by {}: {}", cancel.by, cancel.reason)),
+        );
+    }
+    rollback
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .map(|_| Reason::Deleted.into())
+}
+
+/// Ends a rollback that a guard refused before anything was touched.
+///
+/// # Errors
+/// Why this replica leaves it instead.
+pub async fn decline(
+    ctx: &Context,
+    journal: &mut Journal,
+    target: Option<&Target>,
+    finding: Finding,
+    latch: bool,
+) -> Result<(), Halt> {
+    if latch && let Some(target) = target {
+        let name = journal.rollback.name().to_owned();
+        let now = (ctx.clock)();
+        remember(ctx, target, |memory| {
+            memory.latch(&name, finding.clone(), now)
+        })
+        .await?;
+    }
+    let shadow = journal.rollback.spec.mode == crate::rollback::object::Mode::Shadow;
+    let phase = if shadow {
+        Phase::Shadowed
+    } else {
+        Phase::Declined
+    };
+    end(ctx, journal, target, None, phase, finding).await
+}
+
+/// Ends a rollback: what must be remembered of it first, then its record; then its object is let go.
+///
+/// # Errors
+/// Why this replica leaves it instead.
+pub async fn end(
+    ctx: &Context,
+    journal: &mut Journal,
+    target: Option<&Target>,
+    at: Option<&Snapshot>,
+    phase: Phase,
+    finding: Finding,
+) -> Result<(), Halt> {
+    let now = (ctx.clock)();
+    if let Some(target) = target {
+        let name = journal.rollback.name().to_owned();
+        let made = at.and_then(|at| made_by(journal, at));
+        let last = last(journal, phase);
+        let ran = journal.page.run.started.is_some();
+        remember(ctx, target, |memory| {
+            let mut changed = false;
+            if let Some(release) = &made {
+                changed |= memory.remember_made(release, &name, now);
+            }
+            if phase == Phase::Failed {
+                changed |= memory.latch(&name, finding.clone(), now);
+            }
+            if memory.active.as_ref() == Some(&name) {
+                memory.active = None;
+                changed = true;
+            }
+            if ran {
+                memory.shown.last.clone_from(&last);
+                memory.shown.when = Some(now);
+                changed = true;
+            }
+            changed
+        })
+        .await?;
+    }
+    close(journal, at, phase, &finding, now);
+    journal.write(ctx).await?;
+    tracing::info!(
+        rollback = journal.rollback.name(),
+        k8s.namespace = journal.rollback.namespace(),
+        phase = phase.name(),
+        reason = finding.reason.code(),
+        "rollback ended: {finding}"
+    );
+    let warning = matches!(phase, Phase::Failed | Phase::Declined);
+    ctx.events
+        .say(&journal.rollback, phase.name(), &finding, warning);
+    let mut tries = 0;
+    while let Err(error) = ctx.cluster.pin(&journal.rollback, false).await {
+        tracing::warn!(rollback = journal.rollback.name(), %error, "the finalizer cannot be removed");
+        tries += 1;
+        if tries == 20 || !ctx.pause(AGAIN).await {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the end on the page.
+fn close(
+    journal: &mut Journal,
+    at: Option<&Snapshot>,
+    phase: Phase,
+    finding: &Finding,
+    now: Timestamp,
+) {
+    let received = journal.rollback.received();
+    let run = &mut journal.page.run;
+    run.finished = Some(now);
+    run.state = at.map(Snapshot::state);
+    for entry in &mut run.steps {
+        match entry.phase {
+            StepPhase::Running => {
+                entry.phase = if phase == Phase::Failed {
+                    StepPhase::Failed
+                } else {
+                    StepPhase::Skipped
+                };
+                entry.finished = Some(now);
+                entry.observed = Some(finding.clone());
+            }
+            StepPhase::Pending => entry.phase = StepPhase::Skipped,
+            StepPhase::Done | StepPhase::Failed | StepPhase::Skipped => {}
+        }
+    }
+    if phase == Phase::Succeeded {
+        run.healthy = Some(now);
+        run.recovery = received.map(|received| short(now.duration_since(received)));
+    }
+    journal.page.phase = phase;
+    journal.page.reason = Some(finding.clone());
+}
+
+/// The release that this rollback made, if its restore is what is live.
+fn made_by(journal: &Journal, at: &Snapshot) -> Option<crate::target::Release> {
+    let rollout = at.rollout.as_ref()?;
+    let ours = rollout.operation.is_some() && rollout.operation == journal.rollback.metadata.uid;
+    at.live().filter(|live| {
+        ours && journal
+            .page
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.to.hash == live.hash)
+    })
+}
+
+fn last(journal: &Journal, phase: Phase) -> String {
+    match (&journal.page.plan, phase) {
+        (Some(plan), Phase::Succeeded) => format!("{} → {}", plan.from.name(), plan.to.name()),
+        _ => phase.name().to_lowercase(),
+    }
+}
+
+/// A recovery time for a column.
+fn short(time: jiff::SignedDuration) -> String {
+    if time.as_secs() < 60 {
+        format!("{:.1}s", time.as_secs_f64().max(0.0))
+    } else {
+        rough(time)
+    }
+}
+
+/// Changes the memory of a target, for as long as it takes.
+///
+/// # Errors
+/// When the term ends first.
+pub async fn remember(
+    ctx: &Context,
+    target: &Target,
+    mut change: impl FnMut(&mut MemoryStatus) -> bool,
+) -> Result<(), Halt> {
+    loop {
+        match ctx.cluster.remember(target, &mut change).await {
+            Ok(memory) => {
+                ctx.caches
+                    .memories
+                    .replace(&target.workload.namespace, &target.name, memory);
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::warn!(target = target.name, %error, "the target's memory cannot be written")
+            }
+        }
+        if !ctx.pause(AGAIN).await {
+            return Err(Halt::TermEnded);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A rollback in the hands of the leader: what it owns of the status, written under its epoch.
+
+use std::time::Duration;
+
+use super::Context;
+use crate::cluster::Error;
+use crate::cluster::journal::Page;
+use crate::rollback::Rollback;
+
+/// How long to wait before a write is tried again.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// A rollback in the hands of the leader.
+pub struct Journal {
+    /// The object as it was last read or written.
+    pub rollback: Rollback,
+    /// What the engine owns of it. Changed freely, and kept by [`write`](Self::write).
+    pub page: Page,
+    /// The epoch that the object is known to have.
+    epoch: i64,
+}
+
+/// Why a run ends in this replica without an end on record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Halt {
+    /// Another leader took over.
+    Fenced,
+    /// The object is gone.
+    Gone,
+    /// The term ended.
+    TermEnded,
+    /// An alert joined since the plan was made: make it again.
+    Joined,
+}
+
+impl Journal {
+    /// Reads the rollback fresh; none if it is gone or has ended. The first write raises its epoch.
+    pub async fn open(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Self>, Halt> {
+        loop {
+            match ctx.cluster.rollback(namespace, name).await {
+                Ok(rollback) => {
+                    ctx.caches
+                        .rollbacks
+                        .replace(namespace, name, rollback.clone());
+                    return Ok(
+                        (!rollback.phase().ended()).then(|| Self::of(rollback, &ctx.identity))
+                    );
+                }
+                Err(Error::NotFound(_)) => return Ok(None),
+                Err(error) => {
+                    tracing::warn!(rollback = name, %error, "the rollback cannot be read")
+                }
+            }
+            if !ctx.pause(AGAIN).await {
+                return Err(Halt::TermEnded);
+            }
+        }
+    }
+
+    fn of(rollback: Rollback, identity: &str) -> Self {
+        let state = rollback.state().into_owned();
+        let epoch = state.run.epoch;
+        let mut page = Page {
+            phase: state.phase,
+            reason: state.reason,
+            plan: state.plan,
+            run: state.run,
+        };
+        page.run.epoch = epoch + 1;
+        page.run.leader = Some(identity.to_owned());
+        Self {
+            rollback,
+            page,
+            epoch,
+        }
+    }
+
+    /// Keeps what changed. A write whose answer was lost is sent again: under one epoch there is one writer.
+    ///
+    /// # Errors
+    /// Why this replica must leave the rollback alone.
+    pub async fn write(&mut self, ctx: &Context) -> Result<(), Halt> {
+        self.write_if(ctx, None).await
+    }
+
+    /// As [`write`](Self::write), if no alert joined since the object was read.
+    ///
+    /// # Errors
+    /// [`Halt::Joined`] if one did; the object is read anew.
+    pub async fn write_unless_joined(&mut self, ctx: &Context) -> Result<(), Halt> {
+        let seq = self.rollback.state().alerts.seq;
+        self.write_if(ctx, Some(seq)).await
+    }
+
+    async fn write_if(&mut self, ctx: &Context, alerts_seq: Option<i64>) -> Result<(), Halt> {
+        self.page.run.seq += 1;
+        loop {
+            match ctx
+                .cluster
+                .write_page(&self.rollback, self.epoch, &self.page, alerts_seq)
+                .await
+            {
+                Ok(written) => {
+                    self.epoch = self.page.run.epoch;
+                    self.kept(ctx, written);
+                    return Ok(());
+                }
+                Err(Error::NotFound(_)) => return Err(Halt::Gone),
+                Err(Error::Precondition(_)) => match self.after_precondition(ctx, alerts_seq).await
+                {
+                    Some(end) => return end,
+                    None => continue,
+                },
+                Err(error) => {
+                    tracing::warn!(rollback = self.rollback.name(), %error, "the journal cannot be written")
+                }
+            }
+            if !ctx.pause(AGAIN).await {
+                return Err(Halt::TermEnded);
+            }
+        }
+    }
+
+    /// Finds out why a write had no effect; none means that it should be tried again.
+    async fn after_precondition(
+        &mut self,
+        ctx: &Context,
+        alerts_seq: Option<i64>,
+    ) -> Option<Result<(), Halt>> {
+        let found = match ctx
+            .cluster
+            .rollback(self.rollback.namespace(), self.rollback.name())
+            .await
+        {
+            Ok(found) if found.metadata.uid == self.rollback.metadata.uid => found,
+            Ok(_) | Err(Error::NotFound(_)) => return Some(Err(Halt::Gone)),
+            Err(_) => return (!ctx.pause(AGAIN).await).then_some(Err(Halt::TermEnded)),
+        };
+        let state = found.state().into_owned();
+        if state.run.epoch == self.page.run.epoch
+            && state.run.seq == self.page.run.seq
+            && state.run.leader == self.page.run.leader
+        {
+            // Our own write whose answer was lost, while its first try raised the epoch.
+            self.epoch = self.page.run.epoch;
+            self.kept(ctx, found);
+            return Some(Ok(()));
+        }
+        if state.run.epoch != self.epoch {
+            return Some(Err(Halt::Fenced));
+        }
+        if alerts_seq.is_some_and(|seq| state.alerts.seq != seq) {
+            self.kept(ctx, found);
+            return Some(Err(Halt::Joined));
+        }
+        tracing::error!(
+            rollback = self.rollback.name(),
+            "a write of the journal was refused for no visible reason"
+        );
+        (!ctx.pause(AGAIN).await).then_some(Err(Halt::TermEnded))
+    }
+
+    fn kept(&mut self, ctx: &Context, found: Rollback) {
+        ctx.caches
+            .rollbacks
+            .replace(found.namespace(), found.name(), found.clone());
+        self.rollback = found;
+    }
+
+    /// Takes in what people and intake wrote since: the watch tells of it.
+    pub fn refresh(&mut self, ctx: &Context) {
+        let cached = ctx
+            .caches
+            .rollbacks
+            .get(self.rollback.namespace(), self.rollback.name());
+        if let Some(cached) =
+            cached.filter(|cached| cached.metadata.uid == self.rollback.metadata.uid)
+        {
+            self.rollback.spec = cached.spec.clone();
+            self.rollback.metadata = cached.metadata.clone();
+            if let (Some(ours), Some(theirs)) =
+                (self.rollback.status.as_mut(), cached.status.as_ref())
+            {
+                ours.alerts = theirs.alerts.clone();
+            }
+        }
+    }
+}

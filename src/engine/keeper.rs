@@ -1,0 +1,254 @@
+//! Keeps the memory of every target: which releases went live and were stable, and whether a person is needed.
+//!
+//! Level-triggered from the caches, so that what one leader missed the next one does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Context, ending};
+use crate::cluster::caches::Seen;
+use crate::reason::Finding;
+use crate::rollback::memory::Shown;
+use crate::rollback::object::Mode;
+use crate::rollback::{Memory, MemoryStatus, Phase, Rollback};
+use crate::target::Target;
+
+/// How often everything is looked at although nothing changed: soaking and holds take their effect by time alone.
+const ROUND: Duration = Duration::from_secs(15);
+
+/// Works until the term ends.
+pub async fn work(ctx: Context) {
+    let mut changes = ctx.caches.changes();
+    loop {
+        if ctx.caches.ready().is_ok() {
+            let policy = ctx.policy.load_full();
+            for target in policy.targets.values() {
+                if ctx.ended.is_cancelled() {
+                    return;
+                }
+                keep(&ctx, target, policy.mode_of(target)).await;
+                retire(&ctx, target).await;
+            }
+        }
+        tokio::select! {
+            () = ctx.ended.cancelled() => return,
+            () = tokio::time::sleep(ROUND) => {}
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Writes what is new about a target, if anything is.
+async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
+    let now = (ctx.clock)();
+    let Some(seen) = ctx.caches.rollout(target) else {
+        return;
+    };
+    let rollbacks = ctx.caches.rollbacks_of(target);
+    let cached = ctx.caches.memory(target);
+    let mut expected = cached
+        .as_ref()
+        .map(|memory| memory.state().into_owned())
+        .unwrap_or_default();
+    if cached.is_some()
+        && !learn(
+            &mut expected,
+            target,
+            &seen,
+            None,
+            cached.as_deref(),
+            &rollbacks,
+            mode,
+            now,
+        )
+    {
+        return;
+    }
+    let created = created(ctx, target, &seen, cached.as_deref()).await;
+    let kept = ending::remember(ctx, target, |memory| {
+        learn(
+            memory,
+            target,
+            &seen,
+            created,
+            cached.as_deref(),
+            &rollbacks,
+            mode,
+            now,
+        )
+    });
+    if kept.await.is_ok()
+        && let Some(latch) = ctx.caches.memory(target).as_deref().and_then(Memory::latch)
+        && cached.as_deref().and_then(Memory::latch) != Some(latch)
+    {
+        tracing::warn!(
+            target = target.name,
+            rollback = latch.rollback,
+            reason = latch.finding.reason.code(),
+            "target latched: {}",
+            latch.finding
+        );
+    }
+}
+
+/// When the live release's replica set was made, where that matters: for a release that is new to the memory.
+async fn created(
+    ctx: &Context,
+    target: &Target,
+    seen: &Seen,
+    cached: Option<&Memory>,
+) -> Option<Timestamp> {
+    let rollout = &seen.rollout;
+    let known = cached
+        .and_then(|memory| memory.status.as_ref())
+        .and_then(|status| status.live.as_ref());
+    if !rollout.observed
+        || known.is_some_and(|live| live.uid == rollout.uid && live.hash == rollout.current)
+    {
+        return None;
+    }
+    let at = ctx
+        .cluster
+        .snapshot(&target.workload, &ctx.clock)
+        .await
+        .ok()?;
+    at.replica_set(&rollout.current).and_then(|set| set.created)
+}
+
+/// Teaches a memory all that is known; says whether anything was new.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything that a memory is made from, at one place"
+)]
+fn learn(
+    memory: &mut MemoryStatus,
+    target: &Target,
+    seen: &Seen,
+    created: Option<Timestamp>,
+    cached: Option<&Memory>,
+    rollbacks: &[Arc<Rollback>],
+    mode: &str,
+    now: Timestamp,
+) -> bool {
+    let mut changed = memory.observe(&seen.rollout, created, now);
+    let acknowledged = cached.and_then(|memory| memory.spec.acknowledge.as_deref());
+    if let Some((name, finding)) = latching(rollbacks, memory, acknowledged) {
+        changed |= memory.latch(&name, finding, now);
+    }
+    let active = rollbacks.iter().any(|rollback| {
+        memory.active.as_deref() == Some(rollback.name()) && !rollback.phase().ended()
+    });
+    if memory.active.is_some() && !active {
+        memory.active = None;
+        changed = true;
+    }
+    let held = cached.and_then(|memory| memory.hold(now)).is_some();
+    let latched = memory
+        .latch
+        .as_ref()
+        .is_some_and(|latch| acknowledged != Some(latch.rollback.as_str()));
+    let state = match (memory.active.is_some(), latched, held) {
+        (true, _, _) => "running",
+        (_, true, _) => "latched",
+        (_, _, true) => "held",
+        _ => "ok",
+    };
+    let shown = Shown {
+        live: format!("r{}", seen.rollout.revision),
+        known_good: known_good(memory, target, now),
+        mode: mode.to_owned(),
+        state: state.to_owned(),
+        ..memory.shown.clone()
+    };
+    changed |= shown != memory.shown;
+    memory.shown = shown;
+    let workload = format!("Rollout/{}", target.workload.name);
+    changed |= workload != memory.workload;
+    memory.workload = workload;
+    changed
+}
+
+/// The newest rollback that calls for a latch which is neither set nor acknowledged: one that failed, or one that did not
+/// help.
+fn latching(
+    rollbacks: &[Arc<Rollback>],
+    memory: &MemoryStatus,
+    acknowledged: Option<&str>,
+) -> Option<(String, Finding)> {
+    let candidates = rollbacks
+        .iter()
+        .filter(|rollback| rollback.spec.mode == Mode::Act)
+        .filter_map(|rollback| {
+            let state = rollback.state();
+            if let Some(persisting) = &state.alerts.persisting {
+                return Some((
+                    persisting.noticed,
+                    rollback.name().to_owned(),
+                    persisting.finding.clone(),
+                ));
+            }
+            let failed = state.phase == Phase::Failed;
+            let reason = state.reason.clone()?;
+            failed
+                .then(|| {
+                    state
+                        .run
+                        .finished
+                        .map(|finished| (finished, rollback.name().to_owned(), reason))
+                })
+                .flatten()
+        });
+    let (when, name, finding) = candidates.max_by_key(|(when, _, _)| *when)?;
+    let newer = memory
+        .latch
+        .as_ref()
+        .is_none_or(|latch| latch.since < when && latch.rollback != name);
+    (newer && acknowledged != Some(name.as_str())).then_some((name, finding))
+}
+
+/// The newest release that is known to be good, for people.
+fn known_good(memory: &MemoryStatus, target: &Target, now: Timestamp) -> String {
+    let soak = SignedDuration::try_from(target.min_soak).unwrap_or(SignedDuration::MAX);
+    let good = memory.history.iter().rev().find(|stable| {
+        !memory.blames(&stable.hash)
+            && stable.until.unwrap_or(now).duration_since(stable.since) >= soak
+    });
+    good.map_or_else(
+        || "unknown".to_owned(),
+        |stable| format!("r{}", stable.revision),
+    )
+}
+
+/// Removes old rollbacks: never a target's newest, nor one whose release still is what the workload runs.
+async fn retire(ctx: &Context, target: &Target) {
+    let now = (ctx.clock)();
+    let age = SignedDuration::try_from(ctx.retention.age).unwrap_or(SignedDuration::MAX);
+    let mut ended: Vec<_> = ctx
+        .caches
+        .rollbacks_of(target)
+        .into_iter()
+        .filter(|rollback| rollback.phase().ended())
+        .collect();
+    ended.sort_by_key(|rollback| std::cmp::Reverse(rollback.received()));
+    let seen = ctx.caches.rollout(target);
+    for old in ended.iter().skip(ctx.retention.keep.max(1)) {
+        let finished = old.state().run.finished.or(old.received());
+        let lives = seen.as_ref().is_some_and(|seen| {
+            [old.from(), old.to()].into_iter().flatten().any(|release| {
+                release.uid == seen.rollout.uid
+                    && (release.hash == seen.rollout.current || release.hash == seen.rollout.stable)
+            })
+        });
+        if lives || finished.is_none_or(|finished| now.duration_since(finished) < age) {
+            continue;
+        }
+        match ctx.cluster.forget(old).await {
+            Ok(()) => tracing::info!(rollback = old.name(), "an old rollback was removed"),
+            Err(error) => {
+                tracing::warn!(rollback = old.name(), %error, "an old rollback cannot be removed")
+            }
+        }
+    }
+}

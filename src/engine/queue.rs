@@ -1,0 +1,52 @@
+//! Which of a target's open rollbacks runs next: one at a time.
+
+use std::sync::Arc;
+
+use crate::rollback::{Phase, Rollback};
+
+/// The open rollback that is next: one that runs already, else the most severe, else the one received first.
+#[must_use]
+pub fn next(open: &[Arc<Rollback>]) -> Option<&Arc<Rollback>> {
+    open.iter()
+        .filter(|rollback| !rollback.phase().ended())
+        .min_by_key(|rollback| {
+            let waiting = rollback.phase() != Phase::Running;
+            (
+                waiting,
+                rollback.severity(),
+                rollback.received(),
+                rollback.name().to_owned(),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Severity;
+    use crate::policy::decision::tests::{rollback, second};
+
+    fn open(name: &str, phase: Phase, severity: Severity, received: i64) -> Arc<Rollback> {
+        let mut open = rollback(1, phase);
+        open.metadata.name = Some(name.into());
+        open.spec.alerts[0].severity = severity;
+        open.spec.received = Some(second(received));
+        Arc::new(open)
+    }
+
+    #[test]
+    fn what_runs_goes_on_and_severity_comes_before_age() {
+        let p1 = open("p1", Phase::Pending, Severity::P1, 1);
+        let p0 = open("p0", Phase::Pending, Severity::P0, 3);
+        let earlier = open("earlier", Phase::Pending, Severity::P0, 2);
+        let running = open("running", Phase::Running, Severity::P1, 9);
+        let done = open("done", Phase::Succeeded, Severity::P0, 0);
+        let name = |all: &[&Arc<Rollback>]| {
+            next(&all.iter().map(|r| Arc::clone(r)).collect::<Vec<_>>())
+                .map(|r| r.name().to_owned())
+        };
+        assert_eq!(name(&[&p1, &p0, &running]).as_deref(), Some("running"));
+        assert_eq!(name(&[&p1, &p0, &earlier]).as_deref(), Some("earlier"));
+        assert_eq!(name(&[&done]), None);
+    }
+}

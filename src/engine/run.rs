@@ -1,0 +1,497 @@
+//! Runs one rollback, step by step: look, probe, decide, journal the intent, change, journal the result.
+//!
+//! A run can be cut off at any instant and goes on in another replica: what was intended is on record before it is done,
+//! every change carries its precondition, and only what fresh reads show counts.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::journal::{Halt, Journal};
+use super::{Context, admission, ending};
+use crate::cluster::Error;
+use crate::procedure::{Intent, Next, StepPhase, StepPlan};
+use crate::reason::{Finding, Reason};
+use crate::rollback::Phase;
+use crate::rollback::object::Plan;
+use crate::target::{Effect, Sighting, Snapshot, Target};
+
+/// How often in a row a change may lose the race with other writers.
+const RACES: u32 = 20;
+/// How many sightings of one step are kept.
+const SIGHTINGS: usize = 4096;
+/// A finding whose words change is journalled this often at most.
+const WORDS: SignedDuration = SignedDuration::from_secs(5);
+
+/// A rollback that runs.
+struct Runner<'a> {
+    ctx: &'a Context,
+    journal: Journal,
+    target: Target,
+    plan: Plan,
+    at: Snapshot,
+    seen: Vec<Sighting>,
+    races: u32,
+    /// For how long the API server did not answer: it does not count towards giving up.
+    silence: SignedDuration,
+    noted: Option<Timestamp>,
+}
+
+/// What a round came to.
+enum Round {
+    Again,
+    Soon,
+    Ended,
+}
+
+/// Runs a rollback to its end, or as far as this replica may.
+///
+/// # Errors
+/// Why this replica leaves it without an end.
+pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt> {
+    let Some(mut journal) = Journal::open(ctx, namespace, name).await? else {
+        return Ok(());
+    };
+    let (target, at) = if journal.page.phase == Phase::Running {
+        journal.write(ctx).await?;
+        tracing::info!(
+            rollback = name,
+            k8s.namespace = namespace,
+            epoch = journal.page.run.epoch,
+            "rollback resumed"
+        );
+        let Some(resumed) = resume(ctx, &mut journal).await? else {
+            return Ok(());
+        };
+        resumed
+    } else {
+        let Some(admitted) = admission::admit(ctx, &mut journal).await? else {
+            return Ok(());
+        };
+        admitted
+    };
+    let Some(plan) = journal.page.plan.clone() else {
+        return Ok(());
+    };
+    tracing::info!(rollback = name, k8s.namespace = namespace, from = %plan.from, to = %plan.to, "rollback runs {}", plan.procedure);
+    let mut runner = Runner {
+        ctx,
+        journal,
+        target,
+        plan,
+        at,
+        seen: Vec::new(),
+        races: 0,
+        silence: SignedDuration::ZERO,
+        noted: None,
+    };
+    runner.steps().await
+}
+
+/// The target and a fresh snapshot of a rollback that another leader began. A target that left the policy since is still
+/// carried to its end: the plan is frozen.
+async fn resume(ctx: &Context, journal: &mut Journal) -> Result<Option<(Target, Snapshot)>, Halt> {
+    let policy = ctx.policy.load_full();
+    let Some(target) = policy.targets.get(&journal.rollback.spec.target).cloned() else {
+        ending::end(
+            ctx,
+            journal,
+            None,
+            None,
+            Phase::Failed,
+            Reason::TargetGone.into(),
+        )
+        .await?;
+        return Ok(None);
+    };
+    loop {
+        match ctx.cluster.snapshot(&target.workload, &ctx.clock).await {
+            Ok(at) => return Ok(Some((target, at))),
+            Err(error) => {
+                tracing::warn!(rollback = journal.rollback.name(), %error, "the workload cannot be read")
+            }
+        }
+        if !ctx.pause(ctx.tick).await {
+            return Err(Halt::TermEnded);
+        }
+    }
+}
+
+impl Runner<'_> {
+    async fn steps(&mut self) -> Result<(), Halt> {
+        self.ctx.cluster.pin(&self.journal.rollback, true).await.unwrap_or_else(|error| {
+            tracing::warn!(rollback = self.journal.rollback.name(), %error, "the finalizer cannot be set");
+        });
+        let plans = self.plan.steps.clone();
+        for (index, step) in plans.iter().enumerate() {
+            let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
+                break;
+            };
+            if entry.phase == StepPhase::Done {
+                continue;
+            }
+            entry.phase = StepPhase::Running;
+            entry.started.get_or_insert((self.ctx.clock)());
+            self.seen.clear();
+            self.races = 0;
+            let mut changes = self.ctx.caches.changes();
+            loop {
+                if self.ctx.ended.is_cancelled() {
+                    return Err(Halt::TermEnded);
+                }
+                match self.round(index, step).await? {
+                    Round::Ended => return Ok(()),
+                    Round::Again => {}
+                    Round::Soon => {
+                        if self
+                            .journal
+                            .page
+                            .run
+                            .steps
+                            .get(index)
+                            .is_some_and(|entry| entry.phase == StepPhase::Done)
+                        {
+                            break;
+                        }
+                        tokio::select! {
+                            () = self.ctx.ended.cancelled() => return Err(Halt::TermEnded),
+                            () = tokio::time::sleep(self.ctx.tick) => {}
+                            _ = changes.changed() => {
+                                // One change comes as several events: let them arrive.
+                                tokio::time::sleep(Duration::from_millis(5)).await;
+                                changes.mark_unchanged();
+                            }
+                        }
+                    }
+                }
+                self.look().await?;
+            }
+        }
+        self.end(Phase::Succeeded, Reason::Done.into()).await
+    }
+
+    /// One look at what is, and what follows from it.
+    async fn round(&mut self, index: usize, step: &StepPlan) -> Result<Round, Halt> {
+        self.journal.refresh(self.ctx);
+        let now = (self.ctx.clock)();
+        self.watch_traffic();
+        if let Some(round) = self.controls(step, now).await? {
+            return Ok(round);
+        }
+        let probes = step.probes(&self.at, &self.seen, now);
+        if !probes.is_empty() {
+            let sightings = self.ctx.prober.look(&probes).await;
+            self.seen.extend(sightings);
+            if self.seen.len() > SIGHTINGS {
+                self.seen.drain(..SIGHTINGS / 2);
+            }
+        }
+        let now = (self.ctx.clock)();
+        let Some(entry) = self.journal.page.run.steps.get(index) else {
+            return Ok(Round::Ended);
+        };
+        match step.next(&self.at, &self.seen, entry, now) {
+            Next::Do(effect) => self.change(index, effect).await,
+            Next::Wait(finding) => {
+                self.note(index, finding, now).await?;
+                Ok(Round::Soon)
+            }
+            Next::Done(finding) => {
+                self.done(index, finding, now).await?;
+                Ok(Round::Soon)
+            }
+            Next::Fail(finding) => self.ended(Phase::Failed, finding).await,
+            Next::Yield(finding) => self.ended(Phase::Superseded, finding).await,
+        }
+    }
+
+    /// A person's wish to stop, the budget and the time to give up.
+    async fn controls(&mut self, step: &StepPlan, now: Timestamp) -> Result<Option<Round>, Halt> {
+        let safe = step.safe_point(&self.at);
+        if let Some(stopped) = ending::asked_to_stop(&self.journal.rollback).filter(|_| safe) {
+            return self.ended(Phase::Cancelled, stopped).await.map(Some);
+        }
+        let run = &self.journal.page.run;
+        let started = run.started.unwrap_or(now);
+        let limit = SignedDuration::try_from(self.target.give_up).unwrap_or(SignedDuration::MAX);
+        if now.duration_since(started) - self.silence > limit {
+            let last = run
+                .steps
+                .iter()
+                .rev()
+                .find_map(|entry| entry.observed.clone());
+            let said = last.map_or_else(String::new, |last| format!("; last observed: {last}"));
+            let finding =
+                Reason::GaveUp.because(format!("not done after {:?}{said}", self.target.give_up));
+            if safe {
+                return self.ended(Phase::Failed, finding).await.map(Some);
+            }
+            if run.gave_up.is_none() {
+                let name = self.journal.rollback.name().to_owned();
+                ending::remember(self.ctx, &self.target, |memory| {
+                    memory.latch(&name, finding.clone(), now)
+                })
+                .await?;
+                self.journal.page.run.gave_up = Some(now);
+                self.journal.write(self.ctx).await?;
+            }
+        }
+        let budget = SignedDuration::try_from_secs_f64(self.plan.budget_seconds)
+            .unwrap_or(SignedDuration::MAX);
+        let received = self.journal.rollback.received().unwrap_or(started);
+        if self.journal.page.run.over_budget.is_none() && now.duration_since(received) > budget {
+            self.journal.page.run.over_budget = Some(now);
+            self.journal.write(self.ctx).await?;
+        }
+        Ok(None)
+    }
+
+    /// Makes a change: the intent is on record first, the release is blamed before the first one.
+    async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
+        let now = (self.ctx.clock)();
+        let first = !self.touched();
+        if first {
+            if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
+                ending::decline(self.ctx, &mut self.journal, Some(&self.target), late, false)
+                    .await?;
+                return Ok(Round::Ended);
+            }
+            if self.journal.rollback.all_ended() {
+                let ended = Reason::ResolvedBeforeStart.into();
+                ending::decline(
+                    self.ctx,
+                    &mut self.journal,
+                    Some(&self.target),
+                    ended,
+                    false,
+                )
+                .await?;
+                return Ok(Round::Ended);
+            }
+        }
+        let generation = self
+            .at
+            .rollout
+            .as_ref()
+            .map_or(0, |rollout| rollout.generation);
+        let intent = Intent {
+            effect: effect.kind(),
+            generation,
+            at: now,
+            confirmed: None,
+        };
+        if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
+            entry.attempts += 1;
+            entry.intent = Some(intent);
+        }
+        self.journal.write(self.ctx).await?;
+        if first || self.journal.page.run.first_mutation.is_none() {
+            self.blame(now).await?;
+        }
+        if self.ctx.ended.is_cancelled() {
+            return Err(Halt::TermEnded);
+        }
+        let operation = self
+            .journal
+            .rollback
+            .metadata
+            .uid
+            .clone()
+            .unwrap_or_default();
+        match self
+            .ctx
+            .cluster
+            .apply(&self.target.workload, &self.at, &effect, &operation)
+            .await
+        {
+            Ok(()) => {
+                let confirmed = (self.ctx.clock)();
+                self.races = 0;
+                if let Some(intent) = self
+                    .journal
+                    .page
+                    .run
+                    .steps
+                    .get_mut(index)
+                    .and_then(|entry| entry.intent.as_mut())
+                {
+                    intent.confirmed = Some(confirmed);
+                }
+                self.journal
+                    .page
+                    .run
+                    .first_mutation
+                    .get_or_insert(confirmed);
+                self.journal.write(self.ctx).await?;
+                self.ctx.events.say(
+                    &self.journal.rollback,
+                    "Change",
+                    &effect.kind().reason().into(),
+                    false,
+                );
+                Ok(Round::Soon)
+            }
+            Err(Error::Precondition(said)) => {
+                self.races += 1;
+                tracing::debug!(
+                    rollback = self.journal.rollback.name(),
+                    said,
+                    "the workload changed before the change"
+                );
+                if self.races > RACES {
+                    return self
+                        .ended(Phase::Failed, Reason::Contended.because(said))
+                        .await;
+                }
+                Ok(Round::Again)
+            }
+            // Whether it took effect is seen by the next look.
+            Err(Error::Unavailable(said)) => {
+                self.note(index, Reason::Retrying.because(said), now)
+                    .await?;
+                Ok(Round::Soon)
+            }
+            Err(error) => {
+                self.ended(Phase::Failed, Reason::Rejected.because(error.to_string()))
+                    .await
+            }
+        }
+    }
+
+    async fn blame(&mut self, now: Timestamp) -> Result<(), Halt> {
+        let name = self.journal.rollback.name().to_owned();
+        let from = self.plan.from.clone();
+        ending::remember(self.ctx, &self.target, |memory| {
+            let blamed = memory.blame(&from, &name, now);
+            let activated = memory.active.as_ref() != Some(&name);
+            memory.active = Some(name.clone());
+            blamed || activated
+        })
+        .await
+    }
+
+    /// Journals what a step waits for: when the reason changes, and its words now and then.
+    async fn note(&mut self, index: usize, finding: Finding, now: Timestamp) -> Result<(), Halt> {
+        let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
+            return Ok(());
+        };
+        let before = entry.observed.as_ref();
+        let same_reason = before.is_some_and(|before| before.reason == finding.reason);
+        let same = before == Some(&finding);
+        let recent = self
+            .noted
+            .is_some_and(|noted| now.duration_since(noted) < WORDS);
+        entry.observed = Some(finding);
+        if same || (same_reason && recent) {
+            return Ok(());
+        }
+        self.noted = Some(now);
+        self.journal.write(self.ctx).await
+    }
+
+    async fn done(&mut self, index: usize, finding: Finding, now: Timestamp) -> Result<(), Halt> {
+        if let Some(live) = self
+            .at
+            .live()
+            .filter(|live| live.hash == self.plan.to.hash && self.touched())
+        {
+            let name = self.journal.rollback.name().to_owned();
+            let since = self.journal.page.run.first_mutation.unwrap_or(now);
+            ending::remember(self.ctx, &self.target, |memory| {
+                memory.remember_made(&live, &name, since)
+            })
+            .await?;
+        }
+        let run = &mut self.journal.page.run;
+        if let Some(entry) = run.steps.get_mut(index) {
+            entry.phase = StepPhase::Done;
+            entry.finished = Some(now);
+            entry.observed = Some(finding.clone());
+        }
+        let done = run
+            .steps
+            .iter()
+            .filter(|entry| entry.phase == StepPhase::Done)
+            .count();
+        let all = run.steps.len();
+        run.progress = Some(format!("{done}/{all}"));
+        if let Some(next) = run.steps.get_mut(index + 1) {
+            next.phase = StepPhase::Running;
+            next.started = Some(now);
+        }
+        self.ctx
+            .events
+            .say(&self.journal.rollback, "Step", &finding, false);
+        // The last step's end and the rollback's own are one write.
+        if done < all {
+            self.journal.write(self.ctx).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// When all traffic is first seen on the destination after a change.
+    fn watch_traffic(&mut self) {
+        let back =
+            self.touched()
+                && self.at.rollout.as_ref().is_some_and(|rollout| {
+                    rollout.observed && rollout.current == self.plan.to.hash
+                });
+        if back
+            && self.journal.page.run.traffic_back.is_none()
+            && self.at.traffic_on(&self.plan.to.hash).is_ok()
+        {
+            self.journal.page.run.traffic_back = Some(self.at.taken);
+        }
+    }
+
+    fn touched(&self) -> bool {
+        let run = &self.journal.page.run;
+        run.first_mutation.is_some() || run.steps.iter().any(|entry| entry.intent.is_some())
+    }
+
+    /// Looks at the workload until the API server answers.
+    async fn look(&mut self) -> Result<(), Halt> {
+        let began = (self.ctx.clock)();
+        let mut wait = self.ctx.tick;
+        loop {
+            match self
+                .ctx
+                .cluster
+                .snapshot(&self.target.workload, &self.ctx.clock)
+                .await
+            {
+                Ok(at) => {
+                    self.at = at;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::warn!(rollback = self.journal.rollback.name(), %error, "the workload cannot be read");
+                }
+            }
+            if !self.ctx.pause(wait).await {
+                return Err(Halt::TermEnded);
+            }
+            wait = (wait * 2).min(Duration::from_secs(2));
+            self.silence += (self.ctx.clock)()
+                .duration_since(began)
+                .min(SignedDuration::from_secs(10));
+        }
+    }
+
+    async fn ended(&mut self, phase: Phase, finding: Finding) -> Result<Round, Halt> {
+        self.end(phase, finding).await.map(|()| Round::Ended)
+    }
+
+    async fn end(&mut self, phase: Phase, finding: Finding) -> Result<(), Halt> {
+        ending::end(
+            self.ctx,
+            &mut self.journal,
+            Some(&self.target),
+            Some(&self.at),
+            phase,
+            finding,
+        )
+        .await
+    }
+}
