@@ -201,10 +201,9 @@ fn patch(
     let found = state.store.get(key).cloned();
     let found = found.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
     let object = patched(found.clone(), &call.content_type, &call.body)?;
-    let asks = |field: &str| {
-        object["status"][field] == true && part == Part::Status && kind.name == "Rollout"
-    };
-    let lost = state.to_lose > 0 && !dry && (asks("abort") || asks("promoteFull"));
+    let asks = |field: &str| object["status"][field] == true && found["status"][field] != true;
+    let request = part == Part::Status && !dry && kind.name == "Rollout";
+    let lost = state.to_lose > 0 && request && (asks("abort") || asks("promoteFull"));
     let written = state.store.update(key, part, object, dry)?;
     if lost {
         state.to_lose -= 1;

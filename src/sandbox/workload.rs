@@ -68,6 +68,10 @@ pub(super) fn reconcile(store: &Store, settings: &Settings, now: Timestamp) -> V
         pass.live(key, pod.clone());
     }
     for (key, replica_set) in store.list("apps", "replicasets", None) {
+        // Others than the Rollouts controller's may hold anything.
+        if items(&replica_set["metadata"]["ownerReferences"]).is_empty() {
+            continue;
+        }
         pass.populate(key, replica_set.clone());
     }
     let changed = pass

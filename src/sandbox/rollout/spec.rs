@@ -30,6 +30,10 @@ pub(super) fn steps(spec: &Value) -> Result<Vec<Step>, String> {
     if containers.is_empty() || !containers.iter().all(Value::is_object) {
         return Err("spec.template.spec.containers is missing".to_owned());
     }
+    let annotations = &template["metadata"]["annotations"];
+    if !annotations.is_object() && !annotations.is_null() {
+        return Err("spec.template.metadata.annotations is not a map".to_owned());
+    }
     let labels = &template["metadata"]["labels"];
     if !covers(labels, &spec["selector"]["matchLabels"]) {
         return Err("spec.selector does not match spec.template.metadata.labels".to_owned());

@@ -34,9 +34,11 @@ fn cluster(image: &str, replicas: u64) -> Store {
         "metadata": { "labels": { "app": "api" } },
         "spec": { "containers": [{ "name": "app", "image": image }] },
     });
+    // The Service, which came first, stands in for a rollout.
+    let owners = json!([{ "uid": "00000007-0000-4000-8000-000000000001" }]);
     scale(
         &mut store,
-        json!({ "spec": { "replicas": replicas, "template": template } }),
+        json!({ "metadata": { "ownerReferences": owners }, "spec": { "replicas": replicas, "template": template } }),
     );
     store
 }
