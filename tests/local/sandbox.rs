@@ -121,5 +121,6 @@ fn runs(pod: &Value, image: &str) -> bool {
 }
 
 fn observed(rollout: &Value) -> bool {
-    rollout["status"]["observedGeneration"] == rollout["metadata"]["generation"].to_string()
+    let generation = rollout["metadata"]["generation"].to_string();
+    rollout["status"]["observedGeneration"] == generation.as_str()
 }
