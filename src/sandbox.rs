@@ -10,6 +10,7 @@ mod client;
 mod driver;
 pub mod fixture;
 mod front;
+mod json;
 mod kind;
 mod listen;
 mod query;
@@ -234,10 +235,10 @@ impl Sandbox {
             let kind = state
                 .store
                 .kinds()
-                .find(|kind| kind.group == group && Some(kind.kind.as_str()) == name);
+                .find(|kind| kind.group == group && Some(kind.name.as_str()) == name);
             let kind = kind.ok_or_else(Refusal::no_such_resource)?;
             let metadata = &object["metadata"];
-            let namespace = if kind.namespaced {
+            let namespace = if kind.namespaced() {
                 metadata["namespace"].as_str().unwrap_or("default")
             } else {
                 ""

@@ -13,19 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-/// What an image does.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Behaviour {
-    /// The image's tag.
-    pub(super) version: String,
-    half: bool,
-    slow: bool,
-    unhealthy: bool,
-    pub(super) never_ready: bool,
-    /// Longer than other images until it is ready.
-    pub(super) delay: Duration,
-    pub(super) dies: bool,
-}
+/// What an image does: the words of its tag.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Behaviour(String);
 
 struct App {
     behaviour: Behaviour,
@@ -37,24 +27,20 @@ struct App {
 // === impl Behaviour ===
 
 impl Behaviour {
-    /// Reads the words of the tag.
+    /// Reads the tag.
     pub(super) fn of(image: &str) -> Self {
         let image = image.split('@').next().unwrap_or_default();
         let last = image.rsplit('/').next().unwrap_or_default();
-        let version = last
-            .split_once(':')
-            .map_or("latest", |(_, tag)| tag)
-            .to_owned();
-        let has = |word: &str| version.split('-').any(|one| one == word);
-        Self {
-            half: has("half500"),
-            slow: has("slow"),
-            unhealthy: has("unhealthy"),
-            never_ready: has("neverready"),
-            delay: Duration::from_secs(if has("ready5") { 5 } else { 0 }),
-            dies: has("dies"),
-            version,
-        }
+        Self(
+            last.split_once(':')
+                .map_or("latest", |(_, tag)| tag)
+                .to_owned(),
+        )
+    }
+
+    /// Whether the tag has this word.
+    pub(super) fn has(&self, word: &str) -> bool {
+        self.0.split('-').any(|one| one == word)
     }
 }
 
@@ -76,17 +62,15 @@ pub(super) fn runs(pod: &Value) -> bool {
 }
 
 async fn answer(State(app): State<Arc<App>>, uri: Uri) -> Response {
-    let Behaviour {
-        version,
-        half,
-        slow,
-        unhealthy,
-        ..
-    } = &app.behaviour;
-    if *slow {
+    let (behaviour, version) = (&app.behaviour, &app.behaviour.0);
+    if behaviour.has("slow") {
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
-    let overall = if *unhealthy { "degraded" } else { "healthy" };
+    let overall = if behaviour.has("unhealthy") {
+        "degraded"
+    } else {
+        "healthy"
+    };
     match uri.path() {
         "/health/pinn" | "/health/pinn/quick" => {
             Json(json!({ "overall_status": overall, "version": version, "pod": app.pod }))
@@ -112,7 +96,7 @@ async fn answer(State(app): State<Arc<App>>, uri: Uri) -> Response {
         }
         _ => {
             let count = app.business.fetch_add(1, Ordering::Relaxed);
-            if *half && count % 2 == 1 {
+            if behaviour.has("half500") && count % 2 == 1 {
                 app.failed.fetch_add(1, Ordering::Relaxed);
                 let body = json!({ "error": "the model answered nonsense", "version": version, "pod": app.pod });
                 return (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response();

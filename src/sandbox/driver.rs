@@ -10,8 +10,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::Request;
+use super::json::set;
 use super::rollout::{self, Write};
-use super::store::{Key, Store, set};
+use super::store::{Key, Store};
 use super::workload::{self, Settings};
 
 /// The API log keeps this many requests.

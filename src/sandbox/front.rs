@@ -1,7 +1,7 @@
 //! The front doors: each Service's address answers, and hands each request to one of the Service's ready endpoints.
 //!
 //! Also keeps the listeners of pods and Services in step with the store. It reads endpoints, never pods' conditions: what
-//! the EndpointSlices do not say yet, a client does not feel yet.
+//! the `EndpointSlices` do not say yet, a client does not feel yet.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -143,7 +143,7 @@ async fn forward(State(door): State<Arc<Door>>, mut request: Request) -> Respons
     }
 }
 
-/// The ready endpoints of a Service, as its EndpointSlices give them.
+/// The ready endpoints of a Service, as its `EndpointSlices` give them.
 fn ready(store: &Store, service: &Key) -> Vec<SocketAddr> {
     let slices = store.list(
         "discovery.k8s.io",

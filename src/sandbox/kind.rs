@@ -4,25 +4,22 @@
 
 use serde_json::{Value, json};
 
+use super::json::items;
+
 /// What the server has to know about a kind to store it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Kind {
     pub(super) group: String,
     pub(super) version: String,
     pub(super) plural: String,
-    pub(super) kind: String,
-    pub(super) namespaced: bool,
-    /// `.status` is written through `/status` only.
-    pub(super) status: bool,
-    /// `metadata.generation` counts the changes of what is asked for.
-    pub(super) generation: bool,
-    /// A replace must name the version that it replaces.
-    pub(super) versioned_replace: bool,
+    pub(super) name: String,
+    traits: &'static str,
     /// The structural schema, for kinds from a CRD.
     pub(super) schema: Option<Value>,
 }
 
-/// Group, version, plural, kind; then namespaced, status, generation, versioned replace as letters `nsgv`.
+/// Group, version, plural, kind, and traits: **n**amespaced, `.status` written through `/status` (**s**) only, **g**eneration
+/// counted, re**p**lace must name the version that it replaces.
 const BUILTIN: &[(&str, &str, &str, &str, &str)] = &[
     ("", "v1", "configmaps", "ConfigMap", "n"),
     ("", "v1", "events", "Event", "n"),
@@ -40,8 +37,8 @@ const BUILTIN: &[(&str, &str, &str, &str, &str)] = &[
     ),
     ("apps", "v1", "deployments", "Deployment", "nsg"),
     ("apps", "v1", "replicasets", "ReplicaSet", "nsg"),
-    ("argoproj.io", "v1alpha1", "rollouts", "Rollout", "nsgv"),
-    ("coordination.k8s.io", "v1", "leases", "Lease", "nv"),
+    ("argoproj.io", "v1alpha1", "rollouts", "Rollout", "nsgp"),
+    ("coordination.k8s.io", "v1", "leases", "Lease", "np"),
     (
         "discovery.k8s.io",
         "v1",
@@ -59,62 +56,75 @@ impl Kind {
     pub(super) fn builtin() -> impl Iterator<Item = Self> {
         BUILTIN
             .iter()
-            .map(|(group, version, plural, kind, flags)| Self {
-                group: (*group).to_owned(),
-                version: (*version).to_owned(),
-                plural: (*plural).to_owned(),
-                kind: (*kind).to_owned(),
-                namespaced: flags.contains('n'),
-                status: flags.contains('s'),
-                generation: flags.contains('g'),
-                versioned_replace: flags.contains('v'),
-                schema: None,
+            .map(|(group, version, plural, name, traits)| {
+                let [group, version, plural, name] =
+                    [group, version, plural, name].map(|text| (*text).to_owned());
+                Self {
+                    group,
+                    version,
+                    plural,
+                    name,
+                    traits,
+                    schema: None,
+                }
             })
     }
 
-    /// The kind that a CRD defines, in the first version that it stores.
+    /// The kind that a CRD defines, in the version that it stores.
     pub(super) fn from_crd(crd: &Value) -> Option<Self> {
         let spec = &crd["spec"];
-        let versions = spec["versions"].as_array()?;
-        let version = versions
-            .iter()
-            .find(|v| v["storage"] == true)
-            .or(versions.first())?;
+        let versions = items(&spec["versions"]);
+        let version = versions.iter().find(|version| version["storage"] == true)?;
+        let cluster = spec["scope"] == "Cluster";
         Some(Self {
             group: spec["group"].as_str()?.to_owned(),
             version: version["name"].as_str()?.to_owned(),
             plural: spec["names"]["plural"].as_str()?.to_owned(),
-            kind: spec["names"]["kind"].as_str()?.to_owned(),
-            namespaced: spec["scope"] != "Cluster",
-            status: version["subresources"]["status"].is_object(),
-            generation: true,
-            versioned_replace: true,
+            name: spec["names"]["kind"].as_str()?.to_owned(),
+            traits: match (cluster, version["subresources"]["status"].is_object()) {
+                (false, true) => "nsgp",
+                (false, false) => "ngp",
+                (true, true) => "sgp",
+                (true, false) => "gp",
+            },
             schema: version["schema"].get("openAPIV3Schema").cloned(),
         })
     }
 
+    pub(super) fn namespaced(&self) -> bool {
+        self.traits.contains('n')
+    }
+
+    pub(super) fn has_status(&self) -> bool {
+        self.traits.contains('s')
+    }
+
+    pub(super) fn counts_generations(&self) -> bool {
+        self.traits.contains('g')
+    }
+
+    pub(super) fn replaces_by_version(&self) -> bool {
+        self.traits.contains('p')
+    }
+
     /// `apiVersion` as objects of this kind carry it.
     pub(super) fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.clone()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        format!("{}/{}", self.group, self.version)
+            .trim_start_matches('/')
+            .to_owned()
     }
 
     /// `plural.group`, as error messages write it.
     pub(super) fn resource(&self) -> String {
-        if self.group.is_empty() {
-            self.plural.clone()
-        } else {
-            format!("{}.{}", self.plural, self.group)
-        }
+        format!("{}.{}", self.plural, self.group)
+            .trim_end_matches('.')
+            .to_owned()
     }
 
     /// One line of the server's discovery answer.
     pub(super) fn discovery(&self) -> Value {
         json!({
-            "name": self.plural, "singularName": self.kind.to_lowercase(), "namespaced": self.namespaced, "kind": self.kind,
+            "name": self.plural, "singularName": self.name.to_lowercase(), "namespaced": self.namespaced(), "kind": self.name,
             "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
         })
     }

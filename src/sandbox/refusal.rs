@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::json::text;
 use super::kind::Kind;
 
 /// The API server's refusal of a request.
@@ -65,11 +66,16 @@ impl Refusal {
         .about(kind, name)
     }
 
-    pub(super) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            kind.resource()
-        );
+    /// A precondition on a field of the metadata that does not hold.
+    pub(super) fn conflict(kind: &Kind, name: &str, field: &str) -> Self {
+        let what = kind.resource();
+        let why = match field {
+            "resourceVersion" => {
+                "the object has been modified; please apply your changes to the latest version and try again"
+            }
+            _ => "Precondition failed: UID in precondition does not match",
+        };
+        let message = format!("Operation cannot be fulfilled on {what} \"{name}\": {why}");
         Self::new(409, "Conflict", message).about(kind, name)
     }
 
@@ -84,25 +90,12 @@ impl Refusal {
 
     /// An object that its schema refuses; `causes` as `schema::check` returns them.
     pub(super) fn invalid(kind: &Kind, name: &str, causes: &[Value]) -> Self {
-        let text = |cause: &Value| {
-            format!(
-                "{}: {}",
-                cause["field"].as_str().unwrap_or_default(),
-                cause["message"].as_str().unwrap_or_default()
-            )
-        };
-        let list: Vec<String> = causes.iter().map(text).collect();
-        let mut refusal = Self::new(
-            422,
-            "Invalid",
-            format!(
-                "{}.{} \"{name}\" is invalid: {}",
-                kind.kind,
-                kind.group,
-                list.join(", ")
-            ),
-        )
-        .about(kind, name);
+        let line =
+            |cause: &Value| format!("{}: {}", text(&cause["field"]), text(&cause["message"]));
+        let list: Vec<String> = causes.iter().map(line).collect();
+        let (what, group, list) = (&kind.name, &kind.group, list.join(", "));
+        let message = format!("{what}.{group} \"{name}\" is invalid: {list}");
+        let mut refusal = Self::new(422, "Invalid", message).about(kind, name);
         refusal.details["causes"] = json!(causes);
         refusal
     }

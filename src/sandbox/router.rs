@@ -1,7 +1,10 @@
 //! The API server's HTTP side: paths, verbs, patches, refusals and the log of requests.
 //!
 //! Answers GET, LIST, WATCH, POST, PUT, PATCH (JSON patch and merge patch; others 415) and DELETE of the stored kinds, their
-//! `/status`, SelfSubjectAccessReviews, and as much discovery as `kubectl get` needs. No authentication: it listens on loopback.
+//! `/status`, access reviews, and as much discovery as `kubectl get` needs. No authentication: it listens on loopback.
+
+mod access;
+mod discovery;
 
 use std::sync::Arc;
 
@@ -14,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::driver::{self, Shared, State as Cluster};
+use super::json::text;
 use super::kind::Kind;
 use super::query::Parameters;
 use super::refusal::Refusal;
@@ -33,7 +37,7 @@ pub(super) struct Call {
 
 enum Answer {
     Object(u16, Value),
-    Watch(Watcher),
+    Watch(Box<Watcher>),
 }
 
 /// What a path names.
@@ -127,13 +131,14 @@ fn perform(
     if call.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         && call.method == Method::POST
     {
-        return review(state, &decode(&call.body)?);
+        let review = access::review(state, decode(&call.body)?)?;
+        return Ok(Answer::Object(201, review));
     }
-    if let Some(answer) = discovery(state, &call.path) {
+    if let Some(answer) = discovery::answer(state, &call.path) {
         return Ok(Answer::Object(200, answer));
     }
     let place = Place::of(state, &call.path)?;
-    allowed(state, call, &place)?;
+    access::check(state, call, &place)?;
     let dry = call
         .parameters
         .get("dryRun")
@@ -148,69 +153,88 @@ fn perform(
     let key = place.key(name);
     let part = match place.subresource.as_deref() {
         None => Part::Main,
-        Some("status") if place.kind.status => Part::Status,
+        Some("status") if place.kind.has_status() => Part::Status,
         Some(_) => return Err(Refusal::no_such_resource()),
     };
-    let found = state
-        .store
-        .get(&key)
-        .cloned()
-        .ok_or_else(|| Refusal::not_found(&place.kind, name));
     match (&call.method, part) {
-        (&Method::GET, _) => found.map(|object| Answer::Object(200, object)),
-        (&Method::PUT, _) => {
-            let object = decode(&call.body)?;
-            if place.kind.versioned_replace
-                && object["metadata"]["resourceVersion"]
-                    .as_str()
-                    .is_none_or(str::is_empty)
-            {
-                let cause = json!({
-                    "reason": "FieldValueInvalid", "field": "metadata.resourceVersion",
-                    "message": "Invalid value: 0: must be specified for an update",
-                });
-                return Err(Refusal::invalid(&place.kind, name, &[cause]));
-            }
-            state
-                .store
-                .update(&key, part, object, dry)
-                .map(|object| Answer::Object(200, object))
+        (&Method::GET, _) => {
+            let found = state.store.get(&key).cloned();
+            let object = found.ok_or_else(|| Refusal::not_found(&place.kind, name))?;
+            Ok(Answer::Object(200, object))
         }
-        (&Method::PATCH, _) => {
-            let found = found?;
-            let object = patched(found.clone(), &call.content_type, &call.body)?;
-            let asks = |field: &str| {
-                object["status"][field] == true
-                    || (found["status"][field] == true && object["status"][field] == false)
-            };
-            let lost = part == Part::Status
-                && !dry
-                && state.to_lose > 0
-                && (asks("abort") || asks("promoteFull"));
-            let written = state.store.update(&key, part, object, dry)?;
-            if lost {
-                state.to_lose -= 1;
-                state.stale.push((key, found));
-            }
-            Ok(Answer::Object(200, written))
-        }
-        (&Method::DELETE, Part::Main) => {
-            let options = if call.body.is_empty() {
-                json!({})
-            } else {
-                decode(&call.body)?
-            };
-            let dry = dry || options["dryRun"][0] == "All";
-            let left = state.store.delete(&key, &options, now, dry)?;
-            if state.store.get(&key).is_some() && !dry {
-                return Ok(Answer::Object(200, left));
-            }
-            let details = json!({ "name": name, "group": key.group, "kind": key.plural, "uid": left["metadata"]["uid"] });
-            let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details });
-            Ok(Answer::Object(200, status))
-        }
+        (&Method::PUT, _) => replace(state, call, &place.kind, &key, part, dry),
+        (&Method::PATCH, _) => patch(state, call, &place.kind, &key, part, dry),
+        (&Method::DELETE, Part::Main) => delete(state, call, &key, now, dry),
         _ => Err(not_allowed()),
     }
+}
+
+fn replace(
+    state: &mut Cluster,
+    call: &Call,
+    kind: &Kind,
+    key: &Key,
+    part: Part,
+    dry: bool,
+) -> Result<Answer, Refusal> {
+    let object = decode(&call.body)?;
+    let version = text(&object["metadata"]["resourceVersion"]);
+    if kind.replaces_by_version() && version.is_empty() {
+        let cause = json!({
+            "reason": "FieldValueInvalid", "field": "metadata.resourceVersion",
+            "message": "Invalid value: 0: must be specified for an update",
+        });
+        return Err(Refusal::invalid(kind, &key.name, &[cause]));
+    }
+    let object = state.store.update(key, part, object, dry)?;
+    Ok(Answer::Object(200, object))
+}
+
+fn patch(
+    state: &mut Cluster,
+    call: &Call,
+    kind: &Kind,
+    key: &Key,
+    part: Part,
+    dry: bool,
+) -> Result<Answer, Refusal> {
+    let found = state.store.get(key).cloned();
+    let found = found.ok_or_else(|| Refusal::not_found(kind, &key.name))?;
+    let object = patched(found.clone(), &call.content_type, &call.body)?;
+    let asks = |field: &str| object["status"][field] == true && found["status"][field] != true;
+    let request = part == Part::Status && !dry && kind.name == "Rollout";
+    let lost = state.to_lose > 0 && request && (asks("abort") || asks("promoteFull"));
+    let written = state.store.update(key, part, object, dry)?;
+    if lost {
+        state.to_lose -= 1;
+        state.stale.push((key.clone(), found));
+    }
+    Ok(Answer::Object(200, written))
+}
+
+fn delete(
+    state: &mut Cluster,
+    call: &Call,
+    key: &Key,
+    now: Timestamp,
+    dry: bool,
+) -> Result<Answer, Refusal> {
+    let options = if call.body.is_empty() {
+        json!({})
+    } else {
+        decode(&call.body)?
+    };
+    let dry = dry || options["dryRun"][0] == "All";
+    let left = state.store.delete(key, &options, now, dry)?;
+    if state.store.get(key).is_some() && !dry {
+        return Ok(Answer::Object(200, left));
+    }
+    let uid = &left["metadata"]["uid"];
+    let details = json!({ "name": key.name, "group": key.group, "kind": key.plural, "uid": uid });
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+    });
+    Ok(Answer::Object(200, status))
 }
 
 fn create(
@@ -252,7 +276,7 @@ fn collection(
     let Kind {
         group,
         plural,
-        kind,
+        name,
         ..
     } = &place.kind;
     if call.parameters.is_true("watch") {
@@ -264,7 +288,7 @@ fn collection(
             selector,
             &call.parameters,
         );
-        return watcher.map(Answer::Watch);
+        return Ok(Answer::Watch(Box::new(watcher?)));
     }
     let objects = state
         .store
@@ -272,7 +296,7 @@ fn collection(
         .map(|(_, object)| object);
     let items: Vec<&Value> = objects.filter(|object| selector.matches(object)).collect();
     let metadata = json!({ "resourceVersion": state.store.version().to_string() });
-    let list = json!({ "apiVersion": place.kind.api_version(), "kind": format!("{kind}List"), "metadata": metadata, "items": items });
+    let list = json!({ "apiVersion": place.kind.api_version(), "kind": format!("{name}List"), "metadata": metadata, "items": items });
     Ok(Answer::Object(200, list))
 }
 
@@ -339,7 +363,7 @@ impl Place {
         let kind = state.store.kind(group, rest.0)?;
         let owned = |part: Option<&&str>| part.map(|part| (*part).to_owned());
         let (name, subresource) = (owned(rest.1.first()), owned(rest.1.get(1)));
-        if kind.namespaced != namespace.is_some() && (name.is_some() || namespace.is_some()) {
+        if kind.namespaced() != namespace.is_some() && (name.is_some() || namespace.is_some()) {
             return Err(Refusal::no_such_resource());
         }
         Ok(Self {
@@ -357,89 +381,5 @@ impl Place {
             self.namespace.as_deref().unwrap_or_default(),
             name,
         )
-    }
-}
-
-fn allowed(state: &Cluster, call: &Call, place: &Place) -> Result<(), Refusal> {
-    let verb = match (&call.method, &place.name) {
-        (&Method::GET, Some(_)) => "get",
-        (&Method::GET, None) if call.parameters.is_true("watch") => "watch",
-        (&Method::GET, None) => "list",
-        (&Method::POST, _) => "create",
-        (&Method::PUT, _) => "update",
-        (&Method::PATCH, _) => "patch",
-        _ => "delete",
-    };
-    let subresource = place.subresource.as_deref().unwrap_or_default();
-    if !denied(
-        state,
-        [verb, &place.kind.group, &place.kind.plural, subresource],
-    ) {
-        return Ok(());
-    }
-    let (resource, name) = (
-        place.kind.resource(),
-        place.name.as_deref().unwrap_or_default(),
-    );
-    let message =
-        format!("{resource} \"{name}\" is forbidden: the sandbox denies {verb} {subresource}");
-    Err(Refusal::new(403, "Forbidden", message))
-}
-
-fn denied(state: &Cluster, asked: [&str; 4]) -> bool {
-    state.denied.iter().any(|denied| {
-        denied
-            .iter()
-            .zip(asked)
-            .all(|(denied, asked)| denied == asked)
-    })
-}
-
-fn review(state: &Cluster, review: &Value) -> Result<Answer, Refusal> {
-    let mut review = review.clone();
-    let attributes = &review["spec"]["resourceAttributes"];
-    if !attributes.is_object() {
-        return Err(Refusal::bad_request("spec.resourceAttributes is required"));
-    }
-    let asked = ["verb", "group", "resource", "subresource"]
-        .map(|field| attributes[field].as_str().unwrap_or_default());
-    let allowed = !denied(state, asked);
-    review["status"] = json!({ "allowed": allowed });
-    Ok(Answer::Object(201, review))
-}
-
-fn discovery(state: &Cluster, path: &str) -> Option<Value> {
-    let kinds: Vec<Kind> = state.store.kinds().collect();
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let group = |kind: &Kind| {
-        let version = json!({ "groupVersion": kind.api_version(), "version": kind.version });
-        json!({ "name": kind.group, "versions": [version], "preferredVersion": version })
-    };
-    let resources = |group: &str, version: &str| {
-        let kinds: Vec<&Kind> = kinds
-            .iter()
-            .filter(|kind| kind.group == group && kind.version == version)
-            .collect();
-        let first = kinds.first()?;
-        let list: Vec<Value> = kinds.iter().map(|kind| kind.discovery()).collect();
-        Some(
-            json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": first.api_version(), "resources": list }),
-        )
-    };
-    match parts.as_slice() {
-        ["version"] => Some(
-            json!({ "major": "1", "minor": "34", "gitVersion": "v1.34.1+sandbox", "platform": "sandbox" }),
-        ),
-        ["api"] => Some(json!({ "kind": "APIVersions", "versions": ["v1"] })),
-        ["apis"] => {
-            let mut named: Vec<&Kind> =
-                kinds.iter().filter(|kind| !kind.group.is_empty()).collect();
-            named.dedup_by_key(|kind| &kind.group);
-            let groups: Vec<Value> = named.into_iter().map(group).collect();
-            Some(json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups }))
-        }
-        ["api", version] => resources("", version),
-        ["apis", group, version] => resources(group, version),
-        _ => None,
     }
 }

@@ -3,15 +3,19 @@
 //!
 //! No clock and no I/O: `now` is passed in. CEL rules of CRDs are not evaluated.
 
+#[cfg(test)]
+mod tests;
+mod verbs;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::json::{set, stamp};
 use super::kind::Kind;
 use super::refusal::Refusal;
-use super::schema;
 
 /// Where an object is. The API version is not part of it: every version is the same object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,17 +100,14 @@ impl Store {
         namespace: Option<&str>,
     ) -> impl Iterator<Item = (&Key, &Value)> {
         let first = Key::new(group, plural, namespace.unwrap_or_default(), "");
-        let [group, plural] = [first.group.clone(), first.plural.clone()];
-        let namespace = namespace.map(str::to_owned);
-        self.objects
-            .range(first..)
-            .take_while(move |(key, _)| key.group == group && key.plural == plural)
-            .filter(move |(key, _)| {
-                namespace
-                    .as_ref()
-                    .is_none_or(|namespace| key.namespace == *namespace)
-            })
-            .map(|(key, object)| (key, object.as_ref()))
+        let everywhere = namespace.is_none();
+        let objects = self.objects.range(first.clone()..);
+        let wanted = move |key: &Key| {
+            let here = everywhere || key.namespace == first.namespace;
+            key.group == first.group && key.plural == first.plural && here
+        };
+        let objects = objects.take_while(move |(key, _)| wanted(key));
+        objects.map(|(key, object)| (key, object.as_ref()))
     }
 
     /// Every object.
@@ -135,159 +136,11 @@ impl Store {
             .log
             .front()
             .map_or(self.version, |change| change.version - 1);
-        (version >= oldest).then(|| {
-            self.log
-                .iter()
-                .filter(move |change| change.version > version)
-        })
-    }
-
-    /// Creates an object as a client does.
-    pub(super) fn create(
-        &mut self,
-        key: &Key,
-        mut object: Value,
-        now: Timestamp,
-        dry: bool,
-    ) -> Result<Value, Refusal> {
-        let kind = self.kind(&key.group, &key.plural)?;
-        sound(&object)?;
-        if self.objects.contains_key(key) {
-            return Err(Refusal::already_exists(&kind, &key.name));
-        }
-        if object["metadata"]["resourceVersion"]
-            .as_str()
-            .is_some_and(|version| !version.is_empty())
-        {
-            return Err(Refusal::bad_request(
-                "resourceVersion should not be set on objects to be created",
-            ));
-        }
-        if let Some(object) = object.as_object_mut().filter(|_| kind.status) {
-            object.remove("status");
-        }
-        if kind.plural == "customresourcedefinitions" {
-            object["status"] = established(&object, now);
-        }
-        admit(&kind, key, &mut object)?;
-        self.birth(&kind, key, &mut object, now);
-        if dry {
-            return Ok(object);
-        }
-        Ok(self.commit(key, Some(object)))
-    }
-
-    /// Replaces one part of an object as a client does. A resourceVersion or uid in `object` is a precondition.
-    pub(super) fn update(
-        &mut self,
-        key: &Key,
-        part: Part,
-        mut object: Value,
-        dry: bool,
-    ) -> Result<Value, Refusal> {
-        let kind = self.kind(&key.group, &key.plural)?;
-        sound(&object)?;
-        let found = self
-            .objects
-            .get(key)
-            .ok_or_else(|| Refusal::not_found(&kind, &key.name))?
-            .clone();
-        for (field, why) in [
-            (
-                "uid",
-                "Precondition failed: UID in precondition does not match",
-            ),
-            (
-                "resourceVersion",
-                "the object has been modified; please apply your changes to the latest version and try again",
-            ),
-        ] {
-            let given = object["metadata"][field].as_str().unwrap_or_default();
-            if !given.is_empty() && found["metadata"][field] != given {
-                return Err(Refusal::conflict(&kind, &key.name, why));
-            }
-        }
-        if object["metadata"]["name"]
-            .as_str()
-            .is_some_and(|name| name != key.name)
-        {
-            return Err(Refusal::bad_request(
-                "the name of the object does not match the name on the URL",
-            ));
-        }
-        match part {
-            Part::Status => {
-                let status = object.get_mut("status").map(Value::take);
-                object = found.as_ref().clone();
-                set(&mut object, "status", status);
-            }
-            Part::Main if kind.status => set(&mut object, "status", found.get("status").cloned()),
-            Part::Main => {}
-        }
-        for field in [
-            "uid",
-            "creationTimestamp",
-            "deletionTimestamp",
-            "generation",
-            "namespace",
-            "resourceVersion",
-        ] {
-            set(
-                &mut object["metadata"],
-                field,
-                found["metadata"].get(field).cloned(),
-            );
-        }
-        admit(&kind, key, &mut object)?;
-        bump(&kind, &found, &mut object);
-        if dry {
-            return Ok(object);
-        }
-        let finalized =
-            !object["metadata"]["deletionTimestamp"].is_null() && no_finalizers(&object);
-        if finalized {
-            self.commit(key, None);
-            return Ok(object);
-        }
-        Ok(self.commit(key, Some(object)))
-    }
-
-    /// Deletes an object, or only marks it while it has finalizers. Returns what was left of it.
-    pub(super) fn delete(
-        &mut self,
-        key: &Key,
-        options: &Value,
-        now: Timestamp,
-        dry: bool,
-    ) -> Result<Value, Refusal> {
-        let kind = self.kind(&key.group, &key.plural)?;
-        let found = self
-            .objects
-            .get(key)
-            .ok_or_else(|| Refusal::not_found(&kind, &key.name))?
-            .clone();
-        for field in ["uid", "resourceVersion"] {
-            let wanted = &options["preconditions"][field];
-            if !wanted.is_null() && *wanted != found["metadata"][field] {
-                let why = format!("Precondition failed: {field} in precondition does not match");
-                return Err(Refusal::conflict(&kind, &key.name, &why));
-            }
-        }
-        let mut object = found.as_ref().clone();
-        if no_finalizers(&object) {
-            if !dry {
-                self.commit(key, None);
-            }
-            return Ok(object);
-        }
-        if object["metadata"]["deletionTimestamp"].is_null() {
-            object["metadata"]["deletionTimestamp"] = json!(stamp(now));
-            object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-            if !dry {
-                return Ok(self.commit(key, Some(object)));
-            }
-        }
-        Ok(object)
+        let later = self
+            .log
+            .iter()
+            .filter(move |change| change.version > version);
+        (version >= oldest).then_some(later)
     }
 
     /// Writes a whole object, status included, as the simulated controllers do. Nothing happens when nothing differs.
@@ -298,10 +151,10 @@ impl Store {
         match self.objects.get(key).cloned() {
             None => {
                 object["apiVersion"] = json!(kind.api_version());
-                object["kind"] = json!(kind.kind);
+                object["kind"] = json!(kind.name);
                 self.birth(&kind, key, &mut object, now);
             }
-            Some(found) => bump(&kind, &found, &mut object),
+            Some(found) => verbs::bump(&kind, &found, &mut object),
         }
         self.commit(key, Some(object));
     }
@@ -324,7 +177,11 @@ impl Store {
         ));
         metadata["creationTimestamp"] = json!(stamp(now));
         set(metadata, "deletionTimestamp", None);
-        set(metadata, "generation", kind.generation.then(|| json!(1)));
+        set(
+            metadata,
+            "generation",
+            kind.counts_generations().then(|| json!(1)),
+        );
     }
 
     /// The one place where objects change.
@@ -363,79 +220,4 @@ impl Store {
         }
         written
     }
-}
-
-/// A time as Kubernetes writes it: whole seconds.
-pub(super) fn stamp(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
-/// Sets a field, or takes it away.
-pub(super) fn set(object: &mut Value, field: &str, value: Option<Value>) {
-    match (value, object.as_object_mut()) {
-        (Some(value), _) => object[field] = value,
-        (None, Some(object)) => drop(object.remove(field)),
-        (None, None) => {}
-    }
-}
-
-fn no_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"]
-        .as_array()
-        .is_none_or(Vec::is_empty)
-}
-
-/// Refuses what no API server would decode; the rest of this program indexes into objects freely.
-fn sound(object: &Value) -> Result<(), Refusal> {
-    let metadata = &object["metadata"];
-    let maps = [
-        &object["metadata"],
-        &object["spec"],
-        &object["status"],
-        &metadata["labels"],
-        &metadata["annotations"],
-    ];
-    if object.is_object() && maps.iter().all(|map| map.is_object() || map.is_null()) {
-        return Ok(());
-    }
-    Err(Refusal::bad_request(
-        "the object provided is unrecognized: metadata, spec and status must be objects",
-    ))
-}
-
-fn admit(kind: &Kind, key: &Key, object: &mut Value) -> Result<(), Refusal> {
-    object["apiVersion"] = json!(kind.api_version());
-    object["kind"] = json!(kind.kind);
-    if let Some(schema) = &kind.schema {
-        schema::shape(object, schema);
-        let causes = schema::check(object, schema);
-        if !causes.is_empty() {
-            return Err(Refusal::invalid(kind, &key.name, &causes));
-        }
-    }
-    Ok(())
-}
-
-fn bump(kind: &Kind, found: &Value, object: &mut Value) {
-    let asked = |object: &Value| {
-        let mut asked = object.clone();
-        set(&mut asked, "metadata", None);
-        if kind.status {
-            set(&mut asked, "status", None);
-        }
-        asked
-    };
-    if kind.generation && asked(found) != asked(object) {
-        let generation = found["metadata"]["generation"].as_u64().unwrap_or_default() + 1;
-        object["metadata"]["generation"] = json!(generation);
-    }
-}
-
-fn established(crd: &Value, now: Timestamp) -> Value {
-    let condition = |kind: &str| json!({ "type": kind, "status": "True", "reason": "InitialNamesAccepted", "message": "", "lastTransitionTime": stamp(now) });
-    json!({
-        "acceptedNames": crd["spec"]["names"],
-        "conditions": [condition("NamesAccepted"), condition("Established")],
-        "storedVersions": [crd["spec"]["versions"][0]["name"]],
-    })
 }

@@ -75,13 +75,13 @@ impl Watcher {
             let objects: Vec<&Value> = objects
                 .filter(|object| watcher.selector.matches(object))
                 .collect();
-            objects
-                .into_iter()
-                .for_each(|object| watcher.send("ADDED", object));
+            for object in objects {
+                watcher.send("ADDED", object);
+            }
             watcher.cursor = store.version();
         }
         if initial {
-            watcher.bookmark(json!({ "k8s.io/initial-events-end": "true" }));
+            watcher.bookmark(&json!({ "k8s.io/initial-events-end": "true" }));
         }
         Ok(watcher)
     }
@@ -109,11 +109,10 @@ impl Watcher {
             }
             let pause = self.ends.min(Instant::now() + BOOKMARK);
             match tokio::time::timeout_at(pause, self.changed.changed()).await {
-                Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) if Instant::now() >= self.ends => return None,
-                Err(_) if self.bookmarks => self.bookmark(json!({})),
-                Err(_) => {}
+                Err(_) if self.bookmarks => self.bookmark(&json!({})),
+                Ok(Ok(())) | Err(_) => {}
             }
         }
     }
@@ -121,16 +120,15 @@ impl Watcher {
     /// Takes what is new in the log.
     fn read(&mut self) {
         let shared = self.shared.clone();
-        shared.with(|state| match state.store.since(self.cursor) {
-            Some(changes) => {
+        shared.with(|state| {
+            if let Some(changes) = state.store.since(self.cursor) {
                 changes.for_each(|change| self.take(change));
                 self.cursor = state.store.version();
+                return;
             }
-            None => {
-                let gone = Refusal::new(410, "Expired", "too old resource version");
-                self.send("ERROR", &gone.status());
-                self.over = true;
-            }
+            let gone = Refusal::new(410, "Expired", "too old resource version");
+            self.send("ERROR", &gone.status());
+            self.over = true;
         });
     }
 
@@ -160,10 +158,10 @@ impl Watcher {
         }
     }
 
-    fn bookmark(&mut self, annotations: Value) {
+    fn bookmark(&mut self, annotations: &Value) {
         let metadata =
             json!({ "resourceVersion": self.cursor.to_string(), "annotations": annotations });
-        let object = json!({ "apiVersion": self.kind.api_version(), "kind": self.kind.kind, "metadata": metadata });
+        let object = json!({ "apiVersion": self.kind.api_version(), "kind": self.kind.name, "metadata": metadata });
         self.send("BOOKMARK", &object);
     }
 

@@ -1,0 +1,261 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::sandbox::fixture;
+use crate::sandbox::store::Part;
+use crate::sandbox::workload::{self, Settings};
+
+/// A store with one rollout, and a clock that the test moves.
+struct World {
+    store: Store,
+    now: Timestamp,
+}
+
+fn key() -> Key {
+    Key::new("argoproj.io", "rollouts", "shop", "api")
+}
+
+impl World {
+    fn new(steps: &Value) -> Self {
+        let mut store = Store::new(7, 100);
+        let rollout = fixture::rollout("shop", "api", "demo:v1", steps);
+        store
+            .create(&key(), rollout, Timestamp::UNIX_EPOCH, false)
+            .unwrap();
+        let mut world = Self {
+            store,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        world.settle();
+        world
+    }
+
+    fn apply(&mut self, writes: Vec<Write>) {
+        for write in writes {
+            match write {
+                Write::Put(key, object) => self.store.put(&key, object, self.now),
+                Write::Remove(key) => self.store.remove(&key),
+                Write::Wake(_) => {}
+            }
+        }
+    }
+
+    /// Passes until nothing changes any more, with pods that take no time. The fewest ready pods seen.
+    fn settle(&mut self) -> usize {
+        let (pod_start, pod_stop) = (Duration::ZERO, Duration::ZERO);
+        let settings = Settings {
+            network: [1, 2],
+            pod_start,
+            pod_stop,
+            app_port: 8000,
+        };
+        let mut fewest = usize::MAX;
+        loop {
+            let before = self.store.version();
+            self.apply(reconcile(&self.store, self.now));
+            self.apply(workload::reconcile(&self.store, &settings, self.now));
+            if before == self.store.version() {
+                return fewest;
+            }
+            let pods = self.store.list("", "pods", None);
+            let ready = pods.filter(|(_, pod)| pod["status"]["conditions"][2]["status"] == "True");
+            fewest = fewest.min(ready.count());
+        }
+    }
+
+    fn deploy(&mut self, image: &str) -> usize {
+        let mut object = self.store.get(&key()).unwrap().clone();
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        self.store
+            .update(&key(), Part::Main, object, false)
+            .unwrap();
+        self.settle()
+    }
+
+    fn ask(&mut self, field: &str, value: Value) -> usize {
+        let mut object = self.store.get(&key()).unwrap().clone();
+        object["status"][field] = value;
+        self.store
+            .update(&key(), Part::Status, object, false)
+            .unwrap();
+        self.settle()
+    }
+
+    fn status(&self) -> &Value {
+        &self.store.get(&key()).unwrap()["status"]
+    }
+
+    fn pods(&self, image: &str) -> usize {
+        let pods = self.store.list("", "pods", None);
+        pods.filter(|(_, pod)| pod["spec"]["containers"][0]["image"] == image)
+            .count()
+    }
+
+    fn stands(&self, phase: &str, step: u64, good: usize, bad: usize) {
+        let status = self.status();
+        let seen = (&status["phase"], &status["currentStepIndex"]);
+        assert_eq!(seen, (&json!(phase), &json!(step)), "{status:#}");
+        assert_eq!(
+            (self.pods("demo:v1"), self.pods("demo:v2")),
+            (good, bad),
+            "{status:#}"
+        );
+    }
+}
+
+fn steps() -> Value {
+    json!([{ "setWeight": 25 }, { "pause": {} }, { "setWeight": 50 }, { "pause": { "duration": "10s" } }])
+}
+
+#[test]
+fn the_first_release_is_stable_at_once() {
+    let world = World::new(&steps());
+    world.stands("Healthy", 4, 4, 0);
+    let rollout = world.store.get(&key()).unwrap();
+    assert_eq!(
+        rollout["spec"]["template"]["spec"]["containers"][0]["resources"],
+        json!({})
+    );
+    assert_eq!(rollout["metadata"]["generation"], 2);
+    assert_eq!(rollout["status"]["observedGeneration"], "2");
+    assert_eq!(
+        rollout["status"]["stableRS"],
+        rollout["status"]["currentPodHash"]
+    );
+}
+
+#[test]
+fn a_canary_walks_its_steps_and_keeps_enough_pods() {
+    let mut world = World::new(&steps());
+    assert!(world.deploy("demo:v2") >= 3);
+    world.stands("Paused", 1, 3, 1);
+    assert!(world.ask("pauseConditions", Value::Null) >= 3);
+    world.stands("Paused", 3, 2, 2);
+    world.now += SignedDuration::from_secs(9);
+    world.settle();
+    world.stands("Paused", 3, 2, 2);
+    world.now += SignedDuration::from_secs(1);
+    assert!(world.settle() >= 3);
+    world.stands("Healthy", 4, 0, 4);
+}
+
+#[test]
+fn an_abort_can_be_retried() {
+    let mut world = World::new(&steps());
+    world.deploy("demo:v2");
+    world.ask("abort", json!(true));
+    world.stands("Degraded", 0, 4, 0);
+    assert!(
+        world.status()["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("revision 2")
+    );
+    let progressing = &world.status()["conditions"][1];
+    assert_eq!(
+        (&progressing["status"], &progressing["reason"]),
+        (&json!("False"), &json!("RolloutAborted"))
+    );
+    world.ask("abort", json!(false));
+    world.stands("Paused", 1, 3, 1);
+    assert!(world.status()["abortedAt"].is_null());
+}
+
+#[test]
+fn a_template_that_comes_back_reuses_its_set_as_a_new_revision() {
+    let mut world = World::new(&steps());
+    world.deploy("demo:v2");
+    world.deploy("demo:v1");
+    world.stands("Healthy", 4, 4, 0);
+    let sets: Vec<&Value> = world
+        .store
+        .list("apps", "replicasets", None)
+        .map(|(_, set)| set)
+        .collect();
+    assert_eq!(sets.len(), 2);
+    let stable = sets
+        .iter()
+        .find(|set| set["spec"]["replicas"] == 4)
+        .unwrap();
+    let annotations = &stable["metadata"]["annotations"];
+    assert_eq!(
+        (&annotations[REVISION], &annotations[HISTORY]),
+        (&json!("3"), &json!("1"))
+    );
+}
+
+#[test]
+fn a_paused_spec_moves_no_pods() {
+    let mut world = World::new(&steps());
+    let mut object = world.store.get(&key()).unwrap().clone();
+    object["spec"]["paused"] = json!(true);
+    world
+        .store
+        .update(&key(), Part::Main, object, false)
+        .unwrap();
+    world.deploy("demo:v2");
+    world.stands("Paused", 0, 4, 0);
+}
+
+#[test]
+fn a_release_that_never_gets_ready_takes_no_more_than_its_share() {
+    let mut world = World::new(&json!([]));
+    assert_eq!(world.deploy("demo:v2-neverready"), 3);
+    assert_eq!(
+        (world.pods("demo:v1"), world.pods("demo:v2-neverready")),
+        (3, 2)
+    );
+    assert_eq!(world.status()["phase"], "Progressing");
+    assert!(world.deploy("demo:v1") >= 3);
+    assert_eq!(
+        (world.pods("demo:v1"), world.status()["phase"].as_str()),
+        (4, Some("Healthy"))
+    );
+}
+
+#[test]
+fn what_it_does_not_know_is_an_invalid_spec() {
+    for strategy in [
+        json!({ "blueGreen": {} }),
+        json!({ "canary": { "trafficRouting": {} } }),
+        json!({ "canary": { "steps": [{ "analysis": {} }] } }),
+        json!({ "canary": { "steps": [{ "pause": { "duration": "soon" } }] } }),
+    ] {
+        let mut world = World::new(&steps());
+        let mut object = world.store.get(&key()).unwrap().clone();
+        object["spec"]["strategy"] = strategy;
+        world
+            .store
+            .update(&key(), Part::Main, object, false)
+            .unwrap();
+        world.settle();
+        let status = world.status();
+        assert_eq!(status["phase"], "Degraded");
+        assert!(
+            status["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("InvalidSpec: "),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn the_hash_is_of_the_content_alone() {
+    let hash = |text: &str| spec::template_hash(&serde_json::from_str(text).unwrap());
+    let plain = hash(r#"{"metadata":{"labels":{"app":"a"}},"spec":{"x":[1,2]}}"#);
+    let turned = r#"{"spec":{"x":[1,2]},"metadata":{"labels":{"rollouts-pod-template-hash":"1","app":"a"}}}"#;
+    assert_eq!(plain, hash(turned));
+    assert_ne!(
+        plain,
+        hash(r#"{"metadata":{"labels":{"app":"a"}},"spec":{"x":[2,1]}}"#)
+    );
+    assert!(
+        plain.bytes().all(|letter| b"456789bcdf".contains(&letter)),
+        "{plain}"
+    );
+}
