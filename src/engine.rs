@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod ending;
 pub mod journal;
 pub mod keeper;
+pub mod leader;
 pub mod lease;
 pub mod queue;
 pub mod run;

@@ -43,6 +43,7 @@ reasons! {
     Claimed = "claimed": "A rollback was claimed for the live release.",
     Joined = "joined": "The alert joined a rollback that is under way.",
     Known = "known": "This firing of the alert is already on record with the rollback.",
+    LateCopy = "late_copy": "This firing is already on record as ended: the notification is a late copy.",
     ResolvedRecorded = "resolved_recorded": "The end of the alert was recorded with its rollback.",
     ResolvedUnknown = "resolved_unknown": "The alert ended and belongs to no rollback.",
     NoTrigger = "no_trigger": "No trigger of the policy matches the alert.",

@@ -12,7 +12,7 @@ use crate::rollback::object::{AlertRecord, Mode};
 use crate::rollback::{Phase, Rollback, name};
 use crate::target::Release;
 
-/// How long a refusal that only the leader can judge is taken to hold.
+/// How long a refusal that only the leader can judge is taken to hold, and how late a copy of an ended firing may come.
 const REFUSAL_HOLDS: SignedDuration = SignedDuration::from_mins(5);
 
 /// What one firing alert leads to.
@@ -132,6 +132,9 @@ impl Facts<'_> {
                 Reason::NoteOnly.because(format!("{} is a note", ask.severity)),
             );
         }
+        if let Some(ended) = self.ended_lately(alert) {
+            return Decision::decline_by(Reason::LateCopy, ended);
+        }
         if let Some(active) = self.active_unobserved() {
             return join(active, alert);
         }
@@ -179,6 +182,17 @@ impl Facts<'_> {
             .and_then(|()| self.latched())
             .and_then(|()| self.caused(ask.target, live, alert));
         asked.err()
+    }
+
+    /// A rollback that knows this very firing as ended a short while ago: two senders are not in step, and the copy that
+    /// comes last need not be the newest. One that comes much later is no copy.
+    fn ended_lately(&self, alert: &AlertRecord) -> Option<&Rollback> {
+        let known = self.rollbacks.iter().find(|rollback| {
+            let record = rollback.record(&alert.episode());
+            let ended = record.and_then(|record| record.ended);
+            ended.is_some_and(|ended| self.now.duration_since(ended) < REFUSAL_HOLDS)
+        })?;
+        Some(known.as_ref())
     }
 
     /// A rollback that runs while its own change is not observed yet: the live release has no identity *because* of it.

@@ -558,3 +558,15 @@ fn a_missing_workload_is_told_once() {
     };
     assert_eq!(refusal.reason, Reason::WorkloadMissing);
 }
+
+#[test]
+fn a_late_copy_of_an_ended_firing_starts_nothing() {
+    let mut declined = rollback(1, Phase::Declined);
+    declined.status.as_mut().unwrap().reason = Some(Reason::ResolvedBeforeStart.into());
+    declined.spec.alerts[0].ended = Some(second(990));
+    let mut world = world().with(declined);
+    assert_eq!(reason_of(&world.decide(&alert(950))), Reason::LateCopy);
+    assert!(matches!(world.decide(&alert(995)), Decision::Start { .. }));
+    world.now = second(990 + 301);
+    assert!(matches!(world.decide(&alert(950)), Decision::Start { .. }));
+}
