@@ -2,3 +2,4 @@
 
 pub(crate) mod proxy;
 pub mod slack;
+pub(crate) mod stage;

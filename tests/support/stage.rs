@@ -1,0 +1,289 @@
+//! A sandbox with everything that Ripcord expects of a cluster: its CRDs, the hold, and a release that was good.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ripcord::alert::{Matchers, Severity};
+use ripcord::cluster::events::Events;
+use ripcord::cluster::http::Prober;
+use ripcord::cluster::{Caches, Cluster, clock};
+use ripcord::engine::lease::{self, Lease, Standing};
+use ripcord::engine::{Context, Retention, dispatch, keeper, leader};
+use ripcord::policy::Policy;
+use ripcord::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
+use ripcord::procedure::{BUILT_IN, Procedure, StepSpec, healthy, revert};
+use ripcord::rollback::object::Mode;
+use ripcord::rollback::{Memory, Rollback, crd};
+use ripcord::sandbox::{Options, Sandbox, fixture};
+use ripcord::target::{Audience, Health, Target, Workload};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const NAMESPACE: &str = "shop";
+pub(crate) const NAME: &str = "api";
+/// How long a condition may take on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// A sandbox that is ready for Ripcord.
+pub(crate) async fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    for crd in [crd::rollbacks(), crd::targets()] {
+        sandbox.apply(serde_json::to_value(crd).unwrap()).unwrap();
+    }
+    sandbox.apply(hold_config_map()).unwrap();
+    sandbox
+}
+
+pub(crate) fn hold_config_map() -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ripcord-hold", "namespace": "ripcord"}})
+}
+
+/// A good release, fully promoted, behind a Service. Canary steps: a quarter, then a pause without end.
+pub(crate) async fn good_release(sandbox: &Sandbox) {
+    let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
+    sandbox
+        .apply(fixture::service(NAMESPACE, NAME, 80))
+        .unwrap();
+    sandbox
+        .apply(fixture::rollout(NAMESPACE, NAME, "demo:v1-good", &steps))
+        .unwrap();
+    assert!(
+        sandbox
+            .wait(
+                |view| phase(view.object("rollouts", NAMESPACE, NAME)) == "Healthy",
+                LIMIT
+            )
+            .await,
+        "v1 is healthy"
+    );
+}
+
+/// A bad canary that waits at its first pause.
+pub(crate) async fn bad_canary(sandbox: &Sandbox) {
+    sandbox.deploy(NAMESPACE, NAME, "demo:v2-half500").unwrap();
+    assert!(
+        sandbox
+            .wait(
+                |view| phase(view.object("rollouts", NAMESPACE, NAME)) == "Paused",
+                LIMIT
+            )
+            .await,
+        "v2 is paused"
+    );
+}
+
+pub(crate) fn phase(object: Option<&Value>) -> String {
+    object
+        .and_then(|o| o.pointer("/status/phase"))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// One target over the demo workload, and one trigger that acts on everything that names it.
+pub(crate) fn policy() -> Policy {
+    let target = Target {
+        name: NAME.into(),
+        workload: Workload {
+            namespace: NAMESPACE.into(),
+            name: NAME.into(),
+        },
+        health: Some(Health {
+            path: "/health/pinn".into(),
+            port: 8000,
+            pointer: Some("/overall_status".into()),
+            equals: Some("healthy".into()),
+            url: None,
+            timeout: Duration::from_secs(2),
+        }),
+        known_good: None,
+        change_window: Duration::from_secs(3600),
+        min_soak: Duration::ZERO,
+        settle: Duration::from_secs(300),
+        start_within: Duration::from_secs(120),
+        give_up: Duration::from_secs(900),
+        audience: Audience::default(),
+        links: vec![],
+    };
+    let procedure = Procedure {
+        name: BUILT_IN.into(),
+        budget: Duration::from_secs(30),
+        steps: vec![
+            StepSpec::Revert(revert::Revert {}),
+            StepSpec::Healthy(healthy::Healthy {
+                consecutive: 3,
+                every: Duration::from_millis(50),
+                within: Duration::from_secs(20),
+            }),
+        ],
+    };
+    Policy {
+        digest: "test".into(),
+        cluster: None,
+        protected: BTreeSet::new(),
+        hash_label: "rollouts_pod_template_hash".into(),
+        targets: [(NAME.to_owned(), target)].into(),
+        triggers: vec![Trigger {
+            name: "latency".into(),
+            place: "test:1".into(),
+            matchers: "alertname=\"LatencyHigh\"".parse::<Matchers>().unwrap(),
+            target: TargetChoice::Named(NAME.into()),
+            severity: SeverityChoice::Fixed(Severity::P0),
+            mode: Mode::Act,
+            procedure: None,
+        }],
+        severities: [
+            (Severity::P0, BUILT_IN.to_owned()),
+            (Severity::P1, BUILT_IN.to_owned()),
+        ]
+        .into(),
+        procedures: [(BUILT_IN.to_owned(), procedure)].into(),
+    }
+}
+
+/// One replica's caches and engine, in this process.
+pub(crate) struct Replica {
+    pub(crate) cluster: Cluster,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) policy: Arc<ArcSwap<Policy>>,
+    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) stop: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Replica {
+    /// Starts a replica and waits until its caches are filled.
+    pub(crate) async fn start(sandbox: &Sandbox, identity: &str, policy: Policy) -> Self {
+        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(kubeconfig.path(), sandbox.kubeconfig()).unwrap();
+        let cluster = Cluster::connect(Some(kubeconfig.path()), Duration::from_secs(5))
+            .await
+            .unwrap();
+        let stop = CancellationToken::new();
+        let now = clock::system();
+        let caches = Caches::start(
+            cluster.clone(),
+            now.clone(),
+            ("ripcord".into(), "ripcord-hold".into()),
+            stop.clone(),
+        );
+        caches.follow(&policy.namespaces());
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+        let lease = Lease::new(
+            cluster.client(),
+            "ripcord",
+            "ripcord",
+            identity,
+            lease::Settings::default(),
+            {
+                let now = now.clone();
+                move || now()
+            },
+        );
+        let (sender, standing) = watch::channel(Standing::default());
+        let context = Context {
+            cluster: cluster.clone(),
+            caches: Arc::clone(&caches),
+            policy: Arc::clone(&policy),
+            prober: Prober::new(now.clone()).unwrap(),
+            clock: now,
+            events: Events::new(&cluster, identity),
+            identity: identity.to_owned(),
+            tick: Duration::from_millis(200),
+            retention: Retention {
+                keep: 20,
+                age: Duration::from_secs(86_400),
+            },
+            ended: CancellationToken::new(),
+        };
+        let task = tokio::spawn(leader::lead(lease, stop.clone(), sender, move |term| {
+            let context = Context {
+                ended: term.ended().clone(),
+                ..context.clone()
+            };
+            term.spawn(dispatch::work(context.clone(), term.clone()));
+            term.spawn(keeper::work(context));
+        }));
+        let replica = Self {
+            cluster,
+            caches,
+            policy,
+            standing,
+            stop,
+            task,
+        };
+        let mut changes = replica.caches.changes();
+        let filled = async {
+            while replica.caches.ready().is_err() {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(LIMIT, filled)
+            .await
+            .expect("the caches are filled");
+        replica
+    }
+
+    /// Waits until a rollback satisfies a condition.
+    pub(crate) async fn until(
+        &self,
+        name: &str,
+        what: impl Fn(&Rollback) -> bool,
+    ) -> Arc<Rollback> {
+        let mut changes = self.caches.changes();
+        let found = async {
+            loop {
+                if let Some(found) = self
+                    .caches
+                    .rollbacks
+                    .get(NAMESPACE, name)
+                    .filter(|rollback| what(rollback))
+                {
+                    return found;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(LIMIT, found).await {
+            Ok(found) => found,
+            Err(_) => panic!(
+                "{name} never got there: {:#?}",
+                self.caches.rollbacks.get(NAMESPACE, name)
+            ),
+        }
+    }
+
+    /// Waits until the target's memory satisfies a condition.
+    pub(crate) async fn until_memory(&self, what: impl Fn(&Memory) -> bool) -> Arc<Memory> {
+        let mut changes = self.caches.changes();
+        let found = async {
+            loop {
+                if let Some(found) = self
+                    .caches
+                    .memories
+                    .get(NAMESPACE, NAME)
+                    .filter(|memory| what(memory))
+                {
+                    return found;
+                }
+                changes.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(LIMIT, found).await {
+            Ok(found) => found,
+            Err(_) => panic!(
+                "the memory never got there: {:#?}",
+                self.caches.memories.get(NAMESPACE, NAME)
+            ),
+        }
+    }
+
+    /// Hands over and ends.
+    pub(crate) async fn finish(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
