@@ -202,7 +202,7 @@ pub async fn remember(
                 return Ok(());
             }
             Err(error) => {
-                tracing::warn!(target = target.name, %error, "the target's memory cannot be written")
+                tracing::warn!(target = target.name, %error, "the target's memory cannot be written");
             }
         }
         if !ctx.pause(AGAIN).await {

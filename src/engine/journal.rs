@@ -48,7 +48,7 @@ impl Journal {
                 }
                 Err(Error::NotFound(_)) => return Ok(None),
                 Err(error) => {
-                    tracing::warn!(rollback = name, %error, "the rollback cannot be read")
+                    tracing::warn!(rollback = name, %error, "the rollback cannot be read");
                 }
             }
             if !ctx.pause(AGAIN).await {
@@ -112,7 +112,7 @@ impl Journal {
                     None => continue,
                 },
                 Err(error) => {
-                    tracing::warn!(rollback = self.rollback.name(), %error, "the journal cannot be written")
+                    tracing::warn!(rollback = self.rollback.name(), %error, "the journal cannot be written");
                 }
             }
             if !ctx.pause(AGAIN).await {

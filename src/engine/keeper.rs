@@ -247,7 +247,7 @@ async fn retire(ctx: &Context, target: &Target) {
         match ctx.cluster.forget(old).await {
             Ok(()) => tracing::info!(rollback = old.name(), "an old rollback was removed"),
             Err(error) => {
-                tracing::warn!(rollback = old.name(), %error, "an old rollback cannot be removed")
+                tracing::warn!(rollback = old.name(), %error, "an old rollback cannot be removed");
             }
         }
     }

@@ -108,7 +108,7 @@ async fn resume(ctx: &Context, journal: &mut Journal) -> Result<Option<(Target, 
         match ctx.cluster.snapshot(&target.workload, &ctx.clock).await {
             Ok(at) => return Ok(Some((target, at))),
             Err(error) => {
-                tracing::warn!(rollback = journal.rollback.name(), %error, "the workload cannot be read")
+                tracing::warn!(rollback = journal.rollback.name(), %error, "the workload cannot be read");
             }
         }
         if !ctx.pause(ctx.tick).await {
@@ -249,43 +249,29 @@ impl Runner<'_> {
     /// Makes a change: the intent is on record first, the release is blamed before the first one.
     async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
-        let first = !self.touched();
-        if first {
-            if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
-                ending::decline(self.ctx, &mut self.journal, Some(&self.target), late, false)
-                    .await?;
-                return Ok(Round::Ended);
-            }
-            if self.journal.rollback.all_ended() {
-                let ended = Reason::ResolvedBeforeStart.into();
-                ending::decline(
-                    self.ctx,
-                    &mut self.journal,
-                    Some(&self.target),
-                    ended,
-                    false,
-                )
-                .await?;
-                return Ok(Round::Ended);
-            }
+        if !self.touched()
+            && let Some(refused) = self.no_longer(now)
+        {
+            let target = Some(&self.target);
+            ending::decline(self.ctx, &mut self.journal, target, refused, false).await?;
+            return Ok(Round::Ended);
         }
         let generation = self
             .at
             .rollout
             .as_ref()
             .map_or(0, |rollout| rollout.generation);
-        let intent = Intent {
-            effect: effect.kind(),
-            generation,
-            at: now,
-            confirmed: None,
-        };
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
             entry.attempts += 1;
-            entry.intent = Some(intent);
+            entry.intent = Some(Intent {
+                effect: effect.kind(),
+                generation,
+                at: now,
+                confirmed: None,
+            });
         }
         self.journal.write(self.ctx).await?;
-        if first || self.journal.page.run.first_mutation.is_none() {
+        if self.journal.page.run.first_mutation.is_none() {
             self.blame(now).await?;
         }
         if self.ctx.ended.is_cancelled() {
@@ -298,40 +284,54 @@ impl Runner<'_> {
             .uid
             .clone()
             .unwrap_or_default();
-        match self
+        let workload = &self.target.workload;
+        let made = self
             .ctx
             .cluster
-            .apply(&self.target.workload, &self.at, &effect, &operation)
-            .await
-        {
-            Ok(()) => {
-                let confirmed = (self.ctx.clock)();
-                self.races = 0;
-                if let Some(intent) = self
-                    .journal
-                    .page
-                    .run
-                    .steps
-                    .get_mut(index)
-                    .and_then(|entry| entry.intent.as_mut())
-                {
-                    intent.confirmed = Some(confirmed);
-                }
-                self.journal
-                    .page
-                    .run
-                    .first_mutation
-                    .get_or_insert(confirmed);
-                self.journal.write(self.ctx).await?;
-                self.ctx.events.say(
-                    &self.journal.rollback,
-                    "Change",
-                    &effect.kind().reason().into(),
-                    false,
-                );
-                Ok(Round::Soon)
-            }
-            Err(Error::Precondition(said)) => {
+            .apply(workload, &self.at, &effect, &operation);
+        match made.await {
+            Ok(()) => self.changed(index, &effect).await,
+            Err(error) => self.not_changed(index, error, now).await,
+        }
+    }
+
+    /// Why a first change is no longer wanted, if it is not.
+    fn no_longer(&self, now: Timestamp) -> Option<Finding> {
+        let late = admission::late(&self.journal.rollback, &self.target, now);
+        let ended = self.journal.rollback.all_ended();
+        late.or_else(|| ended.then(|| Reason::ResolvedBeforeStart.into()))
+    }
+
+    /// Journals that the API server confirmed a change.
+    async fn changed(&mut self, index: usize, effect: &Effect) -> Result<Round, Halt> {
+        let confirmed = (self.ctx.clock)();
+        self.races = 0;
+        let entry = self.journal.page.run.steps.get_mut(index);
+        if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
+            intent.confirmed = Some(confirmed);
+        }
+        self.journal
+            .page
+            .run
+            .first_mutation
+            .get_or_insert(confirmed);
+        self.journal.write(self.ctx).await?;
+        let reason = effect.kind().reason();
+        self.ctx
+            .events
+            .say(&self.journal.rollback, "Change", &reason.into(), false);
+        Ok(Round::Soon)
+    }
+
+    /// What follows from a change that was not confirmed.
+    async fn not_changed(
+        &mut self,
+        index: usize,
+        error: Error,
+        now: Timestamp,
+    ) -> Result<Round, Halt> {
+        match error {
+            Error::Precondition(said) => {
                 self.races += 1;
                 tracing::debug!(
                     rollback = self.journal.rollback.name(),
@@ -346,14 +346,14 @@ impl Runner<'_> {
                 Ok(Round::Again)
             }
             // Whether it took effect is seen by the next look.
-            Err(Error::Unavailable(said)) => {
+            Error::Unavailable(said) => {
                 self.note(index, Reason::Retrying.because(said), now)
                     .await?;
                 Ok(Round::Soon)
             }
-            Err(error) => {
-                self.ended(Phase::Failed, Reason::Rejected.because(error.to_string()))
-                    .await
+            error => {
+                let rejected = Reason::Rejected.because(error.to_string());
+                self.ended(Phase::Failed, rejected).await
             }
         }
     }

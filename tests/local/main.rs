@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test that cannot go on should stop here"
 )]
 
@@ -11,5 +12,6 @@ mod support;
 
 mod engine;
 mod proxy;
+mod rooms;
 mod sandbox;
 mod slack_wire;

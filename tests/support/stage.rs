@@ -148,8 +148,6 @@ pub(crate) fn policy() -> Policy {
 pub(crate) struct Replica {
     pub(crate) cluster: Cluster,
     pub(crate) caches: Arc<Caches>,
-    pub(crate) policy: Arc<ArcSwap<Policy>>,
-    pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -183,11 +181,11 @@ impl Replica {
                 move || now()
             },
         );
-        let (sender, standing) = watch::channel(Standing::default());
+        let (sender, _) = watch::channel(Standing::default());
         let context = Context {
             cluster: cluster.clone(),
             caches: Arc::clone(&caches),
-            policy: Arc::clone(&policy),
+            policy,
             prober: Prober::new(now.clone()).unwrap(),
             clock: now,
             events: Events::new(&cluster, identity),
@@ -210,8 +208,6 @@ impl Replica {
         let replica = Self {
             cluster,
             caches,
-            policy,
-            standing,
             stop,
             task,
         };
@@ -247,13 +243,13 @@ impl Replica {
                 changes.changed().await.unwrap();
             }
         };
-        match tokio::time::timeout(LIMIT, found).await {
-            Ok(found) => found,
-            Err(_) => panic!(
+        let found = tokio::time::timeout(LIMIT, found).await;
+        found.unwrap_or_else(|_| {
+            panic!(
                 "{name} never got there: {:#?}",
                 self.caches.rollbacks.get(NAMESPACE, name)
-            ),
-        }
+            )
+        })
     }
 
     /// Waits until the target's memory satisfies a condition.
@@ -272,13 +268,13 @@ impl Replica {
                 changes.changed().await.unwrap();
             }
         };
-        match tokio::time::timeout(LIMIT, found).await {
-            Ok(found) => found,
-            Err(_) => panic!(
+        let found = tokio::time::timeout(LIMIT, found).await;
+        found.unwrap_or_else(|_| {
+            panic!(
                 "the memory never got there: {:#?}",
                 self.caches.memories.get(NAMESPACE, NAME)
-            ),
-        }
+            )
+        })
     }
 
     /// Hands over and ends.
