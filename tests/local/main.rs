@@ -1,9 +1,9 @@
 //! Tests that run wholly on this machine with Rust alone: real sockets on loopback, and no cluster.
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a test that cannot go on should stop here"
 )]
 
@@ -11,6 +11,7 @@
 mod support;
 
 mod engine;
+mod intake;
 mod proxy;
 mod rooms;
 mod sandbox;

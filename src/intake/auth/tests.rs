@@ -1,0 +1,115 @@
+use axum::http::HeaderValue;
+use tempfile::TempDir;
+
+use super::*;
+
+#[test]
+fn without_a_token_the_service_starts_only_where_no_harm_can_come() {
+    use AuthMode::{Bearer, OpenOnLoopback, OpenWithoutActing};
+    for (listen, has_tokens, acts, wanted) in [
+        ("0.0.0.0:8080", true, true, Some(Bearer)),
+        ("0.0.0.0:8080", true, false, Some(Bearer)),
+        ("127.0.0.1:8080", true, true, Some(Bearer)),
+        ("127.0.0.1:8080", false, true, Some(OpenOnLoopback)),
+        ("127.8.8.8:8080", false, false, Some(OpenOnLoopback)),
+        ("[::1]:8080", false, true, Some(OpenOnLoopback)),
+        ("[::ffff:127.0.0.1]:8080", false, true, Some(OpenOnLoopback)),
+        ("0.0.0.0:8080", false, false, Some(OpenWithoutActing)),
+        ("[::]:8080", false, false, Some(OpenWithoutActing)),
+        ("0.0.0.0:8080", false, true, None),
+        ("[::]:8080", false, true, None),
+        ("10.1.2.3:8080", false, true, None),
+        ("[::ffff:10.1.2.3]:8080", false, true, None),
+    ] {
+        let listen: SocketAddr = listen.parse().unwrap();
+        let found = decide(listen, has_tokens, acts);
+        assert_eq!(
+            found.as_ref().ok(),
+            wanted.as_ref(),
+            "{listen} {has_tokens} {acts}"
+        );
+        if let Err(error) = found {
+            let said = error.to_string();
+            assert!(
+                said.contains(&listen.to_string()) && said.contains("auth.bearer"),
+                "{said}"
+            );
+        }
+    }
+}
+
+fn file(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+#[test]
+fn at_the_start_every_file_must_hold_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = file(&folder, "good", b"  s3cret-t0ken\n");
+    assert!(Tokens::load(vec![good.clone()]).is_ok());
+    assert!(matches!(Tokens::load(Vec::new()), Err(TokenError::None)));
+    let missing = folder.path().join("missing");
+    for (bad, why) in [
+        (missing, "cannot read"),
+        (file(&folder, "empty", b" \n"), "it is empty"),
+        (file(&folder, "two", b"one\ntwo\n"), "one line"),
+        (file(&folder, "binary", &[0xff, 0xfe]), "one line"),
+        (file(&folder, "large", &[b'a'; 5000]), "larger"),
+    ] {
+        let said = Tokens::load(vec![good.clone(), bad.clone()])
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(why), "{said}");
+        assert!(said.contains(&bad.display().to_string()), "{said}");
+    }
+}
+
+#[test]
+fn nothing_shows_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = Tokens::load(vec![file(&folder, "token", b"s3cret-t0ken")]).unwrap();
+    assert!(!format!("{tokens:?}").contains("s3cret"));
+}
+
+#[test]
+fn one_bearer_header_is_read_in_any_case() {
+    let headers = |values: &[&'static str]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        headers
+    };
+    for (values, wanted) in [
+        (&["Bearer abc"][..], Some(&b"abc"[..])),
+        (&["bearer  abc "], Some(b"abc")),
+        (&["Basic abc"], None),
+        (&["Bearer"], None),
+        (&["Bearerabc"], None),
+        (&["Bearer abc", "Bearer abc"], None),
+        (&[], None),
+    ] {
+        assert_eq!(bearer(&headers(values)), wanted, "{values:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_refused_whatever_its_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = vec![file(&folder, "a", b"first"), file(&folder, "b", b"second")];
+    let tokens = Tokens::load(paths).unwrap();
+    assert!(tokens.know(b"first").await && tokens.know(b"second").await);
+    for wrong in ["", "firs", "first ", "firstsecond", "First"] {
+        assert!(!tokens.know(wrong.as_bytes()).await, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_tokens_a_browser_is_still_turned_away() {
+    let mut headers = HeaderMap::new();
+    assert!(admits(None, &headers).await);
+    headers.insert(ORIGIN, HeaderValue::from_static("http://evil.example"));
+    assert!(!admits(None, &headers).await);
+}

@@ -1,0 +1,124 @@
+//! The label values of the metrics: closed sets, and names that the policy gives.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+
+use crate::reason::Reason;
+use crate::rollback::Phase;
+
+/// Defines a closed set of label values.
+macro_rules! closed {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $value:literal : $doc:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum $name {
+            $(#[doc = $doc] $variant,)+
+        }
+
+        impl $name {
+            /// Every value.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The value as it stands in the label.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $value),+ }
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+                EncodeLabelValue::encode(&self.as_str(), encoder)
+            }
+        }
+    };
+}
+
+closed! {
+    /// What became of a notification at the door.
+    Received {
+        Accepted = "accepted": "Every alert in it was decided and recorded.",
+        Unauthorized = "unauthorized": "It came without a valid token.",
+        Malformed = "malformed": "It is no notification of version 4.",
+        TooLarge = "too_large": "Its body is larger than allowed.",
+        Overloaded = "overloaded": "There was no room for its body in time.",
+        Draining = "draining": "The replica was shutting down.",
+        Unrecorded = "unrecorded": "A decision could not be made or recorded, or not in time.",
+        Timeout = "timeout": "Its body did not arrive in time.",
+        Interrupted = "interrupted": "Its sender went away before the answer, or its body broke off.",
+        Panicked = "panicked": "Deciding about it panicked.",
+    }
+}
+
+closed! {
+    /// What became of a message to Slack.
+    Delivery {
+        Delivered = "delivered": "Slack took it.",
+        Retried = "retried": "It failed and is sent again.",
+        Refused = "refused": "Slack refused it for good.",
+        Lost = "lost": "It was given up.",
+    }
+}
+
+closed! {
+    /// What became of a changed policy.
+    Reload {
+        Loaded = "loaded": "It is in force.",
+        Refused = "refused": "It has an error; the one before stays in force.",
+    }
+}
+
+/// The labels of one counted notification.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct ReceivedLabels {
+    pub(super) result: Received,
+}
+
+/// The labels of one decided alert.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct AlertLabels {
+    pub(super) decision: &'static str,
+    pub(super) reason: Reason,
+}
+
+/// The labels of one ended rollback.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct RollbackLabels {
+    pub(super) procedure: String,
+    pub(super) outcome: Phase,
+}
+
+/// The labels of one message to Slack.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct DeliveryLabels {
+    pub(super) result: Delivery,
+}
+
+/// The labels of one changed policy.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct ReloadLabels {
+    pub(super) result: Reload,
+}
+
+/// The labels of the policy in force.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct PolicyLabels {
+    pub(super) digest: String,
+}
+
+/// The labels of the program.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct BuildLabels {
+    pub(super) version: &'static str,
+}
+
+impl EncodeLabelValue for Reason {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.code(), encoder)
+    }
+}
+
+impl EncodeLabelValue for Phase {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.name(), encoder)
+    }
+}
