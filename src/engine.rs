@@ -3,3 +3,4 @@
 //! Reads and writes of the cluster go through `cluster`; what to do next is decided by the pure rooms.
 
 pub mod lease;
+pub mod settings;

@@ -1,1 +1,3 @@
 //! The door: authenticates, bounds and decodes notifications, and answers what was decided.
+
+pub mod settings;

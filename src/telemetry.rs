@@ -1,1 +1,3 @@
 //! The names and labels of metrics, logs and traces.
+
+pub mod settings;
