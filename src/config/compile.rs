@@ -191,26 +191,27 @@ impl Check<'_> {
         self.say(Diagnostic::error(title).at(at, label));
     }
 
-    /// A time within bounds.
+    /// A time within bounds; `None` for what is none.
     fn period(
         &mut self,
         source: &Arc<Source>,
         key: &str,
-        period: &Spanned<raw::Period>,
+        written: &Spanned<String>,
         bounds: &RangeInclusive<Duration>,
-    ) -> Duration {
-        let found = period.value.0;
-        if !bounds.contains(&found) {
-            let label = format!(
+    ) -> Option<Duration> {
+        let shown = written.value.as_str();
+        let label = match humantime::parse_duration(shown) {
+            Ok(found) if bounds.contains(&found) => return Some(found),
+            Ok(_) => format!(
                 "expected between {} and {}",
                 humantime::format_duration(*bounds.start()),
                 humantime::format_duration(*bounds.end())
-            );
-            let shown = humantime::format_duration(found);
-            let title = format!("`{key}` cannot be {shown}");
-            self.say(Diagnostic::error(title).at(place(source, period), label));
-        }
-        found
+            ),
+            Err(_) => "expected a length of time such as `30s`, `5m` or `1h 30m`".to_owned(),
+        };
+        let title = format!("`{key}` cannot be {shown}");
+        self.say(Diagnostic::error(title).at(place(source, written), label));
+        None
     }
 
     /// The protected namespaces, each with the place that says so, where it is in the policy.

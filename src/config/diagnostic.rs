@@ -241,13 +241,15 @@ impl Place {
         let length = span
             .byte_len()
             .and_then(|length| usize::try_from(length).ok());
-        // What opens a mapping or a list has no length of its own: its first word is shown.
-        let word = line.find([':', ' ', ',']).unwrap_or(line.len());
-        let length = length
-            .filter(|length| *length > 0)
-            .unwrap_or(word.max(1))
-            .min(line.len());
-        let length = line[..line.floor_char_boundary(length)].trim_end().len();
+        // A mapping or a list is marked by what opens it only: up to its end is shown, or its first word.
+        let length = match (closing(line), length) {
+            (Some(length), _) => length,
+            (None, None | Some(0)) => line.find([':', ' ', ',']).unwrap_or(line.len()).max(1),
+            (None, Some(length)) => length,
+        };
+        let length = line[..line.floor_char_boundary(length.min(line.len()))]
+            .trim_end()
+            .len();
         Self {
             source: Arc::clone(source),
             span: start..start + length,
@@ -276,6 +278,29 @@ impl fmt::Display for Place {
         let (line, column) = self.position();
         write!(f, "{}:{line}:{column}", self.source.path)
     }
+}
+
+/// How long a mapping or list in brackets is that begins here, if it ends on this line.
+fn closing(line: &str) -> Option<usize> {
+    if !line.starts_with(['{', '[']) {
+        return None;
+    }
+    let mut depth = 0_u32;
+    let mut quote = None;
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if open == c => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '{' | '[') => depth += 1,
+            (None, '}' | ']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at + 1);
+        }
+    }
+    None
 }
 
 /// The byte at which a line and column begin.

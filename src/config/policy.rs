@@ -177,11 +177,28 @@ fn digest(sources: &[Arc<Source>]) -> String {
 
 /// Reads one file, or says what keeps it from being read.
 fn parse(source: &Arc<Source>) -> Result<raw::File, Diagnostic> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        // A name that stands twice is said with both places, which needs both.
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+    };
     let file: Result<Option<raw::File>, _> =
         serde_saphyr::from_str_with_options(&source.text, options);
-    file.map(Option::unwrap_or_default)
-        .map_err(|error| explain(source, &error))
+    file.map(Option::unwrap_or_default).map_err(|error| {
+        // The stricter reading names the place of a key that stands twice.
+        let strict: Result<Option<raw::File>, _> = serde_saphyr::from_str(&source.text);
+        match strict {
+            Err(twice)
+                if matches!(
+                    twice.without_snippet(),
+                    serde_saphyr::Error::DuplicateMappingKey { .. }
+                ) =>
+            {
+                explain(source, &twice)
+            }
+            _ => explain(source, &error),
+        }
+    })
 }
 
 /// Says in the policy's own words what the YAML reader found.
@@ -221,8 +238,12 @@ fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
             expected,
             ..
         } => (
-            "a value of another kind is expected".to_owned(),
+            "this value cannot be read here".to_owned(),
             format!("expected {expected}, found {unexpected}"),
+        ),
+        Error::InvalidScalar { ty, .. } => (
+            "this value cannot be read here".to_owned(),
+            format!("expected {}", kind(ty)),
         ),
         Error::DuplicateMappingKey { key, .. } => (
             match key {
@@ -232,13 +253,24 @@ fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
             "the second one".to_owned(),
         ),
         other => {
-            let said = other.to_string();
+            let mut said = other.to_string();
+            said.truncate(said.rfind(" at line ").unwrap_or(said.len()));
             ("not a policy that can be read".to_owned(), said)
         }
     };
     match error.location() {
         Some(at) => Diagnostic::error(title).at(Place::from_location(source, &at), label),
         None => Diagnostic::error(format!("{}: {title}: {label}", source.path)),
+    }
+}
+
+/// A type of Rust in words for people.
+fn kind(of: &str) -> &str {
+    match of {
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "i64" => "a whole number",
+        other => other,
     }
 }
 

@@ -5,9 +5,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
 
-use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
@@ -51,25 +50,21 @@ pub struct Cluster {
     pub name: String,
 }
 
-/// Times that a target has, or that all have which say nothing else.
+/// Times that a target has, or that all have which say nothing else; texts such as `30s` or `5m`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// How long before an alert began a change may lie to count as its cause.
-    pub change_window: Option<Spanned<Period>>,
+    pub change_window: Option<Spanned<String>>,
     /// How long a release must have been stable to be known as good.
-    pub min_soak: Option<Spanned<Period>>,
+    pub min_soak: Option<Spanned<String>>,
     /// How long after a rollback alerts may still fire for what it has mended.
-    pub settle: Option<Spanned<Period>>,
+    pub settle: Option<Spanned<String>>,
     /// No first change later than this after the alert was received.
-    pub start_within: Option<Spanned<Period>>,
+    pub start_within: Option<Spanned<String>>,
     /// A rollback that has not ended after this is given up.
-    pub give_up: Option<Spanned<Period>>,
+    pub give_up: Option<Spanned<String>>,
 }
-
-/// A length of time, such as `30s` or `5m`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Period(pub Duration);
 
 /// One release workload and what belongs to it.
 #[derive(Debug, Deserialize)]
@@ -85,19 +80,19 @@ pub struct Target {
     pub known_good: Option<Spanned<Pin>>,
     /// As in the defaults.
     #[serde(default)]
-    pub change_window: Option<Spanned<Period>>,
+    pub change_window: Option<Spanned<String>>,
     /// As in the defaults.
     #[serde(default)]
-    pub min_soak: Option<Spanned<Period>>,
+    pub min_soak: Option<Spanned<String>>,
     /// As in the defaults.
     #[serde(default)]
-    pub settle: Option<Spanned<Period>>,
+    pub settle: Option<Spanned<String>>,
     /// As in the defaults.
     #[serde(default)]
-    pub start_within: Option<Spanned<Period>>,
+    pub start_within: Option<Spanned<String>>,
     /// As in the defaults.
     #[serde(default)]
-    pub give_up: Option<Spanned<Period>>,
+    pub give_up: Option<Spanned<String>>,
     /// The Slack channel.
     #[serde(default)]
     pub channel: Option<Spanned<String>>,
@@ -138,7 +133,7 @@ pub struct Health {
     pub url: Option<Spanned<String>>,
     /// How long one answer may take.
     #[serde(default)]
-    pub timeout: Option<Spanned<Period>>,
+    pub timeout: Option<Spanned<String>>,
 }
 
 /// A release that a person declares as good.
@@ -231,7 +226,7 @@ pub enum Does {
 pub struct Procedure {
     /// How long recovery should take.
     #[serde(default)]
-    pub budget: Option<Spanned<Period>>,
+    pub budget: Option<Spanned<String>>,
     /// The steps, in order.
     pub steps: Spanned<Vec<Spanned<StepSpec>>>,
 }
@@ -270,17 +265,5 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
         }
 
         from.deserialize_map(Entries(PhantomData))
-    }
-}
-
-// === impl Period ===
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let expected = "a length of time such as `30s`, `5m` or `1h 30m`";
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &expected))
     }
 }

@@ -43,7 +43,7 @@ fn one(check: &mut Check<'_>, here: &Place, name: String, raw: raw::Procedure) -
     let bounds = Duration::from_secs(1)..=HOUR;
     let budget = raw
         .budget
-        .map(|raw| check.period(source, "budget", &raw, &bounds));
+        .and_then(|raw| check.period(source, "budget", &raw, &bounds));
     if raw.steps.value.is_empty() {
         let title = format!("procedure `{name}` has no steps");
         let label = format!(

@@ -116,7 +116,7 @@ fn times(
 ) -> Times {
     type Field<'a> = (
         &'a str,
-        &'a Option<Spanned<raw::Period>>,
+        &'a Option<Spanned<String>>,
         &'a mut Duration,
         RangeInclusive<Duration>,
     );
@@ -148,8 +148,11 @@ fn times(
         ),
     ];
     for (key, raw, time, bounds) in fields {
-        if let Some(raw) = raw {
-            *time = check.period(source, key, raw, &bounds);
+        if let Some(found) = raw
+            .as_ref()
+            .and_then(|raw| check.period(source, key, raw, &bounds))
+        {
+            *time = found;
         }
     }
     times
@@ -242,7 +245,7 @@ fn health(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Health) -> Heal
     let bounds = Duration::from_millis(10)..=30 * SECOND;
     let timeout = raw
         .timeout
-        .map(|raw| check.period(source, "timeout", &raw, &bounds));
+        .and_then(|raw| check.period(source, "timeout", &raw, &bounds));
     Health {
         path: raw.path.value,
         port: raw.port.value,
@@ -305,7 +308,13 @@ fn links(
     raw: raw::Named<Spanned<String>>,
 ) -> Vec<Link> {
     let mut links = Vec::new();
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
     for (name, url) in raw.0 {
+        let here = place(source, &name);
+        if let Some(there) = seen.get(&name.value) {
+            check.twice("link", &name.value, here.clone(), there.clone());
+        }
+        seen.insert(name.value.clone(), here);
         let link = Link {
             name: name.value,
             url: url.value.clone(),

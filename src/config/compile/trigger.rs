@@ -112,6 +112,9 @@ pub(super) fn cross_check(
         }
     }
     unprovable(check, triggers, targets, procedures, severities);
+    if triggers.iter().any(|found| !found.sound) {
+        return;
+    }
     for found in targets.values() {
         if !triggers
             .iter()
@@ -300,9 +303,17 @@ fn severity(
                 check.say(Diagnostic::error(title).at(place(source, from), label));
                 return None;
             }
-            let map = map
-                .iter()
-                .map(|(value, severity)| (value.value.clone(), *severity));
+            let mut seen: BTreeMap<String, (Severity, Place)> = BTreeMap::new();
+            for (value, severity) in map {
+                let here = place(source, value);
+                if let Some((_, there)) = seen.get(&value.value) {
+                    check.twice("value", &value.value, here.clone(), there.clone());
+                }
+                seen.insert(value.value.clone(), (*severity, here));
+            }
+            let map = seen
+                .into_iter()
+                .map(|(value, (severity, _))| (value, severity));
             Some(SeverityChoice::FromLabel {
                 label: from.value.label.value.clone(),
                 map: map.collect(),

@@ -8,7 +8,10 @@ const FAULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/policy");
 
 fn read(text: &str) -> Reading {
     let path = "rollbacks.yaml".to_owned();
-    read_policy([Source { path, text: text.to_owned() }])
+    read_policy([Source {
+        path,
+        text: text.to_owned(),
+    }])
 }
 
 fn drawn(reading: &Reading) -> String {
@@ -25,9 +28,17 @@ fn every_fault_is_said_with_its_place() {
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let reading = read(&fs::read_to_string(&file).unwrap());
         let accepted = ["warnings", "classic-matcher"].contains(&name.as_str());
-        assert_eq!(reading.policy.is_some(), accepted, "{name}\n{}", drawn(&reading));
+        assert_eq!(
+            reading.policy.is_some(),
+            accepted,
+            "{name}\n{}",
+            drawn(&reading)
+        );
         assert_eq!(reading.errors() == 0, accepted, "{name}");
-        assert!(reading.diagnostics.iter().all(|one| one.place.is_some()), "{name}");
+        assert!(
+            reading.diagnostics.iter().all(|one| one.place.is_some()),
+            "{name}"
+        );
         insta::with_settings!({
             snapshot_path => FAULTS,
             prepend_module_to_snapshot => false,

@@ -118,7 +118,7 @@ fn a_value_of_the_wrong_kind_is_said_with_key_source_and_what_was_expected() {
             "`intake.max_body` (from ripcord.yaml)",
             "16MiB",
         ),
-        ("intake: 5", "`intake` (from ripcord.yaml)", "map"),
+        ("intake: 5", "`intake` (from ripcord.yaml)", "integer `5`"),
         (
             "report: { slack: { on_call: ['@channel'] } }",
             "`report.slack.on_call[0]` (from ripcord.yaml)",
