@@ -11,6 +11,7 @@ pub mod leader;
 pub mod lease;
 pub mod queue;
 pub mod run;
+pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,8 +16,10 @@ mod answer;
 pub mod auth;
 mod body;
 mod connection;
+pub mod desk;
 mod door;
 pub mod server;
+pub mod settings;
 
 pub use server::{Limits, Running, Server};
 

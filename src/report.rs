@@ -5,4 +5,5 @@
 
 pub mod blocks;
 pub mod pace;
+pub mod settings;
 pub mod slack;

@@ -4,6 +4,7 @@
 //! reads; it decides nothing and calls nobody.
 
 pub mod effect;
+pub mod link;
 pub mod probe;
 pub mod release;
 pub mod snapshot;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use effect::Effect;
+pub use link::LinkFacts;
 pub use probe::{Probe, Sighting};
 pub use release::Release;
 pub use snapshot::Snapshot;
@@ -97,7 +99,10 @@ pub struct Link {
 }
 
 impl Health {
+    /// How long one answer may take where the policy does not say.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+
     fn default_timeout() -> Duration {
-        Duration::from_secs(2)
+        Self::DEFAULT_TIMEOUT
     }
 }

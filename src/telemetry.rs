@@ -5,6 +5,7 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod settings;
 pub mod trace;
 
 pub use metrics::Metrics;

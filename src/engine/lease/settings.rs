@@ -2,23 +2,28 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// How fast leadership changes hands.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// For how long the others wait after a leader's last sign of life. The record holds it in whole seconds, rounded up.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
     pub duration: Duration,
     /// How long after its last successful renewal a leader steps down.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
     pub renew_deadline: Duration,
     /// How often a leader renews and the others look.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
     pub retry: Duration,
     /// How long a leader that was asked to stop waits for its work before it leaves without handing over.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
     pub drain: Duration,
 }
 

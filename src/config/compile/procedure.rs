@@ -1,0 +1,123 @@
+//! Procedures: steps that make sense together, within bounds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Check, FoundProcedure, place};
+use crate::config::diagnostic::{Diagnostic, Place, Source};
+use crate::config::raw;
+use crate::procedure::{BUILT_IN, Procedure, StepSpec, healthy::Healthy};
+
+/// What recovery should take where the policy does not say.
+const BUDGET: Duration = Duration::from_secs(30);
+const HOUR: Duration = Duration::from_secs(3600);
+/// More good answers in a row than this prove nothing more.
+const MOST_ANSWERS: u32 = 1000;
+
+pub(super) fn compile(
+    check: &mut Check<'_>,
+    procedures: Vec<(Place, String, raw::Procedure)>,
+) -> BTreeMap<String, FoundProcedure> {
+    let built_in = FoundProcedure {
+        place: None,
+        procedure: Procedure::built_in(),
+    };
+    let mut found = BTreeMap::from([(BUILT_IN.to_owned(), built_in)]);
+    for (here, name, raw) in procedures {
+        if name == BUILT_IN {
+            let title = format!("procedure `{BUILT_IN}` is built in");
+            let label = "expected another name";
+            check.say(Diagnostic::error(title).at(here, label));
+            continue;
+        }
+        let procedure = one(check, &here, name.clone(), raw);
+        let place = Some(here);
+        found.insert(name, FoundProcedure { place, procedure });
+    }
+    found
+}
+
+fn one(check: &mut Check<'_>, here: &Place, name: String, raw: raw::Procedure) -> Procedure {
+    let source = &here.source;
+    let bounds = Duration::from_secs(1)..=HOUR;
+    let budget = raw
+        .budget
+        .and_then(|raw| check.period(source, "budget", &raw, &bounds));
+    if raw.steps.value.is_empty() {
+        let title = format!("procedure `{name}` has no steps");
+        let label = format!(
+            "expected `revert` first, and what else is wanted: {}",
+            StepSpec::NAMES.join(", ")
+        );
+        check.say(Diagnostic::error(title).at(place(source, &raw.steps), label));
+    }
+    let mut steps = Vec::new();
+    for (index, step) in raw.steps.value.into_iter().enumerate() {
+        let at = place(source, &step);
+        let is_revert = matches!(step.value, StepSpec::Revert(_));
+        if index == 0 && !is_revert {
+            let title = format!("procedure `{name}` does not begin with `revert`");
+            let label = "expected `revert` before this: nothing has been pulled back yet";
+            check.say(Diagnostic::error(title).at(at.clone(), label));
+        }
+        if index > 0 && is_revert {
+            let title = format!("procedure `{name}` pulls back in the middle");
+            let label = "expected `revert` once, as the first step";
+            check.say(Diagnostic::error(title).at(at.clone(), label));
+        }
+        if let StepSpec::Healthy(healthy) = &step.value {
+            proof(check, source, &at, healthy);
+        }
+        steps.push(step.value);
+    }
+    Procedure {
+        name,
+        budget: budget.unwrap_or(BUDGET),
+        steps,
+    }
+}
+
+fn proof(check: &mut Check<'_>, source: &Arc<Source>, step: &Place, healthy: &Healthy) {
+    let mut wrong = |title: &str, key: &str, label: String| {
+        let at = option(source, step, key);
+        check.say(Diagnostic::error(title).at(at, label));
+    };
+    if !(1..=MOST_ANSWERS).contains(&healthy.consecutive) {
+        let title = "`consecutive` proves nothing or never ends";
+        wrong(
+            title,
+            "consecutive",
+            format!("expected 1 to {MOST_ANSWERS} good answers in a row"),
+        );
+    }
+    let every = Duration::from_millis(100)..=Duration::from_secs(60);
+    if !every.contains(&healthy.every) {
+        let label = "expected between 100ms and 1m".to_owned();
+        wrong("`every` is no sensible pause", "every", label);
+    }
+    let least = healthy
+        .every
+        .saturating_mul(healthy.consecutive.saturating_sub(1));
+    if healthy.within <= least || healthy.within > HOUR {
+        let least = humantime::format_duration(least);
+        let label = format!(
+            "expected more than {least}, which {} answers take, and at most 1h",
+            healthy.consecutive
+        );
+        wrong("`within` leaves no sensible time", "within", label);
+    }
+}
+
+/// Where an option of a step stands: the first time that its key is written from the step on, or else the step itself.
+fn option(source: &Arc<Source>, step: &Place, key: &str) -> Place {
+    let rest = source.text.get(step.span.start..).unwrap_or_default();
+    let until = rest.find("\n\n").unwrap_or(rest.len());
+    match rest[..until].find(&format!("{key}:")) {
+        Some(at) => Place {
+            source: Arc::clone(source),
+            span: step.span.start + at..step.span.start + at + key.len(),
+        },
+        None => step.clone(),
+    }
+}

@@ -1,0 +1,351 @@
+//! Targets: what is under care, how it proves that it is healthy, and who is told.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
+
+use super::{Check, FoundTarget, place, words};
+use crate::config::diagnostic::{Diagnostic, Place, Source};
+use crate::config::raw;
+use crate::report::blocks::Mention;
+use crate::report::settings::is_channel;
+use crate::target::{Audience, Health, Link, LinkFacts, Pin, Target, Workload};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The times of a target.
+#[derive(Clone, Copy)]
+struct Times {
+    change_window: Duration,
+    min_soak: Duration,
+    settle: Duration,
+    start_within: Duration,
+    give_up: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            change_window: HOUR,
+            min_soak: Duration::from_secs(600),
+            settle: Duration::from_secs(300),
+            start_within: Duration::from_secs(120),
+            give_up: Duration::from_secs(900),
+        }
+    }
+}
+
+pub(super) fn compile(
+    check: &mut Check<'_>,
+    defaults: Option<(Arc<Source>, Spanned<raw::Limits>)>,
+    targets: Vec<(Place, String, raw::Target)>,
+    protected: &BTreeMap<String, Option<Place>>,
+) -> BTreeMap<String, FoundTarget> {
+    let mut common = Times::default();
+    if let Some((source, limits)) = defaults {
+        common = times(check, &source, common, &limits.value);
+    }
+    let mut found: BTreeMap<String, FoundTarget> = BTreeMap::new();
+    let mut workloads: BTreeMap<(String, String), (String, Place)> = BTreeMap::new();
+    for (here, name, raw) in targets {
+        let source = Arc::clone(&here.source);
+        let workload = workload(check, &source, &name, &raw.workload, protected);
+        let key = (workload.namespace.clone(), workload.name.clone());
+        let at = place(&source, &raw.workload.value.rollout);
+        if let Some((other, there)) = workloads.get(&key) {
+            let title = format!("{workload} belongs to two targets, `{other}` and `{name}`");
+            let label = "expected a workload that is in no other target";
+            let diagnostic = Diagnostic::error(title).at(at, label);
+            check.say(diagnostic.with(there.clone(), "it stands here first"));
+        } else {
+            workloads.insert(key, (name.clone(), at));
+        }
+        let target = one(check, &source, common, name.clone(), workload, raw);
+        found.insert(
+            name,
+            FoundTarget {
+                place: here,
+                target,
+            },
+        );
+    }
+    found
+}
+
+fn one(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    common: Times,
+    name: String,
+    workload: Workload,
+    raw: raw::Target,
+) -> Target {
+    let own = raw::Limits {
+        change_window: raw.change_window,
+        min_soak: raw.min_soak,
+        settle: raw.settle,
+        start_within: raw.start_within,
+        give_up: raw.give_up,
+    };
+    let times = times(check, source, common, &own);
+    Target {
+        name,
+        workload,
+        health: raw.health.map(|raw| health(check, source, raw)),
+        known_good: raw.known_good.map(|raw| pin(check, source, raw)),
+        change_window: times.change_window,
+        min_soak: times.min_soak,
+        settle: times.settle,
+        start_within: times.start_within,
+        give_up: times.give_up,
+        audience: audience(check, source, raw.channel, raw.on_call),
+        links: links(check, source, raw.links),
+    }
+}
+
+fn times(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    mut times: Times,
+    raw: &raw::Limits,
+) -> Times {
+    type Field<'a> = (
+        &'a str,
+        &'a Option<Spanned<String>>,
+        &'a mut Duration,
+        RangeInclusive<Duration>,
+    );
+    let fields: [Field<'_>; 5] = [
+        (
+            "change_window",
+            &raw.change_window,
+            &mut times.change_window,
+            SECOND..=7 * DAY,
+        ),
+        (
+            "min_soak",
+            &raw.min_soak,
+            &mut times.min_soak,
+            SECOND..=30 * DAY,
+        ),
+        ("settle", &raw.settle, &mut times.settle, SECOND..=HOUR),
+        (
+            "start_within",
+            &raw.start_within,
+            &mut times.start_within,
+            SECOND..=HOUR,
+        ),
+        (
+            "give_up",
+            &raw.give_up,
+            &mut times.give_up,
+            10 * SECOND..=DAY,
+        ),
+    ];
+    for (key, raw, time, bounds) in fields {
+        if let Some(found) = raw
+            .as_ref()
+            .and_then(|raw| check.period(source, key, raw, &bounds))
+        {
+            *time = found;
+        }
+    }
+    times
+}
+
+fn workload(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    target: &str,
+    raw: &Spanned<raw::Workload>,
+    protected: &BTreeMap<String, Option<Place>>,
+) -> Workload {
+    let raw::Workload { rollout, namespace } = &raw.value;
+    if !words::is_dns_subdomain(&rollout.value) {
+        let title = format!("`{}` cannot be the name of a Rollout", rollout.value);
+        let label = "expected a name in lower case as Kubernetes has it";
+        check.say(Diagnostic::error(title).at(place(source, rollout), label));
+    }
+    let at = place(source, namespace);
+    check.dns(&at, "namespace", &namespace.value);
+    if let Some(said) = protected.get(&namespace.value) {
+        let title = format!("target `{target}` is in a protected namespace");
+        let diagnostic = Diagnostic::error(title).at(at, "Ripcord never acts in here");
+        check.say(match said {
+            Some(there) => diagnostic.with(there.clone(), "it is protected here"),
+            None => diagnostic.help("this namespace is always protected"),
+        });
+    }
+    Workload {
+        namespace: namespace.value.clone(),
+        name: rollout.value.clone(),
+    }
+}
+
+fn health(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Health) -> Health {
+    let mut wrong = |title: String, at: Place, label: &str| {
+        check.say(Diagnostic::error(title).at(at, label));
+    };
+    if !raw.path.value.starts_with('/') {
+        let title = format!("`{}` is no path", raw.path.value);
+        wrong(
+            title,
+            place(source, &raw.path),
+            "expected it to begin with `/`",
+        );
+    }
+    if raw.port.value == 0 {
+        let title = "port 0 cannot be asked".to_owned();
+        wrong(title, place(source, &raw.port), "expected 1 to 65535");
+    }
+    if let Some(pointer) = &raw.pointer
+        && !words::is_json_pointer(&pointer.value)
+    {
+        let title = format!("`{}` is no JSON pointer", pointer.value);
+        wrong(
+            title,
+            place(source, pointer),
+            "expected steps that each begin with `/`, such as `/overall_status`",
+        );
+    }
+    match (&raw.pointer, &raw.equals) {
+        (Some(pointer), None) => {
+            let title = "`pointer` without `equals`".to_owned();
+            wrong(
+                title,
+                place(source, pointer),
+                "expected `equals` too: what must stand there",
+            );
+        }
+        (None, Some(equals)) => {
+            let title = "`equals` without `pointer`".to_owned();
+            wrong(
+                title,
+                place(source, equals),
+                "expected `pointer` too: where it must stand",
+            );
+        }
+        _ => {}
+    }
+    if let Some(url) = &raw.url
+        && !words::is_http_url(&url.value)
+    {
+        let title = format!("`{}` cannot be asked", url.value);
+        wrong(
+            title,
+            place(source, url),
+            "expected an address that begins with http:// or https://",
+        );
+    }
+    let bounds = Duration::from_millis(10)..=30 * SECOND;
+    let timeout = raw
+        .timeout
+        .and_then(|raw| check.period(source, "timeout", &raw, &bounds));
+    Health {
+        path: raw.path.value,
+        port: raw.port.value,
+        pointer: raw.pointer.map(|pointer| pointer.value),
+        equals: raw.equals.map(|equals| equals.value),
+        url: raw.url.map(|url| url.value),
+        timeout: timeout.unwrap_or(Health::DEFAULT_TIMEOUT),
+    }
+}
+
+fn pin(check: &mut Check<'_>, source: &Arc<Source>, raw: Spanned<raw::Pin>) -> Pin {
+    let at = place(source, &raw);
+    match raw.value {
+        raw::Pin::Hash(hash) => {
+            if !words::is_dns_label(&hash) {
+                let title = format!("`{hash}` is no pod-template hash");
+                let label = "expected the value of a pod's label `rollouts-pod-template-hash`";
+                check.say(Diagnostic::error(title).at(at, label));
+            }
+            Pin::Hash(hash)
+        }
+        raw::Pin::Revision(revision) => {
+            if revision < 1 {
+                let title = format!("there is no revision {revision}");
+                check.say(Diagnostic::error(title).at(at, "expected 1 or more"));
+            }
+            Pin::Revision(revision)
+        }
+    }
+}
+
+fn audience(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    channel: Option<Spanned<String>>,
+    on_call: Vec<Spanned<String>>,
+) -> Audience {
+    if let Some(channel) = &channel
+        && !is_channel(&channel.value)
+    {
+        let title = format!("`{}` is no Slack channel", channel.value);
+        let label = "expected `#name` in lower case (in quotes), or an id such as `C0123ABCD`";
+        check.say(Diagnostic::error(title).at(place(source, channel), label));
+    }
+    for mention in &on_call {
+        if let Err(error) = mention.value.parse::<Mention>() {
+            let title = format!("`{}` cannot be mentioned in Slack", mention.value);
+            check.say(Diagnostic::error(title).at(place(source, mention), error.to_string()));
+        }
+    }
+    Audience {
+        channel: channel.map(|channel| channel.value),
+        on_call: on_call.into_iter().map(|mention| mention.value).collect(),
+    }
+}
+
+fn links(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    raw: raw::Named<Spanned<String>>,
+) -> Vec<Link> {
+    let mut links = Vec::new();
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    for (name, url) in raw.0 {
+        let here = place(source, &name);
+        if let Some(there) = seen.get(&name.value) {
+            check.twice("link", &name.value, here.clone(), there.clone());
+        }
+        seen.insert(name.value.clone(), here);
+        let link = Link {
+            name: name.value,
+            url: url.value.clone(),
+        };
+        if let Err(error) = link.check() {
+            let whole = place(source, &url);
+            let at = error
+                .span
+                .clone()
+                .and_then(|span| within(&whole, &url.value, span))
+                .unwrap_or(whole);
+            let title = format!("link `{}` cannot be made", link.name);
+            let known = LinkFacts::VARIABLES.join(", ");
+            let help =
+                format!("a link can use {known}; `from` and `to` have revision, hash and images");
+            check.say(Diagnostic::error(title).at(at, error.what).help(help));
+        }
+        links.push(link);
+    }
+    links
+}
+
+/// The place of a part of a text, where the file holds the text letter for letter.
+pub(super) fn within(whole: &Place, text: &str, part: std::ops::Range<usize>) -> Option<Place> {
+    let written = whole.source.text.get(whole.span.clone())?;
+    let begin = whole.span.start + written.find(text)?;
+    // An error at the end of the text is shown at its last character.
+    let end = part.end.max(part.start + 1).min(text.len());
+    let start = part.start.min(end.saturating_sub(1));
+    (text.is_char_boundary(start) && text.is_char_boundary(end)).then(|| Place {
+        source: Arc::clone(&whole.source),
+        span: begin + start..begin + end,
+    })
+}

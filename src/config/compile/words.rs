@@ -1,0 +1,65 @@
+//! What counts as a name, a pointer, an address.
+
+/// A DNS label as RFC 1123 and Kubernetes have it: at most 63 of `a-z`, `0-9` and `-`, not at either end a `-`.
+pub(super) fn is_dns_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// DNS labels with dots between them, at most 253 in all.
+pub(super) fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// A JSON pointer as RFC 6901 has it: empty, or each step begun by `/`, with `~0` and `~1` for `~` and `/`.
+pub(super) fn is_json_pointer(text: &str) -> bool {
+    let escapes_sound = text
+        .split('~')
+        .skip(1)
+        .all(|after| after.starts_with(['0', '1']));
+    (text.is_empty() || text.starts_with('/')) && escapes_sound
+}
+
+/// An address that can be asked: http or https, with a host.
+pub(super) fn is_http_url(text: &str) -> bool {
+    reqwest::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for good in ["a", "options-api", "0", "a0-b"] {
+            assert!(is_dns_label(good), "{good}");
+        }
+        let long = "a".repeat(64);
+        for bad in ["", "-a", "a-", "A", "a_b", "a.b", "ä", long.as_str()] {
+            assert!(!is_dns_label(bad), "{bad}");
+        }
+        assert!(is_dns_subdomain("a.b-c.d") && !is_dns_subdomain("a..b"));
+    }
+
+    #[test]
+    fn pointers() {
+        for good in ["", "/", "/overall_status", "/a/0/b", "/a~1b~0c"] {
+            assert!(is_json_pointer(good), "{good}");
+        }
+        for bad in ["overall_status", ".a", "$.a", "/a~b", "/a~"] {
+            assert!(!is_json_pointer(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        assert!(is_http_url("http://api.options-prod.com/health/pinn"));
+        for bad in ["api.example/health", "ftp://x/", "http://", "/health"] {
+            assert!(!is_http_url(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,659 @@
+//! Decides what every alert of a notification leads to, and records it before anybody is told.
+//!
+//! Decisions are made from the caches; only a new claim, a first join, a first end and a first "it still fires" cost a
+//! call. One notification is worked off target by target, and within a replica one at a time for each target.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Answered, Desk, Outcome};
+use crate::alert::{Alert, Notification};
+use crate::cluster::claims::Claimed;
+use crate::cluster::{Caches, Clock, Cluster, Error};
+use crate::policy::trigger::Ask;
+use crate::policy::{Decision, Facts, Policy};
+use crate::reason::{Finding, Reason};
+use crate::rollback::Rollback;
+use crate::rollback::object::{AlertRecord, Alerts, LISTED_ALERTS, Mode, Persisting, RollbackSpec};
+use crate::target::{Release, Target};
+use crate::telemetry::TraceContext;
+
+/// How long a release without identity is waited for before the sender is asked to come back.
+const IDENTITY: Duration = Duration::from_secs(1);
+/// How often a decision is made again after it lost a race.
+const RACES: usize = 8;
+/// How much of a summary is kept.
+const SUMMARY: usize = 300;
+
+/// The desk of the real service.
+pub struct Registrar {
+    cluster: Cluster,
+    caches: Arc<Caches>,
+    policy: Arc<ArcSwap<Policy>>,
+    clock: Clock,
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// One firing alert that asks for something.
+struct Request<'a> {
+    index: usize,
+    ask: Ask<'a>,
+    record: AlertRecord,
+}
+
+/// What one target's requests led to, and what could not be recorded.
+#[derive(Default)]
+struct Settled {
+    answers: Vec<(usize, Answered)>,
+    unrecorded: Option<Finding>,
+}
+
+// === impl Registrar ===
+
+impl Registrar {
+    /// A desk over these caches.
+    #[must_use]
+    pub fn new(
+        cluster: Cluster,
+        caches: Arc<Caches>,
+        policy: Arc<ArcSwap<Policy>>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            cluster,
+            caches,
+            policy,
+            clock,
+            turns: Mutex::default(),
+        }
+    }
+
+    /// One at a time for each target.
+    fn turn(&self, target: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(target.to_owned()).or_default())
+    }
+
+    /// Decides and records what the firing alerts of one target ask for.
+    async fn settle(
+        &self,
+        policy: &Policy,
+        target: &Target,
+        mut open: Vec<Request<'_>>,
+        trace: &TraceContext,
+    ) -> Settled {
+        let turn = self.turn(&target.name);
+        let _turn = turn.lock().await;
+        let mut settled = Settled::default();
+        let patience = Instant::now() + IDENTITY;
+        let mut changes = self.caches.changes();
+        for _ in 0..RACES {
+            changes.mark_unchanged();
+            let decided = self.decide(policy, target, open);
+            let mut again = Vec::new();
+            let mut waiting = None;
+            for (decision, requests) in group(decided) {
+                match self.record(target, &decision, &requests, trace).await {
+                    Ok(Recorded::Done) => {
+                        settled.answers.extend(answers(target, &decision, requests))
+                    }
+                    Ok(Recorded::Again) => again.extend(requests),
+                    Ok(Recorded::Wait(finding)) => {
+                        waiting = Some(finding);
+                        again.extend(requests);
+                    }
+                    Err(error) => {
+                        tracing::warn!(target = target.name, %error, "a decision cannot be recorded");
+                        settled.unrecorded = Some(Reason::Unrecorded.because(error.to_string()));
+                        let finding = settled
+                            .unrecorded
+                            .clone()
+                            .unwrap_or_else(|| Reason::Unrecorded.into());
+                        settled
+                            .answers
+                            .extend(answers(target, &Decision::Wait(finding), requests));
+                    }
+                }
+            }
+            open = again;
+            if open.is_empty() {
+                return settled;
+            }
+            if let Some(finding) = waiting {
+                let changed = tokio::time::timeout_at(patience, changes.changed()).await;
+                if !matches!(changed, Ok(Ok(()))) {
+                    settled.unrecorded = Some(finding.clone());
+                    settled
+                        .answers
+                        .extend(answers(target, &Decision::Wait(finding), open));
+                    return settled;
+                }
+            }
+        }
+        let finding = Reason::Unrecorded.because("the decision lost every race");
+        settled.unrecorded = Some(finding.clone());
+        settled
+            .answers
+            .extend(answers(target, &Decision::Wait(finding), open));
+        settled
+    }
+
+    /// What each request leads to by what the caches know now.
+    fn decide<'a>(
+        &self,
+        policy: &Policy,
+        target: &Target,
+        open: Vec<Request<'a>>,
+    ) -> Vec<(Decision, Request<'a>)> {
+        let now = (self.clock)();
+        let seen = self.caches.rollout(target);
+        let memory = self.caches.memory(target);
+        let rollbacks = self.caches.rollbacks_of(target);
+        let hold = self.caches.hold();
+        let rollout = seen.as_ref().map(|seen| &seen.rollout);
+        let unobserved = seen.as_ref().and_then(|seen| seen.unobserved_since);
+        let facts = Facts {
+            now,
+            policy,
+            hold: &hold,
+            memory: memory.as_deref(),
+            rollout,
+            live_created: None,
+            live: rollout
+                .filter(|rollout| rollout.observed)
+                .map(|rollout| Release {
+                    uid: rollout.uid.clone(),
+                    revision: rollout.revision,
+                    hash: rollout.current.clone(),
+                    images: Vec::new(),
+                }),
+            unobserved_for: unobserved
+                .and_then(|since| Duration::try_from(now.duration_since(since)).ok())
+                .unwrap_or_default(),
+            rollbacks: &rollbacks,
+        };
+        open.into_iter()
+            .map(|request| (facts.decide(&request.ask, &request.record), request))
+            .collect()
+    }
+
+    /// Records a decision that several requests share.
+    async fn record(
+        &self,
+        target: &Target,
+        decision: &Decision,
+        requests: &[Request<'_>],
+        trace: &TraceContext,
+    ) -> Result<Recorded, Error> {
+        let namespace = &target.workload.namespace;
+        match decision {
+            Decision::Decline { .. } | Decision::Join { known: true, .. } => Ok(Recorded::Done),
+            Decision::Wait(finding) => Ok(Recorded::Wait(finding.clone())),
+            Decision::Start {
+                name,
+                release,
+                parent,
+                ..
+            } => {
+                let claim = claim(
+                    target,
+                    name,
+                    release.clone(),
+                    parent.clone(),
+                    Mode::Act,
+                    requests,
+                    trace,
+                );
+                self.claim(claim).await
+            }
+            Decision::Shadow { name, release } => {
+                let claim = claim(
+                    target,
+                    name,
+                    Some(release.clone()),
+                    None,
+                    Mode::Shadow,
+                    requests,
+                    trace,
+                );
+                self.claim(claim).await
+            }
+            Decision::Join {
+                rollback,
+                known: false,
+            } => {
+                self.keep(namespace, rollback, |rollback, alerts| {
+                    let mut changed = false;
+                    for request in requests {
+                        if rollback.record(&request.record.episode()).is_none() {
+                            changed |= join(alerts, &request.record);
+                        }
+                    }
+                    changed
+                })
+                .await
+            }
+            Decision::Persist { rollback, finding } => {
+                let noticed = (self.clock)();
+                self.keep(namespace, rollback, |_, alerts| {
+                    let first = alerts.persisting.is_none();
+                    alerts.persisting.get_or_insert(Persisting {
+                        noticed,
+                        finding: finding.clone(),
+                    });
+                    first
+                })
+                .await
+            }
+        }
+    }
+
+    async fn claim(&self, claim: Rollback) -> Result<Recorded, Error> {
+        let (found, recorded) = match self.cluster.claim(&claim).await? {
+            Claimed::New(found) => (found, Recorded::Done),
+            Claimed::Taken(found) => (found, Recorded::Again),
+        };
+        if matches!(recorded, Recorded::Done) {
+            tracing::info!(
+                rollback = found.name(),
+                k8s.namespace = found.namespace(),
+                target = found.spec.target,
+                severity = %found.spec.severity,
+                "rollback claimed"
+            );
+            self.caches
+                .rollbacks
+                .offer(claim.namespace(), claim.name(), *found);
+        } else {
+            self.caches
+                .rollbacks
+                .replace(claim.namespace(), claim.name(), *found);
+        }
+        Ok(recorded)
+    }
+
+    /// Changes the alerts of a rollback: from the cache first, and from a fresh read where somebody else wrote.
+    async fn keep(
+        &self,
+        namespace: &str,
+        name: &str,
+        change: impl Fn(&Rollback, &mut Alerts) -> bool,
+    ) -> Result<Recorded, Error> {
+        let mut rollback = match self.caches.rollbacks.get(namespace, name) {
+            Some(cached) => Rollback::clone(&cached),
+            None => self.cluster.rollback(namespace, name).await?,
+        };
+        for _ in 0..RACES {
+            let before = rollback.state().alerts.clone();
+            let mut alerts = before.clone();
+            if !change(&rollback, &mut alerts) {
+                return Ok(Recorded::Done);
+            }
+            alerts.seq = before.seq + 1;
+            match self
+                .cluster
+                .keep_alerts(&rollback, before.seq, &alerts)
+                .await
+            {
+                Ok(written) => {
+                    self.caches.rollbacks.replace(namespace, name, written);
+                    return Ok(Recorded::Done);
+                }
+                Err(Error::Precondition(_)) => {
+                    rollback = self.cluster.rollback(namespace, name).await?
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Precondition(format!(
+            "the alerts of {namespace}/{name} lost every race"
+        )))
+    }
+
+    /// Records the ends of alerts with the rollbacks that know them.
+    async fn close(&self, ended: Vec<(usize, &Alert)>) -> Settled {
+        let mut settled = Settled::default();
+        let rollbacks = if ended.is_empty() {
+            Vec::new()
+        } else {
+            self.caches.rollbacks.all()
+        };
+        let mut of_rollback: BTreeMap<(String, String), Vec<(usize, &Alert)>> = BTreeMap::new();
+        for (index, alert) in ended {
+            let episode = alert.episode();
+            let knows = |rollback: &&Arc<Rollback>| rollback.record(&episode).is_some();
+            // The newest of those that know it: an older one is history.
+            match rollbacks
+                .iter()
+                .filter(knows)
+                .max_by_key(|rollback| rollback.received())
+            {
+                None => settled.answers.push((
+                    index,
+                    answer(
+                        alert.fingerprint.clone(),
+                        None,
+                        "decline",
+                        &Reason::ResolvedUnknown.into(),
+                        None,
+                    ),
+                )),
+                Some(rollback) => {
+                    let key = (rollback.namespace().to_owned(), rollback.name().to_owned());
+                    of_rollback.entry(key).or_default().push((index, alert));
+                }
+            }
+        }
+        for ((namespace, name), alerts) in of_rollback {
+            let now = (self.clock)();
+            let kept = self
+                .keep(&namespace, &name, |rollback, kept| {
+                    end(rollback, kept, &alerts, now)
+                })
+                .await;
+            let finding = match kept {
+                Ok(_) => Reason::ResolvedRecorded.into(),
+                Err(error) => {
+                    let finding = Reason::Unrecorded.because(error.to_string());
+                    settled.unrecorded = Some(finding.clone());
+                    finding
+                }
+            };
+            for (index, alert) in alerts {
+                let by = Some(format!("{namespace}/{name}"));
+                settled.answers.push((
+                    index,
+                    answer(alert.fingerprint.clone(), None, "note", &finding, by),
+                ));
+            }
+        }
+        settled
+    }
+}
+
+/// How recording went.
+enum Recorded {
+    /// It is on record.
+    Done,
+    /// Somebody else was faster: decide again.
+    Again,
+    /// Nothing can be decided yet.
+    Wait(Finding),
+}
+
+impl Desk for Registrar {
+    async fn take(
+        &self,
+        notification: Notification,
+        received: Timestamp,
+        trace: TraceContext,
+    ) -> Outcome {
+        let policy = self.policy.load_full();
+        let mut settled = Settled::default();
+        let mut ended = Vec::new();
+        let mut of_target: BTreeMap<&str, (&Target, Vec<Request<'_>>)> = BTreeMap::new();
+        for (index, alert) in notification.alerts.iter().enumerate() {
+            if !alert.is_firing() {
+                ended.push((index, alert));
+                continue;
+            }
+            match asked(&policy, alert, index, received) {
+                Ok(request) => {
+                    let target = request.ask.target;
+                    of_target
+                        .entry(&target.name)
+                        .or_insert_with(|| (target, Vec::new()))
+                        .1
+                        .push(request);
+                }
+                Err(answer) => settled.answers.push((index, answer)),
+            }
+        }
+        let targets = of_target
+            .into_values()
+            .map(|(target, open)| self.settle(&policy, target, open, &trace));
+        let (of_targets, of_ended) = tokio::join!(join_all(targets), self.close(ended));
+        for more in of_targets.into_iter().chain([of_ended]) {
+            settled.answers.extend(more.answers);
+            settled.unrecorded = settled.unrecorded.or(more.unrecorded);
+        }
+        settled.answers.sort_by_key(|(index, _)| *index);
+        Outcome {
+            decisions: settled
+                .answers
+                .into_iter()
+                .map(|(_, answer)| answer)
+                .collect(),
+            unrecorded: settled.unrecorded,
+        }
+    }
+
+    fn ready(&self) -> Result<(), Finding> {
+        self.caches.ready()
+    }
+}
+
+/// What a firing alert asks for, or the answer that it asks for nothing.
+fn asked<'a>(
+    policy: &'a Policy,
+    alert: &Alert,
+    index: usize,
+    received: Timestamp,
+) -> Result<Request<'a>, Answered> {
+    let (_, trigger) = policy.matching(&alert.labels);
+    let name = trigger.map(|trigger| trigger.name.clone());
+    let refuse = |finding: &Finding| {
+        answer(
+            alert.fingerprint.clone(),
+            name.clone(),
+            "decline",
+            finding,
+            None,
+        )
+    };
+    let trigger = trigger.ok_or_else(|| refuse(&Reason::NoTrigger.into()))?;
+    let ask = policy
+        .ask_of(trigger, &alert.labels)
+        .map_err(|finding| refuse(&finding))?;
+    policy
+        .in_scope(&alert.labels, ask.target)
+        .map_err(|finding| refuse(&finding))?;
+    if ask.procedure.is_none() {
+        let finding = Reason::NoteOnly.because(format!("{} is a note", ask.severity));
+        return Err(answer(
+            alert.fingerprint.clone(),
+            name,
+            "note",
+            &finding,
+            None,
+        ));
+    }
+    let text = |key: &str| alert.annotations.get(key).filter(|text| !text.is_empty());
+    let record = AlertRecord {
+        fingerprint: alert.fingerprint.clone(),
+        name: alert
+            .labels
+            .name()
+            .unwrap_or("(no alertname)")
+            .chars()
+            .take(SUMMARY)
+            .collect(),
+        began: alert.starts_at,
+        received,
+        severity: ask.severity,
+        trigger: trigger.name.clone(),
+        procedure: ask
+            .procedure
+            .map(|procedure| procedure.name.clone())
+            .unwrap_or_default(),
+        release_hash: alert
+            .labels
+            .get(&policy.hash_label)
+            .filter(|hash| !hash.is_empty())
+            .map(str::to_owned),
+        summary: text("summary")
+            .or_else(|| text("description"))
+            .map(|text| text.chars().take(SUMMARY).collect()),
+        runbook: text("runbook_url").filter(|url| url.len() <= 1000).cloned(),
+        source: Some(&alert.generator_url)
+            .filter(|url| !url.is_empty() && url.len() <= 1000)
+            .cloned(),
+        ended: None,
+    };
+    Ok(Request { index, ask, record })
+}
+
+/// Puts requests with the same decision together, so that each is recorded by one call.
+fn group(decided: Vec<(Decision, Request<'_>)>) -> Vec<(Decision, Vec<Request<'_>>)> {
+    let mut groups: Vec<(Decision, Vec<Request<'_>>)> = Vec::new();
+    for (decision, request) in decided {
+        let same = groups.iter_mut().find(|(other, _)| alike(other, &decision));
+        match same {
+            Some((_, requests)) => requests.push(request),
+            None => groups.push((decision, vec![request])),
+        }
+    }
+    groups
+}
+
+/// Whether two decisions are recorded by the same call. Two claims of one release are, whatever their refusals say.
+fn alike(one: &Decision, other: &Decision) -> bool {
+    match (one, other) {
+        (Decision::Start { name, .. }, Decision::Start { name: second, .. }) => name == second,
+        _ => one == other,
+    }
+}
+
+/// The object that claims a rollback for these requests.
+fn claim(
+    target: &Target,
+    name: &str,
+    release: Option<Release>,
+    parent: Option<String>,
+    mode: Mode,
+    requests: &[Request<'_>],
+    trace: &TraceContext,
+) -> Rollback {
+    let mut records: Vec<_> = requests
+        .iter()
+        .map(|request| request.record.clone())
+        .collect();
+    records.sort_by_key(|record| record.severity);
+    let first = records.first();
+    let spec = RollbackSpec {
+        target: target.name.clone(),
+        release,
+        procedure: first.map(|record| record.procedure.clone()),
+        trigger: first.map(|record| record.trigger.clone()),
+        severity: first.map_or(crate::alert::Severity::P1, |record| record.severity),
+        mode,
+        alerts_omitted: i64::try_from(records.len().saturating_sub(LISTED_ALERTS))
+            .unwrap_or(i64::MAX),
+        received: first.map(|record| record.received),
+        parent,
+        reason: None,
+        requested_by: None,
+        trace: Some(trace.traceparent()),
+        cancel: None,
+        alerts: records.into_iter().take(LISTED_ALERTS).collect(),
+    };
+    let mut rollback = Rollback::new(name, spec);
+    rollback.metadata.namespace = Some(target.workload.namespace.clone());
+    rollback
+}
+
+/// Adds an alert that joins; says whether that is news worth a write.
+fn join(alerts: &mut Alerts, record: &AlertRecord) -> bool {
+    if alerts.items.len() < LISTED_ALERTS {
+        alerts.items.push(record.clone());
+        return true;
+    }
+    // Beyond the list only the first is counted durably at once; a more severe one takes the place of a lesser.
+    if let Some(lesser) = alerts
+        .items
+        .iter_mut()
+        .filter(|item| record.severity.is_more_severe_than(item.severity))
+        .max_by_key(|item| item.severity)
+    {
+        *lesser = record.clone();
+        alerts.omitted += 1;
+        return true;
+    }
+    let first = alerts.omitted == 0;
+    alerts.omitted += 1;
+    first
+}
+
+/// Puts the ends of alerts on record; says whether any was new.
+fn end(rollback: &Rollback, kept: &mut Alerts, alerts: &[(usize, &Alert)], now: Timestamp) -> bool {
+    let mut changed = false;
+    for (_, alert) in alerts {
+        let episode = alert.episode();
+        let ended = Some(alert.ends_at.unwrap_or(now));
+        if let Some(item) = kept.items.iter_mut().find(|item| item.episode() == episode) {
+            if item.ended.is_none() {
+                item.ended = ended;
+                changed = true;
+            }
+        } else if let Some(first) = rollback
+            .spec
+            .alerts
+            .iter()
+            .find(|first| first.episode() == episode)
+        {
+            kept.items.push(AlertRecord {
+                ended,
+                ..first.clone()
+            });
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// What the senders of these requests are told.
+fn answers(
+    target: &Target,
+    decision: &Decision,
+    requests: Vec<Request<'_>>,
+) -> Vec<(usize, Answered)> {
+    let finding = decision.finding();
+    let by = decision
+        .rollback()
+        .map(|name| format!("{}/{name}", target.workload.namespace));
+    let said = |request: Request<'_>| {
+        let trigger = Some(request.ask.trigger.name.clone());
+        let answer = answer(
+            request.record.fingerprint,
+            trigger,
+            decision.word(),
+            &finding,
+            by.clone(),
+        );
+        (request.index, answer)
+    };
+    requests.into_iter().map(said).collect()
+}
+
+fn answer(
+    fingerprint: String,
+    trigger: Option<String>,
+    decision: &'static str,
+    finding: &Finding,
+    rollback: Option<String>,
+) -> Answered {
+    Answered {
+        fingerprint,
+        trigger,
+        decision,
+        reason: finding.reason,
+        said: finding.said.clone(),
+        rollback,
+    }
+}
