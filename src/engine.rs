@@ -23,6 +23,7 @@ use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::Policy;
+use crate::telemetry::Metrics;
 
 /// What the engine works with, for one term of leadership.
 #[derive(Clone)]
@@ -43,19 +44,12 @@ pub struct Context {
     pub identity: String,
     /// How often a running step looks again at the latest.
     pub tick: Duration,
-    /// How many ended rollbacks of a target are kept, and how long.
-    pub retention: Retention,
+    /// Which ended rollbacks are kept.
+    pub retention: settings::Retention,
+    /// Counts.
+    pub metrics: Metrics,
     /// Cancelled when the term ends.
     pub ended: CancellationToken,
-}
-
-/// How many ended rollbacks of a target are kept, and how long.
-#[derive(Clone, Copy, Debug)]
-pub struct Retention {
-    /// This many of the newest are kept whatever their age.
-    pub keep: usize,
-    /// Those beyond are removed this long after their end.
-    pub age: Duration,
 }
 
 impl Context {

@@ -99,6 +99,7 @@ pub async fn end(
     }
     close(journal, at, phase, &finding, now);
     journal.write(ctx).await?;
+    count(ctx, journal, phase);
     tracing::info!(
         rollback = journal.rollback.name(),
         k8s.namespace = journal.rollback.namespace(),
@@ -118,6 +119,30 @@ pub async fn end(
         }
     }
     Ok(())
+}
+
+/// Counts an end, and how long it took to get there.
+fn count(ctx: &Context, journal: &Journal, phase: Phase) {
+    let procedure = journal
+        .page
+        .plan
+        .as_ref()
+        .map_or("none", |plan| plan.procedure.as_str());
+    ctx.metrics.rollback(procedure, phase);
+    let Some(received) = journal.rollback.received() else {
+        return;
+    };
+    let after = |at: Option<Timestamp>| Duration::try_from(at?.duration_since(received)).ok();
+    let run = &journal.page.run;
+    if let Some(after) = after(run.first_mutation) {
+        ctx.metrics.first_mutation(after);
+    }
+    if let Some(after) = after(run.traffic_back) {
+        ctx.metrics.traffic_back(after);
+    }
+    if let Some(after) = after(run.healthy) {
+        ctx.metrics.healthy(after);
+    }
 }
 
 /// Puts the end on the page.

@@ -224,7 +224,7 @@ fn known_good(memory: &MemoryStatus, target: &Target, now: Timestamp) -> String 
 /// Removes old rollbacks: never a target's newest, nor one whose release still is what the workload runs.
 async fn retire(ctx: &Context, target: &Target) {
     let now = (ctx.clock)();
-    let age = SignedDuration::try_from(ctx.retention.age).unwrap_or(SignedDuration::MAX);
+    let age = SignedDuration::try_from(ctx.retention.ended_after).unwrap_or(SignedDuration::MAX);
     let mut ended: Vec<_> = ctx
         .caches
         .rollbacks_of(target)
@@ -233,7 +233,7 @@ async fn retire(ctx: &Context, target: &Target) {
         .collect();
     ended.sort_by_key(|rollback| std::cmp::Reverse(rollback.received()));
     let seen = ctx.caches.rollout(target);
-    for old in ended.iter().skip(ctx.retention.keep.max(1)) {
+    for old in ended.iter().skip(ctx.retention.keep_per_target.max(1)) {
         let finished = old.state().run.finished.or(old.received());
         let lives = seen.as_ref().is_some_and(|seen| {
             [old.from(), old.to()].into_iter().flatten().any(|release| {

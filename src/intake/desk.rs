@@ -22,7 +22,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
 use crate::rollback::object::{AlertRecord, Alerts, LISTED_ALERTS, Mode, Persisting, RollbackSpec};
 use crate::target::{Release, Target};
-use crate::telemetry::TraceContext;
+use crate::telemetry::{Metrics, TraceContext};
 
 /// How long a release without identity is waited for before the sender is asked to come back.
 const IDENTITY: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub struct Registrar {
     caches: Arc<Caches>,
     policy: Arc<ArcSwap<Policy>>,
     clock: Clock,
+    metrics: Metrics,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -64,12 +65,14 @@ impl Registrar {
         caches: Arc<Caches>,
         policy: Arc<ArcSwap<Policy>>,
         clock: Clock,
+        metrics: Metrics,
     ) -> Self {
         Self {
             cluster,
             caches,
             policy,
             clock,
+            metrics,
             turns: Mutex::default(),
         }
     }
@@ -255,7 +258,10 @@ impl Registrar {
     }
 
     async fn claim(&self, claim: Rollback) -> Result<Recorded, Error> {
-        let (found, recorded) = match self.cluster.claim(&claim).await? {
+        let began = Instant::now();
+        let claimed = self.cluster.claim(&claim).await;
+        self.metrics.claim(began.elapsed());
+        let (found, recorded) = match claimed? {
             Claimed::New(found) => (found, Recorded::Done),
             Claimed::Taken(found) => (found, Recorded::Again),
         };
@@ -394,6 +400,12 @@ impl Desk for Registrar {
         received: Timestamp,
         trace: TraceContext,
     ) -> Outcome {
+        if let Err(finding) = self.caches.ready() {
+            return Outcome {
+                decisions: Vec::new(),
+                unrecorded: Some(finding),
+            };
+        }
         let policy = self.policy.load_full();
         let mut settled = Settled::default();
         let mut ended = Vec::new();

@@ -10,7 +10,7 @@ use ripcord::cluster::events::Events;
 use ripcord::cluster::http::Prober;
 use ripcord::cluster::{Caches, Cluster, clock};
 use ripcord::engine::lease::{self, Lease, Standing};
-use ripcord::engine::{Context, Retention, dispatch, keeper, leader};
+use ripcord::engine::{self, Context, dispatch, keeper, leader};
 use ripcord::policy::Policy;
 use ripcord::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use ripcord::procedure::{BUILT_IN, Procedure, StepSpec, healthy, revert};
@@ -18,6 +18,7 @@ use ripcord::rollback::object::Mode;
 use ripcord::rollback::{Memory, Rollback, crd};
 use ripcord::sandbox::{Options, Sandbox, fixture};
 use ripcord::target::{Audience, Health, Target, Workload};
+use ripcord::telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -191,10 +192,8 @@ impl Replica {
             events: Events::new(&cluster, identity),
             identity: identity.to_owned(),
             tick: Duration::from_millis(200),
-            retention: Retention {
-                keep: 20,
-                age: Duration::from_secs(86_400),
-            },
+            retention: engine::settings::Settings::default().retention,
+            metrics: Metrics::new("test"),
             ended: CancellationToken::new(),
         };
         let task = tokio::spawn(leader::lead(lease, stop.clone(), sender, move |term| {

@@ -75,7 +75,7 @@ telemetry: { log: { format: json } }
     assert_eq!(secrecy::ExposeSecret::expose_secret(&token), "012");
     assert_eq!(
         settings.telemetry.log.format,
-        crate::telemetry::settings::Format::Json
+        crate::telemetry::logs::Format::Json
     );
 }
 

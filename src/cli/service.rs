@@ -1,0 +1,390 @@
+//! Wires the rooms together: one replica of the service, from its connection to its shutdown.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::events::Events;
+use crate::cluster::http::Prober;
+use crate::cluster::{Caches, Clock, Cluster};
+use crate::config::policy::load_policy;
+use crate::config::settings::Settings;
+use crate::engine::lease::{Lease, Standing, Term};
+use crate::engine::{Context, dispatch, keeper, leader};
+use crate::intake::auth::{self, Tokens};
+use crate::intake::desk::Registrar;
+use crate::intake::{Limits, Running, Server};
+use crate::policy::Policy;
+use crate::policy::guard::Hold;
+use crate::rollback::object::Mode;
+use crate::rollback::{Memory, Phase};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Reload;
+
+/// How often the policy's files are looked at.
+const RELOAD: Duration = Duration::from_secs(10);
+/// How long the watches may take to end.
+const WATCHES: Duration = Duration::from_secs(2);
+/// Where Kubernetes tells a pod its namespace.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// What a replica is made from.
+pub struct Parts {
+    /// The settings.
+    pub settings: Settings,
+    /// The policy.
+    pub policy: Policy,
+    /// Where the policy is read again from; never where it is absent.
+    pub policy_path: Option<PathBuf>,
+    /// The API server.
+    pub cluster: Cluster,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// One replica that runs.
+pub struct Service {
+    /// Where it takes notifications.
+    pub addr: SocketAddr,
+    /// Who it is.
+    pub identity: String,
+    /// What its watches tell.
+    pub caches: Arc<Caches>,
+    /// What it counts.
+    pub metrics: Metrics,
+    door: Running,
+    election: JoinHandle<()>,
+    stop_leading: CancellationToken,
+    stop_watching: CancellationToken,
+    grace: Duration,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Starts a replica. It listens at once; it decides as soon as its caches are filled.
+    ///
+    /// # Errors
+    /// What keeps it from starting.
+    pub fn start(parts: Parts) -> anyhow::Result<Self> {
+        let Parts {
+            settings,
+            policy,
+            policy_path,
+            cluster,
+            clock,
+        } = parts;
+        let tokens = tokens(&settings)?;
+        let listen = settings.intake.listen;
+        let mode = auth::decide(listen, tokens.is_some(), acts(&policy))?;
+        tracing::info!(auth = ?mode, "{}", mode.why());
+
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        metrics.policy(&policy.digest);
+        let stop_watching = CancellationToken::new();
+        let stop_leading = CancellationToken::new();
+        let namespace = own_namespace(settings.engine.namespace.as_deref());
+        let hold_at = (namespace.clone(), settings.cluster.hold_config_map.clone());
+        let caches = Caches::start(
+            cluster.clone(),
+            Arc::clone(&clock),
+            hold_at,
+            stop_watching.clone(),
+        );
+        caches.follow(&policy.namespaces());
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
+
+        let desk = Registrar::new(
+            cluster.clone(),
+            Arc::clone(&caches),
+            Arc::clone(&policy),
+            Arc::clone(&clock),
+            metrics.clone(),
+        );
+        let has_tokens = tokens.is_some();
+        let door = Server::start(
+            listen,
+            limits(&settings),
+            Arc::new(desk),
+            tokens,
+            metrics.clone(),
+            Arc::clone(&clock),
+        )?;
+        let identity = identity(settings.engine.identity.as_deref());
+
+        let context = Context {
+            cluster: cluster.clone(),
+            caches: Arc::clone(&caches),
+            policy: Arc::clone(&policy),
+            prober: Prober::new(Arc::clone(&clock)).context("the HTTP client cannot be built")?,
+            clock: Arc::clone(&clock),
+            events: Events::new(&cluster, &identity),
+            identity: identity.clone(),
+            tick: settings.engine.tick,
+            retention: settings.engine.retention.clone(),
+            metrics: metrics.clone(),
+            ended: CancellationToken::new(),
+        };
+        let wall = Arc::clone(&clock);
+        let lease = Lease::new(
+            cluster.client(),
+            &namespace,
+            settings.engine.lease_name.clone(),
+            identity.clone(),
+            settings.engine.lease,
+            move || wall(),
+        );
+        let (standing, _) = watch::channel(Standing::default());
+        let watched = standing.subscribe();
+        let election = tokio::spawn(leader::lead(
+            lease,
+            stop_leading.clone(),
+            standing,
+            move |term| begin(&context, term),
+        ));
+        tokio::spawn(gauges(
+            Arc::clone(&caches),
+            watched,
+            metrics.clone(),
+            stop_watching.clone(),
+        ));
+        if let Some(path) = policy_path {
+            let reload = Reloader {
+                path,
+                policy,
+                caches: Arc::clone(&caches),
+                metrics: metrics.clone(),
+                listen,
+                has_tokens,
+            };
+            tokio::spawn(reload.run(stop_watching.clone()));
+        }
+        Ok(Self {
+            addr: door.addr,
+            identity,
+            caches,
+            metrics,
+            door,
+            election,
+            stop_leading,
+            stop_watching,
+            grace: settings.intake.shutdown_grace,
+        })
+    }
+
+    /// Stops accepting, finishes what was accepted, hands over the lease; bounded in time.
+    pub async fn stop(self) {
+        tracing::info!("draining");
+        self.door.drain();
+        self.stop_leading.cancel();
+        let election = tokio::time::timeout(self.grace, self.election);
+        let (abandoned, election) = tokio::join!(self.door.finish(self.grace), election);
+        if let Err(abandoned) = abandoned {
+            tracing::error!(error = %abandoned, "not everything that was accepted is recorded");
+        }
+        if election.is_err() {
+            tracing::warn!("the lease was not handed over in time");
+        }
+        self.stop_watching.cancel();
+        self.caches.stopped(WATCHES).await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Puts the engine to work for a term.
+fn begin(context: &Context, term: &Term) {
+    let context = Context {
+        ended: term.ended().clone(),
+        ..context.clone()
+    };
+    term.spawn(dispatch::work(context.clone(), term.clone()));
+    term.spawn(keeper::work(context));
+}
+
+/// Whether any trigger may act.
+fn acts(policy: &Policy) -> bool {
+    policy
+        .triggers
+        .iter()
+        .any(|trigger| trigger.mode == Mode::Act)
+}
+
+fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {
+    let files = &settings.intake.bearer_token_files;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Tokens::load(files.clone())?))
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let intake = &settings.intake;
+    Limits {
+        max_body: intake.max_body,
+        bytes_in_flight: intake.bytes_in_flight,
+        header_timeout: intake.header_timeout,
+        body_timeout: intake.body_timeout,
+        ..Limits::default()
+    }
+}
+
+/// Ripcord's own namespace: what the settings say, else what Kubernetes says.
+fn own_namespace(configured: Option<&str>) -> String {
+    let told = || {
+        std::env::var("POD_NAMESPACE")
+            .ok()
+            .filter(|namespace| !namespace.is_empty())
+    };
+    let mounted = || {
+        std::fs::read_to_string(Path::new(NAMESPACE_FILE))
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
+    configured
+        .map(str::to_owned)
+        .or_else(told)
+        .or_else(mounted)
+        .unwrap_or_else(|| "ripcord".to_owned())
+}
+
+/// Who this replica is: never the same for two processes, as both would lead.
+fn identity(configured: Option<&str>) -> String {
+    let told = || {
+        ["POD_NAME", "HOSTNAME"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()))
+    };
+    let name = configured
+        .map(str::to_owned)
+        .or_else(told)
+        .unwrap_or_else(|| "ripcord".to_owned());
+    format!("{name}-{}", RandomIdGenerator::default().new_span_id())
+}
+
+/// Keeps the gauges in step with what the caches tell.
+async fn gauges(
+    caches: Arc<Caches>,
+    mut standing: watch::Receiver<Standing>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let mut changes = caches.changes();
+    let mut led = false;
+    loop {
+        let open: Vec<_> = caches
+            .rollbacks
+            .all()
+            .into_iter()
+            .map(|rollback| rollback.phase())
+            .collect();
+        metrics.pending(
+            open.iter()
+                .filter(|phase| **phase == Phase::Pending)
+                .count(),
+        );
+        metrics.running(
+            open.iter()
+                .filter(|phase| **phase == Phase::Running)
+                .count(),
+        );
+        metrics.latched(
+            caches
+                .memories
+                .all()
+                .iter()
+                .filter(|memory| Memory::latch(memory).is_some())
+                .count(),
+        );
+        metrics.hold(caches.hold() != Hold::Free);
+        let leads = standing.borrow_and_update().term().is_some();
+        metrics.leader(leads);
+        if leads != led {
+            metrics.lease_transition();
+            led = leads;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = standing.changed() => if changed.is_err() { return },
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // Gauges need not follow every event.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Reads the policy again when its files change or a person sends SIGHUP. A bad one is refused, and the old one stays.
+struct Reloader {
+    path: PathBuf,
+    policy: Arc<ArcSwap<Policy>>,
+    caches: Arc<Caches>,
+    metrics: Metrics,
+    listen: SocketAddr,
+    has_tokens: bool,
+}
+
+impl Reloader {
+    async fn run(self, stop: CancellationToken) {
+        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        else {
+            return;
+        };
+        let mut complained = BTreeSet::new();
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RELOAD) => false,
+                _ = hangup.recv() => true,
+            };
+            let refused = self.reload();
+            if asked || !refused.iter().all(|fault| complained.contains(fault)) {
+                for fault in &refused {
+                    tracing::error!(
+                        fault,
+                        "the new policy is refused, the old one stays in force"
+                    );
+                }
+            }
+            complained = refused.into_iter().collect();
+        }
+    }
+
+    /// Takes a changed policy; says what is wrong with it where it is refused.
+    fn reload(&self) -> Vec<String> {
+        let loaded = match load_policy(&self.path) {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                self.metrics.policy_reload(Reload::Refused);
+                return faults
+                    .iter()
+                    .map(crate::config::diagnostic::Diagnostic::one_line)
+                    .collect();
+            }
+        };
+        if loaded.policy.digest == self.policy.load().digest {
+            return Vec::new();
+        }
+        if let Err(error) = auth::decide(self.listen, self.has_tokens, acts(&loaded.policy)) {
+            self.metrics.policy_reload(Reload::Refused);
+            return vec![error.to_string()];
+        }
+        tracing::info!(digest = loaded.policy.digest, "a new policy is in force");
+        self.caches.follow(&loaded.policy.namespaces());
+        self.metrics.policy(&loaded.policy.digest);
+        self.metrics.policy_reload(Reload::Loaded);
+        self.policy.store(Arc::new(loaded.policy));
+        Vec::new()
+    }
+}
