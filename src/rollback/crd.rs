@@ -35,9 +35,18 @@ fn fitted(definition: CustomResourceDefinition) -> CustomResourceDefinition {
             .filter_map(|version| version.pointer_mut("/schema/openAPIV3Schema"))
         {
             without_foreign_formats(schema);
+            with_status(schema);
         }
     }
     serde_json::from_value(value).unwrap_or(definition)
+}
+
+/// Every object has a status from its creation on: the first patch that tests `epoch` or `seq` finds them.
+fn with_status(schema: &mut Value) {
+    if let Some(Value::Object(status)) = schema.pointer_mut("/properties/status") {
+        status.remove("nullable");
+        status.insert("default".to_owned(), Value::Object(Map::new()));
+    }
 }
 
 fn without_foreign_formats(schema: &mut Value) {
