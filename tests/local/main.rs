@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cli;
+mod docs;
 mod proxy;
 mod sandbox;
 mod slack_wire;

@@ -45,10 +45,12 @@ impl Explained<'_> {
     fn heading(&self) -> String {
         let labels = self.labels.iter().filter(|(name, _)| *name != "alertname");
         let labels: crate::alert::Labels = labels.collect();
-        format!(
-            "{}{labels} {} since {}",
-            self.alert, self.status, self.since
-        )
+        let since = if self.status == "firing" {
+            "firing since"
+        } else {
+            "resolved, fired since"
+        };
+        format!("{}{labels} {since} {}", self.alert, self.since)
     }
 
     fn body(&self, out: &mut String) {
