@@ -1,3 +1,190 @@
-//! The commands, one file each. `serve` wires the rooms together.
+//! The commands, one file each.
+//!
+//! A command works out what to say and how it ended; printing and exit codes are here. Nothing else in the library
+//! writes to the terminal. Colours are taken out where nobody would see them, and where `NO_COLOR` asks for it.
 
-pub mod service;
+pub mod check;
+pub mod crd;
+pub mod exit;
+pub mod explain;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use exit::Exit;
+
+/// Where the settings are looked for when nobody says so.
+const SETTINGS: &str = "config/ripcord.yaml";
+
+/// Pulls a bad Kubernetes release back when Alertmanager says so, proves it, and tells people.
+#[derive(Debug, Parser)]
+#[command(name = "ripcord", version, propagate_version = true)]
+pub struct Cli {
+    /// The settings of the service [default: config/ripcord.yaml, if there is one].
+    // Not with two underscores: those variables are settings themselves.
+    #[arg(long, global = true, env = "RIPCORD_SETTINGS", value_name = "PATH")]
+    pub settings: Option<PathBuf>,
+    /// The policy: a file, or a folder of *.yaml.
+    #[arg(
+        long,
+        global = true,
+        env = "RIPCORD_POLICY",
+        value_name = "PATH",
+        default_value = "config/rollbacks.yaml"
+    )]
+    pub policy: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check settings and policy, and say what is wrong with them.
+    Check(check::Args),
+    /// Say what a notification would lead to, and why.
+    Explain(explain::Args),
+    /// Print the custom resource definitions.
+    Crd(crd::Args),
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What a command has to say, and how it ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Answer {
+    /// For standard output.
+    pub out: String,
+    /// For standard error.
+    pub err: String,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// Reads the command line; help, version and mistakes are printed here.
+///
+/// # Errors
+/// How to end.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
+    Cli::try_parse_from(words).map_err(|error| {
+        let exit = if error.use_stderr() {
+            Exit::Usage
+        } else {
+            Exit::Done
+        };
+        match error.print() {
+            Ok(()) => exit,
+            Err(_) => Exit::Failed,
+        }
+    })
+}
+
+/// Runs a command to its end.
+pub async fn run(cli: Cli) -> Exit {
+    let answer = match &cli.command {
+        Command::Check(args) => check::run(args, cli.settings_path(), &cli.policy),
+        Command::Explain(args) => explain::run(args, &cli.policy).await,
+        Command::Crd(args) => crd::run(args),
+    };
+    answer.print()
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// The settings file to read, if there is one to read.
+    #[must_use]
+    pub fn settings_path(&self) -> Option<&Path> {
+        let usual = Path::new(SETTINGS);
+        match &self.settings {
+            Some(path) => Some(path),
+            None => usual.exists().then_some(usual),
+        }
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn done(out: String) -> Self {
+        Self {
+            out,
+            err: String::new(),
+            exit: Exit::Done,
+        }
+    }
+
+    fn failed(exit: Exit, err: String) -> Self {
+        Self {
+            out: String::new(),
+            err,
+            exit,
+        }
+    }
+
+    /// Prints it. A reader who has gone away is no failure.
+    fn print(&self) -> Exit {
+        // Where standard error is closed there is nobody to tell.
+        let _ = anstream::stderr().write_all(self.err.as_bytes());
+        let mut stdout = anstream::stdout();
+        let written = stdout
+            .write_all(self.out.as_bytes())
+            .and_then(|()| stdout.flush());
+        match written {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Exit::Failed,
+            _ => self.exit,
+        }
+    }
+}
+
+/// The environment, as far as it is text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// A number with its noun: `1 error`, `2 errors`.
+fn count(number: usize, noun: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{s}")
+}
+
+/// A value as JSON for people and programs alike, with a newline at its end.
+fn json(value: &impl serde::Serialize) -> Answer {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => Answer::done(format!("{text}\n")),
+        Err(error) => Answer::failed(Exit::Failed, format!("error: {error}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nouns_agree_with_numbers() {
+        assert_eq!(
+            [count(0, "error"), count(1, "error"), count(2, "error")],
+            ["0 errors", "1 error", "2 errors"]
+        );
+    }
+}

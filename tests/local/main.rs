@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cli;
+mod docs;
 mod engine;
 mod intake;
 mod proxy;

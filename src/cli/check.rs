@@ -1,0 +1,151 @@
+//! `ripcord check`: reads settings and policy as the service would, and says what is wrong with them.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Answer, Exit, Format, count, variables};
+use crate::config::policy::{read_policy, read_sources};
+use crate::config::{Diagnostic, Level, Settings};
+
+/// Check settings and policy, and say what is wrong with them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How the answer is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Report {
+    valid: bool,
+    errors: usize,
+    warnings: usize,
+    settings: Part,
+    policy: PolicyPart,
+}
+
+#[derive(Serialize)]
+struct Part {
+    path: Option<String>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+#[derive(Serialize)]
+struct PolicyPart {
+    path: String,
+    /// Which policy it is, in logs and metrics; none for one that cannot be run.
+    digest: Option<String>,
+    triggers: usize,
+    targets: usize,
+    diagnostics: Vec<Diagnostic>,
+}
+
+pub(super) fn run(args: &Args, settings: Option<&Path>, policy: &Path) -> Answer {
+    let settings = Part {
+        path: settings.map(|path| path.display().to_string()),
+        diagnostics: Settings::load(settings, variables())
+            .err()
+            .unwrap_or_default(),
+    };
+    let report = Report::new(settings, read(policy));
+    let mut answer = match args.format {
+        Format::Text => report.text(),
+        Format::Json => super::json(&report),
+    };
+    if answer.exit == Exit::Done && !report.valid {
+        answer.exit = Exit::Invalid;
+    }
+    answer
+}
+
+fn read(path: &Path) -> PolicyPart {
+    let shown = path.display().to_string();
+    match read_sources(path) {
+        Ok(sources) => {
+            let reading = read_policy(sources);
+            PolicyPart {
+                path: shown,
+                digest: reading.policy.map(|policy| policy.digest),
+                triggers: reading.triggers,
+                targets: reading.targets,
+                diagnostics: reading.diagnostics,
+            }
+        }
+        Err(diagnostic) => PolicyPart {
+            path: shown,
+            digest: None,
+            triggers: 0,
+            targets: 0,
+            diagnostics: vec![diagnostic],
+        },
+    }
+}
+
+fn of(level: Level, diagnostics: &[Diagnostic]) -> usize {
+    diagnostics.iter().filter(|one| one.level == level).count()
+}
+
+impl Report {
+    fn new(settings: Part, policy: PolicyPart) -> Self {
+        let both = |level| of(level, &settings.diagnostics) + of(level, &policy.diagnostics);
+        let (errors, warnings) = (both(Level::Error), both(Level::Warning));
+        Self {
+            valid: errors == 0,
+            errors,
+            warnings,
+            settings,
+            policy,
+        }
+    }
+
+    fn text(&self) -> Answer {
+        let mut err = String::new();
+        for diagnostic in self
+            .settings
+            .diagnostics
+            .iter()
+            .chain(&self.policy.diagnostics)
+        {
+            err.push_str(&diagnostic.render(true));
+            err.push_str("\n\n");
+        }
+        let settings = self.settings.path.as_deref();
+        let settings = settings.unwrap_or("settings (defaults and environment)");
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{settings}: {}", tally(&self.settings.diagnostics));
+        let _ = writeln!(
+            out,
+            "{}: {} · {}, {} read",
+            self.policy.path,
+            tally(&self.policy.diagnostics),
+            count(self.policy.triggers, "trigger"),
+            count(self.policy.targets, "target"),
+        );
+        Answer {
+            out,
+            err,
+            exit: Exit::Done,
+        }
+    }
+}
+
+/// `ok`, `1 error`, `ok, 2 warnings`.
+fn tally(diagnostics: &[Diagnostic]) -> String {
+    let (errors, warnings) = (
+        of(Level::Error, diagnostics),
+        of(Level::Warning, diagnostics),
+    );
+    let mut tally = if errors == 0 {
+        "ok".to_owned()
+    } else {
+        count(errors, "error")
+    };
+    if warnings > 0 {
+        tally = format!("{tally}, {}", count(warnings, "warning"));
+    }
+    tally
+}

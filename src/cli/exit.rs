@@ -1,0 +1,46 @@
+//! How the command ends: every exit code, each for one thing. They are documented in `docs/exit-codes.md`.
+
+use std::process::ExitCode;
+
+/// Defines the enum, the codes and what they mean in one place.
+macro_rules! exits {
+    ($($variant:ident = $code:literal : $meaning:literal,)+) => {
+        /// How a command ended.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum Exit {
+            $(#[doc = $meaning] $variant,)+
+        }
+
+        impl Exit {
+            /// All of them, by code.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The exit code.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// What it means, in one sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),+ }
+            }
+        }
+    };
+}
+
+exits! {
+    Done = 0: "Everything went as asked; warnings may have been given.",
+    Failed = 1: "Something failed at run time, such as a connection or a write.",
+    Invalid = 2: "The settings or the policy are invalid: what is wrong stands on standard error.",
+    Usage = 64: "The command line cannot be understood.",
+    BadPayload = 65: "The payload is no Alertmanager notification of version 4.",
+    NoInput = 66: "The payload cannot be read.",
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

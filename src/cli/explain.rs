@@ -1,0 +1,257 @@
+//! `ripcord explain`: what a notification would lead to, by the policy alone, and why.
+//!
+//! It runs the code that the service runs. It refuses to pretend: what only the cluster knows (a hold, a duplicate,
+//! whether a release changed) is named as a question that the service asks further.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Answer, Exit, Format};
+use crate::alert::{Alert, Labels, decode};
+use crate::config::{Diagnostic, load_policy};
+use crate::policy::trigger::SeverityChoice;
+use crate::policy::{Ask, Policy};
+use crate::procedure::Procedure;
+use crate::reason::{Finding, Reason};
+use crate::rollback::object::Mode;
+
+mod text;
+
+/// What the service asks besides the policy, in this order.
+const ASKED_FURTHER: &str = "is there a hold; does a rollback run that it joins; was this release pulled back before; \
+     is the target latched; was something released within the change window before the alert began; is a good release \
+     known to return to; may Ripcord do what the plan needs";
+
+/// Say what a notification would lead to, and why.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The body of a webhook as Alertmanager sends it; `-` reads standard input.
+    #[arg(value_name = "PAYLOAD.json")]
+    pub payload: PathBuf,
+    /// How the answer is written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// The whole explanation.
+#[derive(Debug, Serialize)]
+struct Explanation<'a> {
+    policy: &'a str,
+    receiver: String,
+    /// How many alerts Alertmanager cut off.
+    truncated: u64,
+    alerts: Vec<Explained<'a>>,
+    asked_further: &'static str,
+}
+
+/// What one alert leads to.
+#[derive(Debug, Serialize)]
+struct Explained<'a> {
+    alert: &'a str,
+    fingerprint: &'a str,
+    labels: &'a Labels,
+    status: &'static str,
+    since: String,
+    /// The triggers that did not match, and what they want.
+    missed: Vec<Missed<'a>>,
+    trigger: Option<Named<'a>>,
+    severity: Option<Severe>,
+    target: Option<Aimed<'a>>,
+    decision: Decision,
+    reason: Option<Reason>,
+    said: String,
+    procedure: Option<Planned<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Missed<'a> {
+    trigger: &'a str,
+    place: &'a str,
+    wants: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    place: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Severe {
+    is: &'static str,
+    from: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Aimed<'a> {
+    name: &'a str,
+    workload: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Planned<'a> {
+    name: &'a str,
+    budget: String,
+    steps: Vec<&'static str>,
+}
+
+/// What the policy makes of an alert.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Decision {
+    /// A rollback is started, if the cluster has nothing against it.
+    Start,
+    /// What would be started is put on record.
+    Shadow,
+    /// It is put on record.
+    Note,
+    /// Nothing is done.
+    Decline,
+    /// The end of an alert is put on record.
+    Resolve,
+}
+
+pub(super) async fn run(args: &Args, policy: &Path) -> Answer {
+    let body = match read(&args.payload).await {
+        Ok(body) => body,
+        Err(error) => {
+            let said = format!("error: cannot read {}: {error}\n", args.payload.display());
+            return Answer::failed(Exit::NoInput, said);
+        }
+    };
+    let loaded = match load_policy(policy) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => return refused(&diagnostics),
+    };
+    let notification = match decode(&body) {
+        Ok(notification) => notification,
+        Err(error) => {
+            let said = format!("error: {}: {error}\n", args.payload.display());
+            return Answer::failed(Exit::BadPayload, said);
+        }
+    };
+    let alerts = notification.alerts.iter();
+    let explanation = Explanation {
+        policy: &loaded.policy.digest,
+        receiver: notification.receiver_name(),
+        truncated: notification.truncated_alerts,
+        alerts: alerts.map(|alert| explain(&loaded.policy, alert)).collect(),
+        asked_further: ASKED_FURTHER,
+    };
+    match args.format {
+        Format::Text => Answer::done(explanation.text()),
+        Format::Json => super::json(&explanation),
+    }
+}
+
+async fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return tokio::fs::read(path).await;
+    }
+    let all = tokio::task::spawn_blocking(|| {
+        let mut all = Vec::new();
+        io::stdin().read_to_end(&mut all).map(|_| all)
+    });
+    all.await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn refused(diagnostics: &[Diagnostic]) -> Answer {
+    let drawn = diagnostics.iter().map(|one| one.render(true));
+    let drawn: Vec<_> = drawn.collect();
+    Answer::failed(Exit::Invalid, format!("{}\n", drawn.join("\n\n")))
+}
+
+fn explain<'a>(policy: &'a Policy, alert: &'a Alert) -> Explained<'a> {
+    let (misses, trigger) = policy.matching(&alert.labels);
+    let missed = misses.iter().map(|miss| Missed {
+        trigger: &miss.trigger.name,
+        place: &miss.trigger.place,
+        wants: miss.matcher.to_string(),
+    });
+    let ask = trigger.map(|trigger| policy.ask_of(trigger, &alert.labels));
+    let asked = ask.as_ref().and_then(|ask| ask.as_ref().ok());
+    let (decision, finding) = decide(policy, alert, ask.as_ref());
+    let acts = matches!(decision, Decision::Start | Decision::Shadow);
+    Explained {
+        alert: alert.labels.name().unwrap_or("(no alertname)"),
+        fingerprint: &alert.fingerprint,
+        labels: &alert.labels,
+        status: alert.status.as_str(),
+        since: format!("{:.0}", alert.starts_at),
+        missed: missed.collect(),
+        trigger: trigger.map(|trigger| Named {
+            name: &trigger.name,
+            place: &trigger.place,
+        }),
+        severity: asked.map(|ask| Severe {
+            is: ask.severity.as_str(),
+            from: source_of(&ask.trigger.severity, &alert.labels),
+        }),
+        target: asked.map(|ask| Aimed {
+            name: &ask.target.name,
+            workload: ask.target.workload.to_string(),
+        }),
+        decision,
+        reason: finding.as_ref().map(|finding| finding.reason),
+        said: finding
+            .map(|finding| finding.to_string())
+            .unwrap_or_default(),
+        procedure: asked
+            .filter(|_| acts)
+            .and_then(|ask| ask.procedure)
+            .map(planned),
+    }
+}
+
+/// What the policy alone makes of an alert, in the order in which the service asks.
+fn decide(
+    policy: &Policy,
+    alert: &Alert,
+    ask: Option<&Result<Ask<'_>, Finding>>,
+) -> (Decision, Option<Finding>) {
+    let ask = match ask {
+        None => return (Decision::Decline, Some(Reason::NoTrigger.into())),
+        Some(Err(finding)) => return (Decision::Decline, Some(finding.clone())),
+        Some(Ok(ask)) => ask,
+    };
+    if let Err(finding) = policy.in_scope(&alert.labels, ask.target) {
+        return (Decision::Decline, Some(finding));
+    }
+    if !alert.is_firing() {
+        let said = "the alert has ended: it starts nothing, its end is recorded with its rollback";
+        let finding = Reason::ResolvedRecorded.because(said);
+        return (Decision::Resolve, Some(finding));
+    }
+    if ask.procedure.is_none() {
+        let said = format!("{} is a note: it starts nothing", ask.severity);
+        return (Decision::Note, Some(Reason::NoteOnly.because(said)));
+    }
+    match ask.trigger.mode {
+        Mode::Shadow => (Decision::Shadow, Some(Reason::Shadow.into())),
+        Mode::Act => (Decision::Start, None),
+    }
+}
+
+fn source_of(choice: &SeverityChoice, labels: &Labels) -> String {
+    match choice {
+        SeverityChoice::Fixed(_) => "the trigger".to_owned(),
+        SeverityChoice::FromLabel { label, .. } => {
+            format!("label {label}={:?}", labels.get_or_empty(label))
+        }
+    }
+}
+
+fn planned(procedure: &Procedure) -> Planned<'_> {
+    Planned {
+        name: &procedure.name,
+        budget: humantime::format_duration(procedure.budget).to_string(),
+        steps: procedure
+            .steps
+            .iter()
+            .map(crate::procedure::StepSpec::name)
+            .collect(),
+    }
+}

@@ -1,0 +1,98 @@
+//! An explanation in words.
+
+use std::fmt::Write;
+
+use owo_colors::OwoColorize;
+
+use super::super::count;
+use super::{Decision, Explained, Explanation};
+
+impl Explanation<'_> {
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        let all = self.alerts.len();
+        for (index, alert) in self.alerts.iter().enumerate() {
+            let title = format!("alert {}/{all}", index + 1);
+            let _ = writeln!(out, "{}  {}", title.bold(), alert.heading());
+            alert.body(&mut out);
+        }
+        if all == 0 {
+            out.push_str("no alert in the notification\n");
+        }
+        if self.truncated > 0 {
+            let cut = count(
+                usize::try_from(self.truncated).unwrap_or(usize::MAX),
+                "alert",
+            );
+            let _ = writeln!(out, "{cut} more were cut off by Alertmanager (max_alerts)");
+        }
+        if self
+            .alerts
+            .iter()
+            .any(|alert| alert.decision == Decision::Start)
+        {
+            let said = format!(
+                "This is what the policy says. Before it acts, the service asks the cluster: {}.",
+                self.asked_further
+            );
+            let _ = writeln!(out, "{}", said.dimmed());
+        }
+        out
+    }
+}
+
+impl Explained<'_> {
+    fn heading(&self) -> String {
+        let labels = self.labels.iter().filter(|(name, _)| *name != "alertname");
+        let labels: crate::alert::Labels = labels.collect();
+        let since = if self.status == "firing" {
+            "firing since"
+        } else {
+            "resolved, fired since"
+        };
+        format!("{}{labels} {since} {}", self.alert, self.since)
+    }
+
+    fn body(&self, out: &mut String) {
+        // Writing to a String cannot fail.
+        let mut line = |key: &str, value: String| {
+            let _ = writeln!(out, "  {key:<10} {value}");
+        };
+        for missed in &self.missed {
+            let said = format!(
+                "{} ({}) wants {}",
+                missed.trigger, missed.place, missed.wants
+            );
+            line("not", said);
+        }
+        if let Some(trigger) = &self.trigger {
+            line("trigger", format!("{} ({})", trigger.name, trigger.place));
+        }
+        if let Some(severity) = &self.severity {
+            line(
+                "severity",
+                format!("{} (from {})", severity.is, severity.from),
+            );
+        }
+        if let Some(target) = &self.target {
+            line("target", format!("{} → {}", target.name, target.workload));
+        }
+        line("decision", self.verdict());
+    }
+
+    fn verdict(&self) -> String {
+        let plan = self.procedure.as_ref().map(|procedure| {
+            let steps = procedure.steps.join(", ");
+            format!("{} (budget {}): {steps}", procedure.name, procedure.budget)
+        });
+        let plan = plan.unwrap_or_default();
+        let code = self.reason.map(|reason| reason.code()).unwrap_or_default();
+        match self.decision {
+            Decision::Start => format!("{} {plan}", "START".green().bold()),
+            Decision::Shadow => format!("{} {plan}; {}", "SHADOW".yellow().bold(), self.said),
+            Decision::Note => format!("{} {code}: {}", "NOTE".bold(), self.said),
+            Decision::Decline => format!("{} {code}: {}", "DECLINE".red().bold(), self.said),
+            Decision::Resolve => format!("{} {code}: {}", "RECORD".bold(), self.said),
+        }
+    }
+}
