@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod outbox;
 mod proxy;
 mod sandbox;
 mod slack_wire;

@@ -1,4 +1,5 @@
 //! What several integration tests share. (The one `mod.rs` here: a file beside `tests/` would be a test of its own.)
 
 pub(crate) mod proxy;
+pub(crate) mod rollback;
 pub mod slack;
