@@ -7,6 +7,8 @@ pub mod check;
 pub mod crd;
 pub mod exit;
 pub mod explain;
+pub mod serve;
+pub mod service;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -44,6 +46,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the service.
+    Serve,
     /// Check settings and policy, and say what is wrong with them.
     Check(check::Args),
     /// Say what a notification would lead to, and why.
@@ -94,6 +98,15 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
 /// Runs a command to its end.
 pub async fn run(cli: Cli) -> Exit {
     let answer = match &cli.command {
+        Command::Serve => {
+            return serve::run(cli.settings_path(), &cli.policy)
+                .await
+                .unwrap_or_else(|error| {
+                    // The log may not be set up yet.
+                    anstream::eprintln!("error: {error:#}");
+                    Exit::Failed
+                });
+        }
         Command::Check(args) => check::run(args, cli.settings_path(), &cli.policy),
         Command::Explain(args) => explain::run(args, &cli.policy).await,
         Command::Crd(args) => crd::run(args),

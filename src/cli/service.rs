@@ -25,10 +25,14 @@ use crate::intake::desk::Registrar;
 use crate::intake::{Limits, Running, Server};
 use crate::policy::Policy;
 use crate::policy::guard::Hold;
+use crate::report::audience::Everyone;
+use crate::report::outbox::{Outbox, Outcome, Subject};
+use crate::report::slack::{DEFAULT_TIMEOUT, SlackClient, TokenSource};
 use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::Reload;
+use crate::telemetry::metrics::{Delivery, Reload};
+use secrecy::SecretString;
 
 /// How often the policy's files are looked at.
 const RELOAD: Duration = Duration::from_secs(10);
@@ -140,16 +144,17 @@ impl Service {
             &namespace,
             settings.engine.lease_name.clone(),
             identity.clone(),
-            settings.engine.lease,
+            settings.engine.lease.clone(),
             move || wall(),
         );
         let (standing, _) = watch::channel(Standing::default());
         let watched = standing.subscribe();
+        let reporter = Reporter::new(&settings, &namespace)?;
         let election = tokio::spawn(leader::lead(
             lease,
             stop_leading.clone(),
             standing,
-            move |term| begin(&context, term),
+            move |term| begin(&context, reporter.as_ref(), term),
         ));
         tokio::spawn(gauges(
             Arc::clone(&caches),
@@ -200,14 +205,97 @@ impl Service {
     }
 }
 
-/// Puts the engine to work for a term.
-fn begin(context: &Context, term: &Term) {
+/// Puts the engine and the report to work for a term.
+fn begin(context: &Context, reporter: Option<&Reporter>, term: &Term) {
     let context = Context {
         ended: term.ended().clone(),
         ..context.clone()
     };
+    if let Some(reporter) = reporter {
+        term.spawn(reporter.clone().work(context.clone()));
+    }
     term.spawn(dispatch::work(context.clone(), term.clone()));
     term.spawn(keeper::work(context));
+}
+
+/// Tells people, in the terms that this replica leads.
+#[derive(Clone)]
+struct Reporter {
+    slack: SlackClient,
+    everyone: Everyone,
+}
+
+impl Reporter {
+    /// A reporter, where Slack is configured.
+    fn new(settings: &Settings, namespace: &str) -> anyhow::Result<Option<Self>> {
+        let slack = &settings.report.slack;
+        let Some(token) = token_source(slack.token.clone(), slack.token_file.clone()) else {
+            tracing::warn!("no Slack token is configured: nobody is told anything there");
+            return Ok(None);
+        };
+        let everyone = Everyone {
+            channel: slack.channel.clone(),
+            on_call: slack.on_call.clone(),
+            namespace: namespace.to_owned(),
+        };
+        let slack = SlackClient::new(&slack.api, DEFAULT_TIMEOUT, token)?;
+        Ok(Some(Self { slack, everyone }))
+    }
+
+    async fn work(self, context: Context) {
+        let metrics = context.metrics.clone();
+        let policy = Arc::clone(&context.policy);
+        let outbox = Outbox {
+            slack: self.slack,
+            ledger: Arc::new(context.cluster),
+            policy: Arc::new(move || policy.load_full()),
+            everyone: self.everyone,
+            clock: context.clock,
+            observe: Arc::new(move |outcome| observe(&metrics, outcome)),
+        };
+        let caches = Arc::clone(&context.caches);
+        let policy = context.policy;
+        let subjects = move || subjects(&caches, &policy.load());
+        outbox
+            .run(context.ended, subjects, context.caches.changes())
+            .await;
+    }
+}
+
+/// All rollbacks of the policy's targets, each with its target's memory.
+fn subjects(caches: &Caches, policy: &Policy) -> Vec<Subject> {
+    let all = caches.rollbacks.all();
+    all.into_iter()
+        .map(|rollback| {
+            let target = policy.targets.get(&rollback.spec.target);
+            let memory = target.and_then(|target| caches.memory(target));
+            (rollback, memory)
+        })
+        .collect()
+}
+
+fn observe(metrics: &Metrics, outcome: Outcome) {
+    metrics.slack(match outcome {
+        Outcome::Delivered => Delivery::Delivered,
+        Outcome::Limited | Outcome::Retried | Outcome::Unknown | Outcome::Anew => Delivery::Retried,
+        Outcome::Refused | Outcome::NoChannel => Delivery::Refused,
+        Outcome::Unrecorded => Delivery::Lost,
+    });
+}
+
+/// Where the token comes from at each call: a file is read anew, so that a new token is used at once.
+fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<TokenSource> {
+    match (token, file) {
+        (Some(token), _) => Some(Arc::new(move || token.clone())),
+        (None, Some(path)) => Some(Arc::new(move || {
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+                tracing::error!(file = %path.display(), %error, "the Slack token cannot be read");
+                String::new()
+            });
+            SecretString::from(text.trim().to_owned())
+        })),
+        (None, None) => None,
+    }
 }
 
 /// Whether any trigger may act.

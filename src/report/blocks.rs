@@ -6,8 +6,9 @@
 use serde::Serialize;
 
 pub use self::mention::{MemberId, Mention, MentionError};
+use self::mrkdwn::cut_markup;
 pub use self::mrkdwn::{Mrkdwn, escape, link};
-use self::mrkdwn::{cut_markup, cut_plain, units, without_hidden};
+pub(super) use self::mrkdwn::{cut_plain, units, without_hidden};
 
 mod mention;
 mod mrkdwn;

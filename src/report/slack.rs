@@ -62,6 +62,15 @@ pub struct Posted {
     pub ts: Ts,
 }
 
+/// The thread that a message goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread<'a> {
+    /// The *first* message of the thread, never an answer in it.
+    pub ts: &'a Ts,
+    /// Whether the channel sees the answer too: without that, only those who follow the thread are notified.
+    pub broadcast: bool,
+}
+
 /// Whose token it is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Identity {
@@ -90,6 +99,8 @@ struct PostBody<'a> {
     channel: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     thread_ts: Option<&'a Ts>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    reply_broadcast: bool,
     unfurl_links: bool,
     unfurl_media: bool,
     #[serde(flatten)]
@@ -146,18 +157,17 @@ impl SlackClient {
     }
 
     /// Posts a message to a channel (an id, or the name of a public one), or into a thread of it.
-    ///
-    /// `thread` is the *first* message of the thread, never an answer in it.
     pub async fn post(
         &self,
         channel: &str,
         message: &Message,
-        thread: Option<&Ts>,
+        thread: Option<Thread<'_>>,
     ) -> Result<Posted, SlackError> {
         let content = Content::of(message);
         let body = PostBody {
             channel,
-            thread_ts: thread,
+            thread_ts: thread.map(|thread| thread.ts),
+            reply_broadcast: thread.is_some_and(|thread| thread.broadcast),
             unfurl_links: false,
             unfurl_media: false,
             content,
@@ -261,7 +271,32 @@ impl std::fmt::Debug for SlackClient {
     }
 }
 
+// === impl Thread ===
+
+impl<'a> Thread<'a> {
+    /// An answer that only those who follow the thread are notified of.
+    #[must_use]
+    pub const fn quiet(ts: &'a Ts) -> Self {
+        Self {
+            ts,
+            broadcast: false,
+        }
+    }
+}
+
 // === impl ChannelId and Ts ===
+
+impl From<String> for ChannelId {
+    fn from(stored: String) -> Self {
+        Self(stored)
+    }
+}
+
+impl From<String> for Ts {
+    fn from(stored: String) -> Self {
+        Self(stored)
+    }
+}
 
 impl ChannelId {
     /// The id as text.

@@ -14,6 +14,7 @@ mod cli;
 mod docs;
 mod engine;
 mod intake;
+mod outbox;
 mod proxy;
 mod rooms;
 mod sandbox;

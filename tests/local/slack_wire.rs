@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use governor::clock::FakeRelativeClock;
 use ripcord::report::blocks::{Block, Message, Mrkdwn};
 use ripcord::report::pace::Pace;
-use ripcord::report::slack::{Posted, Remedy, SlackClient, SlackError, TokenSource};
+use ripcord::report::slack::{Posted, Remedy, SlackClient, SlackError, Thread, TokenSource};
 use serde_json::json;
 
 use crate::support::slack::{FakeSlack, Fault, TOKEN};
@@ -67,7 +67,7 @@ async fn a_post_its_edits_and_its_thread() {
         .post(
             CHANNEL,
             &message("1/2 revert: r6 has all traffic"),
-            Some(&first.ts),
+            Some(Thread::quiet(&first.ts)),
         )
         .await
         .unwrap();
@@ -156,16 +156,16 @@ async fn slack_refuses_with_200_and_each_code_has_its_remedy() {
     );
     assert_eq!(edit.remedy(), Remedy::PostAnew);
     let reply = slack
-        .post(CHANNEL, &message("x"), Some(&gone.ts))
+        .post(CHANNEL, &message("x"), Some(Thread::quiet(&gone.ts)))
         .await
         .unwrap_err();
     assert_eq!(reply.remedy(), Remedy::PostAnew);
     let in_thread = slack
-        .post(CHANNEL, &message("reply"), Some(&posted.ts))
+        .post(CHANNEL, &message("reply"), Some(Thread::quiet(&posted.ts)))
         .await
         .unwrap();
     let nested = slack
-        .post(CHANNEL, &message("x"), Some(&in_thread.ts))
+        .post(CHANNEL, &message("x"), Some(Thread::quiet(&in_thread.ts)))
         .await
         .unwrap_err();
     assert_eq!(

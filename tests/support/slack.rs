@@ -142,6 +142,11 @@ impl FakeSlack {
         self.serve(listener);
     }
 
+    /// Removes a message, as a person does.
+    pub fn delete(&self, ts: &str) {
+        self.state().messages.retain(|message| message.ts != ts);
+    }
+
     /// All messages, in the order in which they were posted.
     pub fn messages(&self) -> Vec<Recorded> {
         self.state().messages.clone()

@@ -169,7 +169,7 @@ pub fn link(url: &str, label: &str) -> Option<String> {
 
 /// The text without control characters (line breaks and tabs stay) and without those that change the direction
 /// of writing, with which a shown command could differ from the copied one.
-pub(super) fn without_hidden(raw: &str) -> String {
+pub(in crate::report) fn without_hidden(raw: &str) -> String {
     raw.chars().filter(|c| !is_hidden(*c)).collect()
 }
 
@@ -180,12 +180,12 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// Length in UTF-16 units.
-pub(super) fn units(text: &str) -> usize {
+pub(in crate::report) fn units(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
 
 /// At most `most` units of plain text, with an ellipsis when something was cut.
-pub(super) fn cut_plain(text: &str, most: usize) -> String {
+pub(in crate::report) fn cut_plain(text: &str, most: usize) -> String {
     if units(text) <= most {
         text.to_owned()
     } else {

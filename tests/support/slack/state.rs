@@ -16,6 +16,8 @@ pub struct Recorded {
     pub channel: String,
     pub ts: String,
     pub thread_ts: Option<String>,
+    /// Whether an answer in a thread is shown in the channel too.
+    pub broadcast: bool,
     pub text: String,
     pub blocks: Vec<Value>,
     /// The texts that edits replaced, oldest first.
@@ -35,6 +37,8 @@ pub struct Call {
 pub(super) struct State {
     pub(super) channels: Vec<Channel>,
     pub(super) messages: Vec<Recorded>,
+    /// How many messages there ever were: a name is never given twice.
+    pub(super) posted: usize,
     pub(super) calls: Vec<Call>,
     pub(super) faults: VecDeque<Fault>,
     pub(super) paced: bool,
@@ -109,8 +113,21 @@ impl State {
     fn post(&mut self, body: &Value) -> Result<Outcome, &'static str> {
         let text = limits::content(
             body,
-            &["channel", "thread_ts", "unfurl_links", "unfurl_media"],
+            &[
+                "channel",
+                "thread_ts",
+                "reply_broadcast",
+                "unfurl_links",
+                "unfurl_media",
+            ],
         )?;
+        let broadcast = match body.get("reply_broadcast") {
+            None => false,
+            Some(asked) if body.get("thread_ts").is_some() => {
+                asked.as_bool().ok_or("invalid_arguments")?
+            }
+            Some(_) => return Err("invalid_arguments"),
+        };
         let asked = body["channel"].as_str().ok_or("channel_not_found")?;
         let name = asked.trim_start_matches('#');
         let channel = self
@@ -137,11 +154,13 @@ impl State {
             return Ok(Outcome::TooMany);
         }
         self.last_post.insert(channel.clone(), Instant::now());
-        let ts = format!("1700000000.{:06}", self.messages.len() + 1);
+        self.posted += 1;
+        let ts = format!("1700000000.{:06}", self.posted);
         self.messages.push(Recorded {
             channel: channel.clone(),
             ts: ts.clone(),
             thread_ts: thread_ts.map(str::to_owned),
+            broadcast,
             text: text.clone(),
             blocks: limits::blocks_of(body),
             earlier: Vec::new(),

@@ -1,0 +1,570 @@
+//! Delivers stories: posts, edits and answers whatever is missing in Slack, by what each rollback says was told.
+//!
+//! Level-triggered: it never asks what happened, only what differs, so it catches up after any silence. Nobody waits
+//! for it. Each rollback has one call under way at most, and so has each channel, so that trouble with one delays no
+//! other. A message counts as told once the ledger has it; until then nothing more is sent for that rollback, which
+//! bounds what a crash can repeat to one message.
+
+mod entry;
+pub mod next;
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::entry::{Entry, Version};
+use self::next::{Delivery, Next, next, untold};
+use super::audience::Everyone;
+use super::pace::Pace;
+use super::slack::{ChannelId, Posted, Remedy, SlackClient, SlackError, Thread, Ts};
+use super::story::{self, Story};
+use crate::policy::Policy;
+use crate::rollback::object::SlackReport;
+use crate::rollback::{Memory, Rollback};
+
+/// What ended longer ago than this and was never told is not told any more: a channel that is newly configured is not
+/// flooded with history.
+pub const TOO_OLD: SignedDuration = SignedDuration::from_hours(24);
+/// How long one write of the ledger may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what is under way may go on once the outbox is stopped: a call, and the write that records it.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+/// Everything is looked at again after this long, whatever was announced.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A rollback and its target's memory.
+pub type Subject = (Arc<Rollback>, Option<Arc<Memory>>);
+
+/// Keeps what was told, with the rollback itself.
+pub trait Ledger: Send + Sync + 'static {
+    /// Records what was told of a rollback.
+    ///
+    /// # Errors
+    /// The object is gone, or could not be written.
+    fn write(
+        &self,
+        rollback: &Rollback,
+        report: &SlackReport,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+}
+
+/// Why a ledger did not take a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no such rollback any more, so there is nothing to tell of it.
+    #[error("the rollback is gone")]
+    Gone,
+    /// It may be taken later.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What became of one attempt to report, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Slack took the message.
+    Delivered,
+    /// Slack asked to wait.
+    Limited,
+    /// It failed without an effect, and is tried again.
+    Retried,
+    /// It may have had an effect, and is tried again once Slack answers.
+    Unknown,
+    /// The message was out of reach; a new one is posted.
+    Anew,
+    /// A person must change something first.
+    Refused,
+    /// The message is in Slack, but the record of it could not be written.
+    Unrecorded,
+    /// No channel is configured for the rollback.
+    NoChannel,
+}
+
+/// What an outbox works with.
+pub struct Outbox<L> {
+    /// The Slack client.
+    pub slack: SlackClient,
+    /// Where it is recorded what was told.
+    pub ledger: Arc<L>,
+    /// The policy as it is now.
+    pub policy: Arc<dyn Fn() -> Arc<Policy> + Send + Sync>,
+    /// Who is told where a target does not say otherwise.
+    pub everyone: Everyone,
+    /// The time of day.
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Told what became of every attempt.
+    pub observe: Arc<dyn Fn(Outcome) + Send + Sync>,
+}
+
+/// A call or a write that has ended.
+enum Done {
+    Asked(Result<(), SlackError>),
+    Called(Box<Job>, Result<Option<Posted>, SlackError>),
+    Wrote(Result<(), LedgerError>),
+}
+
+/// Whose call or write is under way, and in which channel.
+struct UnderWay {
+    rollback: String,
+    channel: Option<String>,
+}
+
+/// A delivery with all that it needs.
+struct Job {
+    delivery: Delivery,
+    story: Story,
+    /// The channel, as configured or as Slack named it.
+    channel: String,
+    thread: Option<Ts>,
+}
+
+/// A rollback that wants its turn in a channel.
+struct Candidate {
+    id: String,
+    job: Job,
+    /// Whether somebody is called by what is untold.
+    urgent: bool,
+    turn: Option<Instant>,
+}
+
+/// All that a running outbox remembers.
+struct Desk {
+    entries: HashMap<String, Entry>,
+    pace: Pace,
+    jobs: JoinSet<Done>,
+    under_way: HashMap<task::Id, UnderWay>,
+    /// The channels in which a call is under way.
+    occupied: HashSet<String>,
+    /// The ids of channels by the names under which they are configured.
+    ids: HashMap<String, String>,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 8] = [
+        Self::Delivered,
+        Self::Limited,
+        Self::Retried,
+        Self::Unknown,
+        Self::Anew,
+        Self::Refused,
+        Self::Unrecorded,
+        Self::NoChannel,
+    ];
+
+    /// The outcome as a metric's label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Limited => "limited",
+            Self::Retried => "retried",
+            Self::Unknown => "unknown",
+            Self::Anew => "anew",
+            Self::Refused => "refused",
+            Self::Unrecorded => "unrecorded",
+            Self::NoChannel => "no_channel",
+        }
+    }
+}
+
+// === impl Outbox ===
+
+impl<L: Ledger> Outbox<L> {
+    /// Reports until it is stopped; then what is under way is finished and recorded, and nothing new is begun.
+    ///
+    /// `rollbacks` gives all rollbacks as they are now; `changed` says that one of them, a memory or the policy may
+    /// have changed.
+    pub async fn run(
+        self,
+        stop: CancellationToken,
+        rollbacks: impl Fn() -> Vec<Subject> + Send,
+        mut changed: watch::Receiver<u64>,
+    ) {
+        let mut desk = Desk::new();
+        let mut announced = true;
+        while !stop.is_cancelled() {
+            let wake = self.dispatch(&mut desk, &rollbacks());
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(done) = desk.jobs.join_next_with_id(), if !desk.jobs.is_empty() => self.settle(&mut desk, done),
+                alive = changed.changed(), if announced => announced = alive.is_ok(),
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+        let finish = async {
+            while let Some(done) = desk.jobs.join_next_with_id().await {
+                self.settle(&mut desk, done);
+                self.write_down(&mut desk, &rollbacks());
+            }
+        };
+        if tokio::time::timeout(LAST_WORDS, finish).await.is_err() {
+            tracing::warn!("stopped before it was recorded what was told");
+        }
+    }
+
+    /// Begins all calls and writes that can be made now; says when to look again.
+    fn dispatch(&self, desk: &mut Desk, subjects: &[Subject]) -> Instant {
+        let now = Instant::now();
+        let mut wake = now + LOOK_AGAIN;
+        let listed: HashSet<String> = subjects.iter().map(|(it, _)| id_of(it)).collect();
+        desk.entries
+            .retain(|id, entry| entry.busy || listed.contains(id));
+        wake = wake.min(self.write_down(desk, subjects).unwrap_or(wake));
+        let policy = (self.policy)();
+        let mut candidates: HashMap<String, Candidate> = HashMap::new();
+        for (rollback, memory) in subjects {
+            let id = id_of(rollback);
+            let entry = desk.entry(&id, rollback);
+            if entry.busy || entry.gone || entry.unwritten {
+                continue;
+            }
+            if let Some(after) = entry.call_after.filter(|after| *after > now) {
+                wake = wake.min(after);
+                continue;
+            }
+            let version = version(rollback, memory.as_deref(), &policy);
+            if version.0.is_some() && entry.settled.as_ref() == Some(&version) {
+                continue;
+            }
+            match self.wanted(entry, rollback, memory.as_deref(), &policy, now) {
+                Err(None) => entry.settled = Some(version),
+                Err(Some(left)) => wake = wake.min(now + left),
+                Ok(job) => {
+                    let urgent = urgent(&entry.report, &job.story);
+                    let turn = entry.turn;
+                    let candidate = Candidate {
+                        id,
+                        job,
+                        urgent,
+                        turn,
+                    };
+                    desk.enlist(&mut candidates, candidate);
+                }
+            }
+        }
+        for (channel, candidate) in candidates {
+            if desk.occupied.contains(&channel) {
+                continue;
+            }
+            match desk.pace.take(&channel) {
+                Ok(()) => self.call(desk, channel, candidate, now),
+                Err(left) => wake = wake.min(now + left),
+            }
+        }
+        wake
+    }
+
+    /// The next delivery for a rollback; else in how long there is one, if there will be.
+    fn wanted(
+        &self,
+        entry: &Entry,
+        rollback: &Rollback,
+        memory: Option<&Memory>,
+        policy: &Policy,
+        now: Instant,
+    ) -> Result<Job, Option<Duration>> {
+        let report = &entry.report;
+        let latest = story::latest(rollback);
+        let old = rollback.phase().ended()
+            && latest.is_some_and(|at| (self.clock)().duration_since(at) > TOO_OLD);
+        if old && report.ts.is_none() {
+            return Err(None);
+        }
+        let target = policy.targets.get(&rollback.spec.target);
+        let target = target.filter(|it| it.workload.namespace == rollback.namespace());
+        let story = story::tell(rollback, memory, target, &self.everyone).ok_or(None)?;
+        if old && untold(report, &story).is_none() {
+            return Err(None);
+        }
+        let channel = match (&report.channel, &report.ts) {
+            (Some(channel), Some(_)) => channel.clone(),
+            _ => match self.everyone.channel(target) {
+                Some(channel) => channel.to_owned(),
+                None => {
+                    (self.observe)(Outcome::NoChannel);
+                    return Err(None);
+                }
+            },
+        };
+        let since_edit = entry.edited.map(|at| now.duration_since(at));
+        match next(report, &story, since_edit) {
+            Next::Nothing => Err(None),
+            Next::In(left) => Err(Some(left)),
+            Next::Now(delivery) => Ok(Job {
+                delivery,
+                story,
+                channel,
+                thread: report.ts.clone().map(Ts::from),
+            }),
+        }
+    }
+
+    /// Begins the call for a candidate whose turn it is.
+    fn call(&self, desk: &mut Desk, channel: String, candidate: Candidate, now: Instant) {
+        let Candidate { id, job, .. } = candidate;
+        let Some(entry) = desk.entries.get_mut(&id) else {
+            return;
+        };
+        entry.turn = Some(now);
+        let ask_first = entry.ask_first;
+        let slack = self.slack.clone();
+        desk.begin(id, Some(channel), async move {
+            if ask_first {
+                Done::Asked(slack.auth_test().await.map(|_| ()))
+            } else {
+                let result = job.deliver(&slack).await;
+                Done::Called(Box::new(job), result)
+            }
+        });
+    }
+
+    /// Begins the writes that are due; says when the next one is.
+    fn write_down(&self, desk: &mut Desk, subjects: &[Subject]) -> Option<Instant> {
+        let now = Instant::now();
+        let mut wake: Option<Instant> = None;
+        for (rollback, _) in subjects {
+            let id = id_of(rollback);
+            let Some(entry) = desk.entries.get_mut(&id) else {
+                continue;
+            };
+            if !entry.unwritten || entry.busy || entry.gone {
+                continue;
+            }
+            if let Some(after) = entry.write_after.filter(|after| *after > now) {
+                wake = Some(wake.map_or(after, |wake| wake.min(after)));
+                continue;
+            }
+            let (ledger, rollback) = (Arc::clone(&self.ledger), Arc::clone(rollback));
+            let report = entry.report.clone();
+            desk.begin(id, None, async move {
+                let write = ledger.write(&rollback, &report);
+                let result = match tokio::time::timeout(WRITE_TIMEOUT, write).await {
+                    Ok(result) => result,
+                    Err(_) => Err(LedgerError::Failed("no answer in time".to_owned())),
+                };
+                Done::Wrote(result)
+            });
+        }
+        wake
+    }
+
+    fn settle(&self, desk: &mut Desk, done: Result<(task::Id, Done), JoinError>) {
+        let now = Instant::now();
+        let task = done.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+        let Some(id) = desk.end(task) else {
+            return;
+        };
+        match done.map(|(_, done)| done) {
+            Ok(Done::Wrote(result)) => {
+                if let Err(error) = &result {
+                    tracing::warn!(rollback = %id, %error, "it could not be recorded what was told");
+                    (self.observe)(Outcome::Unrecorded);
+                }
+                if let Some(entry) = desk.entries.get_mut(&id) {
+                    entry.written(&result, now);
+                }
+            }
+            Ok(Done::Asked(Ok(()))) => {
+                if let Some(entry) = desk.entries.get_mut(&id) {
+                    entry.answered();
+                }
+            }
+            Ok(Done::Asked(Err(error))) => self.failed(desk, &id, None, &error, now),
+            Ok(Done::Called(job, Ok(posted))) => self.delivered(desk, &id, &job, posted, now),
+            Ok(Done::Called(job, Err(error))) => self.failed(desk, &id, Some(&job), &error, now),
+            Err(error) => {
+                // It may have been sent: the doubt is the same as after a lost answer.
+                tracing::error!(rollback = %id, %error, "a report ended abnormally");
+                let lost = SlackError::Unknown {
+                    reason: "the call was broken off".to_owned(),
+                };
+                self.failed(desk, &id, None, &lost, now);
+            }
+        }
+    }
+
+    fn delivered(
+        &self,
+        desk: &mut Desk,
+        id: &str,
+        job: &Job,
+        posted: Option<Posted>,
+        now: Instant,
+    ) {
+        (self.observe)(Outcome::Delivered);
+        if let Some(posted) = &posted {
+            desk.learn(&job.channel, posted.channel_id.as_str());
+        }
+        if job.delivery == Delivery::Post {
+            for fault in &job.story.faults {
+                tracing::warn!(rollback = %id, %fault, "a part of the report is missing");
+            }
+        }
+        if let Some(entry) = desk.entries.get_mut(id) {
+            entry.delivered(job.delivery, &job.story, posted, now);
+        }
+    }
+
+    fn failed(
+        &self,
+        desk: &mut Desk,
+        id: &str,
+        job: Option<&Job>,
+        error: &SlackError,
+        now: Instant,
+    ) {
+        if let (Remedy::Wait(pause), Some(job)) = (error.remedy(), job) {
+            desk.pace.pause(&desk.key(&job.channel), pause);
+        }
+        let Some(entry) = desk.entries.get_mut(id) else {
+            return;
+        };
+        let outcome = entry.failed(job.map(|job| job.delivery), error, now);
+        (self.observe)(outcome);
+        match outcome {
+            Outcome::Refused | Outcome::Unknown | Outcome::Anew => {
+                tracing::warn!(rollback = %id, %error, outcome = outcome.name(), "slack was not told");
+            }
+            _ => tracing::debug!(rollback = %id, %error, "slack was not told yet"),
+        }
+    }
+}
+
+// === impl Job ===
+
+impl Job {
+    async fn deliver(&self, slack: &SlackClient) -> Result<Option<Posted>, SlackError> {
+        match (self.delivery, &self.thread) {
+            (Delivery::Update, Some(ts)) => {
+                let channel = ChannelId::from(self.channel.clone());
+                let message = self.story.parent.message();
+                slack.update(&channel, ts, &message).await.map(|()| None)
+            }
+            (Delivery::Reply(at), Some(ts)) => {
+                let Some(told) = self.story.further.get(at) else {
+                    return Ok(None);
+                };
+                let thread = Thread {
+                    ts,
+                    broadcast: told.broadcast,
+                };
+                let message = told.page.message();
+                let posted = slack.post(&self.channel, &message, Some(thread)).await?;
+                Ok(Some(posted))
+            }
+            _ => {
+                let message = self.story.parent.message();
+                slack.post(&self.channel, &message, None).await.map(Some)
+            }
+        }
+    }
+}
+
+// === impl Desk ===
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            entries: HashMap::new(),
+            pace: Pace::default(),
+            jobs: JoinSet::new(),
+            under_way: HashMap::new(),
+            occupied: HashSet::new(),
+            ids: HashMap::new(),
+        }
+    }
+
+    fn entry(&mut self, id: &str, rollback: &Rollback) -> &mut Entry {
+        self.entries.entry(id.to_owned()).or_insert_with(|| {
+            let told = rollback.status.as_ref();
+            Entry::new(told.map_or_else(SlackReport::default, |it| it.report.slack.clone()))
+        })
+    }
+
+    /// Begins a call in a channel, or a write, for a rollback that has none under way.
+    fn begin(
+        &mut self,
+        rollback: String,
+        channel: Option<String>,
+        job: impl Future<Output = Done> + Send + 'static,
+    ) {
+        if let Some(entry) = self.entries.get_mut(&rollback) {
+            entry.busy = true;
+        }
+        self.occupied.extend(channel.clone());
+        let task = self.jobs.spawn(job).id();
+        self.under_way.insert(task, UnderWay { rollback, channel });
+    }
+
+    /// Ends it; says whose it was.
+    fn end(&mut self, task: task::Id) -> Option<String> {
+        let UnderWay { rollback, channel } = self.under_way.remove(&task)?;
+        if let Some(channel) = channel {
+            self.occupied.remove(&channel);
+        }
+        if let Some(entry) = self.entries.get_mut(&rollback) {
+            entry.busy = false;
+        }
+        Some(rollback)
+    }
+
+    /// Learns the id of a channel that is configured by its name.
+    fn learn(&mut self, channel: &str, id: &str) {
+        if channel != id && self.key(channel) != id {
+            self.ids.insert(channel.to_owned(), id.to_owned());
+            // The turn was taken under the channel's name; under its id it counts too.
+            let _taken = self.pace.take(id);
+        }
+    }
+
+    /// The name under which a channel is paced.
+    fn key(&self, channel: &str) -> String {
+        self.ids
+            .get(channel)
+            .map_or(channel, String::as_str)
+            .to_owned()
+    }
+
+    /// Keeps the candidate of a channel that comes first: whoever calls somebody, then whoever waited longest.
+    fn enlist(&self, candidates: &mut HashMap<String, Candidate>, candidate: Candidate) {
+        let rank = |it: &Candidate| (!it.urgent, it.turn, it.id.clone());
+        let key = self.key(&candidate.job.channel);
+        match candidates.get(&key) {
+            Some(first) if rank(first) <= rank(&candidate) => {}
+            _ => {
+                candidates.insert(key, candidate);
+            }
+        }
+    }
+}
+
+fn id_of(rollback: &Rollback) -> String {
+    match &rollback.metadata.uid {
+        Some(uid) => format!("{} {uid}", rollback.full_name()),
+        None => rollback.full_name(),
+    }
+}
+
+fn version(rollback: &Rollback, memory: Option<&Memory>, policy: &Policy) -> Version {
+    let memory = memory.and_then(|memory| memory.metadata.resource_version.clone());
+    let rollback = rollback.metadata.resource_version.clone();
+    (rollback, memory, policy.digest.clone())
+}
+
+/// Whether what is untold calls somebody.
+fn urgent(report: &SlackReport, story: &Story) -> bool {
+    let untold = |key: &String| !report.told.contains(key);
+    let mut further = story.further.iter();
+    (report.ts.is_none() && !story.parent.call.is_empty())
+        || further.any(|told| !told.page.call.is_empty() && untold(&told.key))
+}

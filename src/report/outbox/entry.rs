@@ -1,0 +1,226 @@
+//! What the outbox remembers of one rollback, and what each answer of Slack makes of it. No call is made here.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::next::Delivery;
+use super::{LedgerError, Outcome};
+use crate::report::slack::{Posted, Remedy, SlackError};
+use crate::report::story::Story;
+use crate::rollback::object::SlackReport;
+
+/// The longest pause between two attempts.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// How long until something is tried again that a person must mend first.
+const UNTIL_MENDED: Duration = Duration::from_secs(600);
+
+/// What is remembered of one rollback while this process reports.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// What was told, as far as this process knows; ahead of the object until it is written.
+    pub(super) report: SlackReport,
+    /// Whether the object does not say so yet. Nothing more is sent until it does.
+    pub(super) unwritten: bool,
+    /// Whether a call or a write is under way.
+    pub(super) busy: bool,
+    /// Whether the object is gone.
+    pub(super) gone: bool,
+    /// Whether Slack must answer something harmless first, because a message may or may not exist.
+    pub(super) ask_first: bool,
+    /// The versions of everything that the story is made of, when nothing was left to tell.
+    pub(super) settled: Option<Version>,
+    /// When the parent was last posted or edited.
+    pub(super) edited: Option<Instant>,
+    /// When it last had a turn in its channel.
+    pub(super) turn: Option<Instant>,
+    /// No call before this.
+    pub(super) call_after: Option<Instant>,
+    /// No write before this.
+    pub(super) write_after: Option<Instant>,
+    failures: u32,
+    unknowns: u32,
+    anew: u32,
+    unwritable: u32,
+}
+
+/// The versions of a rollback, of its target's memory and of the policy.
+pub(super) type Version = (Option<String>, Option<String>, String);
+
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn new(report: SlackReport) -> Self {
+        Self {
+            report,
+            unwritten: false,
+            busy: false,
+            gone: false,
+            ask_first: false,
+            settled: None,
+            edited: None,
+            turn: None,
+            call_after: None,
+            write_after: None,
+            failures: 0,
+            unknowns: 0,
+            anew: 0,
+            unwritable: 0,
+        }
+    }
+
+    /// Slack took a message.
+    pub(super) fn delivered(
+        &mut self,
+        delivery: Delivery,
+        story: &Story,
+        posted: Option<Posted>,
+        now: Instant,
+    ) {
+        match (delivery, posted) {
+            (Delivery::Post, Some(posted)) => {
+                self.report.channel = Some(posted.channel_id.as_str().to_owned());
+                self.report.ts = Some(posted.ts.as_str().to_owned());
+                self.report.shown = Some(story.parent.digest());
+                self.edited = Some(now);
+            }
+            (Delivery::Reply(at), _) => {
+                let key = story.further.get(at).map(|told| told.key.clone());
+                self.report.told.extend(key);
+            }
+            (Delivery::Update | Delivery::Post, _) => {
+                self.report.shown = Some(story.parent.digest());
+                self.edited = Some(now);
+            }
+        }
+        self.report.refused = None;
+        self.unwritten = true;
+        self.failures = 0;
+        self.unknowns = 0;
+        self.call_after = None;
+    }
+
+    /// Slack answered the harmless question.
+    pub(super) fn answered(&mut self) {
+        self.ask_first = false;
+        self.failures = 0;
+    }
+
+    /// A call failed. `delivery` is what was to be delivered, or nothing for the harmless question.
+    pub(super) fn failed(
+        &mut self,
+        delivery: Option<Delivery>,
+        error: &SlackError,
+        now: Instant,
+    ) -> Outcome {
+        let posts = matches!(delivery, Some(Delivery::Post | Delivery::Reply(_)));
+        let follows = matches!(delivery, Some(Delivery::Update | Delivery::Reply(_)));
+        match error.remedy() {
+            Remedy::Wait(pause) => {
+                // The channel is paused as a whole; only the harmless question has none.
+                if delivery.is_none() {
+                    self.call_after = Some(now + pause);
+                }
+                Outcome::Limited
+            }
+            Remedy::PostAnew if follows => {
+                self.report.ts = None;
+                self.report.shown = None;
+                self.anew += 1;
+                self.call_after = Some(now + backoff(self.anew));
+                Outcome::Anew
+            }
+            Remedy::MayHaveHappened if posts => {
+                self.ask_first = true;
+                self.unknowns += 1;
+                // A second doubt about the same message could make a third of it: then it is left for long.
+                let pause = if self.unknowns > 1 {
+                    UNTIL_MENDED
+                } else {
+                    backoff(1)
+                };
+                self.call_after = Some(now + pause);
+                Outcome::Unknown
+            }
+            Remedy::Retry | Remedy::MayHaveHappened | Remedy::PostAnew => {
+                self.failures += 1;
+                self.call_after = Some(now + backoff(self.failures));
+                Outcome::Retried
+            }
+            Remedy::Fix => {
+                let refused = Some(error.to_string());
+                self.unwritten |= self.report.refused != refused;
+                self.report.refused = refused;
+                self.call_after = Some(now + UNTIL_MENDED);
+                Outcome::Refused
+            }
+        }
+    }
+
+    /// The ledger took the report, or did not.
+    pub(super) fn written(&mut self, result: &Result<(), LedgerError>, now: Instant) {
+        match result {
+            Ok(()) => {
+                self.unwritten = false;
+                self.unwritable = 0;
+                self.write_after = None;
+            }
+            Err(LedgerError::Gone) => self.gone = true,
+            Err(LedgerError::Failed(_)) => {
+                self.unwritable += 1;
+                self.write_after = Some(now + backoff(self.unwritable));
+            }
+        }
+    }
+}
+
+/// One second, then twice as long each time, up to a minute.
+fn backoff(times: u32) -> Duration {
+    let doubled = 1_u64 << times.saturating_sub(1).min(6);
+    Duration::from_secs(doubled).min(LONGEST_BACKOFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute() {
+        let pauses: Vec<u64> = (1..=9).map(|times| backoff(times).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+
+    #[test]
+    fn a_second_doubt_about_a_message_is_left_for_long() {
+        let now = Instant::now();
+        let unknown = SlackError::Http { status: 502 };
+        let mut entry = Entry::new(SlackReport::default());
+        let failed = entry.failed(Some(Delivery::Post), &unknown, now);
+        assert_eq!((failed, entry.ask_first), (Outcome::Unknown, true));
+        assert_eq!(entry.call_after, Some(now + Duration::from_secs(1)));
+        entry.answered();
+        entry.failed(Some(Delivery::Post), &unknown, now);
+        assert_eq!(entry.call_after, Some(now + UNTIL_MENDED));
+    }
+
+    #[test]
+    fn an_edit_in_doubt_is_simply_sent_again() {
+        let now = Instant::now();
+        let mut entry = Entry::new(SlackReport::default());
+        let unknown = SlackError::Http { status: 502 };
+        let failed = entry.failed(Some(Delivery::Update), &unknown, now);
+        assert_eq!((failed, entry.ask_first), (Outcome::Retried, false));
+    }
+
+    #[test]
+    fn a_refusal_is_recorded_once() {
+        let now = Instant::now();
+        let mut entry = Entry::new(SlackReport::default());
+        let refused = SlackError::Http { status: 404 };
+        entry.failed(Some(Delivery::Post), &refused, now);
+        assert!(entry.unwritten && entry.report.refused.is_some());
+        entry.written(&Ok(()), now);
+        entry.failed(Some(Delivery::Post), &refused, now);
+        assert!(!entry.unwritten, "the same refusal needs no second write");
+    }
+}

@@ -1,0 +1,235 @@
+//! What is to be told about a rollback, from what is on record and from nothing else.
+//!
+//! One message that is kept up to date, and further ones that are told once each. The story knows no clock: nothing
+//! is edited because time passed, and the same record always tells the same. It neither sends nor remembers.
+
+mod command;
+mod headline;
+mod links;
+mod row;
+mod thread;
+
+use std::borrow::Cow;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::audience::Everyone;
+use super::blocks::Mention;
+use super::page::{Page, Span};
+use crate::reason::Reason;
+use crate::rollback::object::{AlertRecord, Run};
+use crate::rollback::{Memory, Phase, Rollback, RollbackStatus};
+use crate::target::{Release, Target};
+
+/// The longest piece of foreign text in a message.
+const LONGEST: usize = 300;
+
+/// All that is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Story {
+    /// The message that is kept up to date, and the parent of the thread.
+    pub parent: Page,
+    /// What is told once each, in this order.
+    pub further: Vec<Told>,
+    /// Whether the rollback has ended.
+    pub ended: bool,
+    /// What could not be rendered, for the log.
+    pub faults: Vec<String>,
+}
+
+/// A message in the thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Names it for ever, so that it is told once.
+    pub key: String,
+    /// What it says.
+    pub page: Page,
+    /// Whether the channel sees it too. An edit rings no phone, so whatever somebody must learn is a new message.
+    pub broadcast: bool,
+}
+
+/// A rollback and all that is known around it.
+struct Case<'a> {
+    rollback: &'a Rollback,
+    state: Cow<'a, RollbackStatus>,
+    memory: Option<&'a Memory>,
+    target: Option<&'a Target>,
+    everyone: &'a Everyone,
+}
+
+/// The story of a rollback; none while it is merely claimed, so that a refusal is a first message, which rings.
+#[must_use]
+pub fn tell(
+    rollback: &Rollback,
+    memory: Option<&Memory>,
+    target: Option<&Target>,
+    everyone: &Everyone,
+) -> Option<Story> {
+    if rollback.phase() == Phase::Pending {
+        return None;
+    }
+    let case = Case {
+        rollback,
+        state: rollback.state(),
+        memory,
+        target,
+        everyone,
+    };
+    let (on_call, mut faults) = everyone.on_call(target);
+    let (links, unrendered) = case.links();
+    faults.extend(unrendered);
+    let alone = !case.ran();
+    Some(Story {
+        parent: Page {
+            headline: case.headline(),
+            call: case.call(&on_call, alone && case.needs_person()),
+            rows: case.rows(),
+            next: case.next(),
+            footer: case.footer(links),
+        },
+        further: if alone {
+            Vec::new()
+        } else {
+            case.thread(&on_call)
+        },
+        ended: rollback.phase().ended(),
+        faults,
+    })
+}
+
+/// When the last thing happened of which the story tells.
+#[must_use]
+pub fn latest(rollback: &Rollback) -> Option<Timestamp> {
+    let state = rollback.state();
+    let noticed = state.alerts.persisting.as_ref().map(|it| it.noticed);
+    let ends = rollback.records().into_iter().filter_map(|it| it.ended);
+    let run = state.run.finished.or(rollback.received());
+    run.into_iter().chain(noticed).chain(ends).max()
+}
+
+// === impl Case ===
+
+impl Case<'_> {
+    fn run(&self) -> &Run {
+        &self.state.run
+    }
+
+    fn phase(&self) -> Phase {
+        self.rollback.phase()
+    }
+
+    /// Whether it began, so that there is more to tell than one message.
+    fn ran(&self) -> bool {
+        let began = self.state.plan.is_some() || self.run().started.is_some();
+        began && self.phase() != Phase::Shadowed
+    }
+
+    fn needs_person(&self) -> bool {
+        if self.state.alerts.persisting.is_some() {
+            return true;
+        }
+        match self.phase() {
+            Phase::Failed => true,
+            Phase::Declined => !self.refused_quietly(),
+            Phase::Running => self.run().over_budget.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a refusal is what somebody wanted, or what time has settled. All others are for a person to mend.
+    fn refused_quietly(&self) -> bool {
+        let reason = self.state.reason.as_ref().map(|finding| finding.reason);
+        matches!(
+            reason,
+            Some(
+                Reason::Held
+                    | Reason::TargetHeld
+                    | Reason::NoRecentChange
+                    | Reason::NotThisRelease
+                    | Reason::TooLate
+                    | Reason::ResolvedBeforeStart
+                    | Reason::Duplicate
+            )
+        )
+    }
+
+    fn call(&self, on_call: &[Mention], wanted: bool) -> Vec<Mention> {
+        if wanted { on_call.to_vec() } else { Vec::new() }
+    }
+
+    /// The target's name; whoever creates a rollback by hand may have written anything.
+    fn name(&self) -> String {
+        one_line(&self.rollback.spec.target)
+    }
+
+    fn from_name(&self) -> String {
+        self.rollback
+            .from()
+            .map_or_else(|| "the live release".to_owned(), Release::name)
+    }
+
+    fn to_name(&self) -> Option<String> {
+        self.rollback.to().map(Release::name)
+    }
+
+    fn reason(&self) -> String {
+        self.state
+            .reason
+            .as_ref()
+            .map_or_else(String::new, |finding| {
+                one_line(finding.to_string().trim_end_matches('.'))
+            })
+    }
+
+    fn alert(&self) -> Option<&AlertRecord> {
+        self.rollback.most_severe()
+    }
+
+    /// Since the receipt of the first alert; nothing where the clocks of two machines disagree.
+    fn since_received(&self, at: Timestamp) -> Option<SignedDuration> {
+        let since = at.duration_since(self.rollback.received()?);
+        (!since.is_negative()).then_some(since)
+    }
+
+    /// When the service was proved, or the last step was done.
+    fn recovered(&self) -> Option<Timestamp> {
+        self.run().healthy.or(self.run().finished)
+    }
+
+    fn footer(&self, links: Vec<Span>) -> Vec<Span> {
+        let mut footer = links;
+        let procedure = self.state.plan.as_ref().map(|plan| plan.procedure.as_str());
+        let about = [
+            ("trigger", self.rollback.spec.trigger.as_deref()),
+            (
+                "procedure",
+                procedure.or(self.rollback.spec.procedure.as_deref()),
+            ),
+            ("rollback", Some(self.rollback.name())),
+        ];
+        for (label, name) in about {
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                footer.push(Span::Text(format!("{label} {}", one_line(name))));
+            }
+        }
+        footer.push(Span::Text("times are UTC".to_owned()));
+        footer
+    }
+}
+
+/// Foreign text as one line that is not too long.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    super::blocks::cut_plain(&words.join(" "), LONGEST)
+}
+
+fn clock(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S").to_string()
+}
+
+fn date(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests;

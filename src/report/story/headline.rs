@@ -1,0 +1,120 @@
+//! The first line: the verdict, the service, and whether a person is needed, in what a lock screen shows.
+
+use super::{Case, one_line};
+use crate::procedure::StepPhase;
+use crate::report::blocks::{cut_plain, units};
+use crate::rollback::Phase;
+use crate::rollback::history::rough;
+
+/// What a lock screen shows of a first line.
+const VISIBLE: usize = 80;
+/// A target's name is not cut shorter than this.
+const LEAST_NAME: usize = 12;
+
+impl Case<'_> {
+    pub(super) fn headline(&self) -> String {
+        let from = self.from_name();
+        let to = self
+            .to_name()
+            .unwrap_or_else(|| "a good release".to_owned());
+        if self.state.alerts.persisting.is_some() {
+            return self.line(
+                "⚠️",
+                "",
+                &format!(" is on {to} and still alerts · you are needed"),
+            );
+        }
+        match self.phase() {
+            Phase::Pending | Phase::Running => self.running(&from, &to),
+            Phase::Succeeded => {
+                let took = self.recovered().and_then(|at| self.since_received(at));
+                let took = took.map_or_else(String::new, |took| {
+                    format!(" · {} after the {}", rough(took), self.cause())
+                });
+                let back = if self.rollback.touched() {
+                    "is back on"
+                } else {
+                    "was already on"
+                };
+                self.line("✅", "", &format!(" {back} {to} · nobody needed{took}"))
+            }
+            Phase::Failed if self.run().traffic_back.is_some() => {
+                let rest = format!(" is on {to}, NOT proved healthy · you are needed");
+                self.line("🛑", "", &rest)
+            }
+            Phase::Failed => self.line("🛑", "", " is NOT back · you are needed"),
+            Phase::Superseded => {
+                let rest = format!(": another release took over from {from} · nobody needed");
+                self.line("⏭️", "", &rest)
+            }
+            Phase::Cancelled => {
+                let by = self.rollback.spec.cancel.as_ref();
+                let by = by.map_or_else(String::new, |cancel| {
+                    format!(" by {}", cut_plain(&one_line(&cancel.by), 24))
+                });
+                self.line(
+                    "✋",
+                    "",
+                    &format!(": the way back from {from} was cancelled{by}"),
+                )
+            }
+            Phase::Declined => self.declined(),
+            Phase::Shadowed => {
+                let rest = match self.to_name() {
+                    Some(to) => format!(": would pull {from} back to {to} · nothing touched"),
+                    None => format!(": would pull {from} back · nothing touched"),
+                };
+                self.line("👻", "shadow · ", &rest)
+            }
+        }
+    }
+
+    fn running(&self, from: &str, to: &str) -> String {
+        if self.run().over_budget.is_some() {
+            let rest = format!(": still pulling {from} back to {to} · late · please look");
+            return self.line("⏱️", "", &rest);
+        }
+        let steps = &self.run().steps;
+        let current = steps
+            .iter()
+            .position(|entry| matches!(entry.phase, StepPhase::Pending | StepPhase::Running));
+        let step = current.map_or_else(String::new, |at| {
+            let name = steps.get(at).map_or("", |entry| entry.step.as_str());
+            format!(" · step {}/{} {name}", at + 1, steps.len())
+        });
+        let rest = format!(": pulling {from} back to {to}{step} · nobody needed yet");
+        self.line("⏳", "", &rest)
+    }
+
+    fn declined(&self) -> String {
+        let what = match self.alert() {
+            Some(alert) => format!(
+                "{} {}",
+                alert.severity,
+                cut_plain(&one_line(&alert.name), 28)
+            ),
+            None => "a request".to_owned(),
+        };
+        let rest = if self.needs_person() {
+            format!(": {what} NOT acted on · you are needed")
+        } else {
+            format!(": {what} was NOT acted on: {}", self.reason())
+        };
+        self.line("⚠️", "", &rest)
+    }
+
+    fn cause(&self) -> &'static str {
+        if self.alert().is_some() {
+            "alert"
+        } else {
+            "request"
+        }
+    }
+
+    /// Emoji, target and verdict; the target's name gives way first, then the end of the line.
+    fn line(&self, emoji: &str, before: &str, rest: &str) -> String {
+        let room = VISIBLE.saturating_sub(units(emoji) + 1 + units(before) + units(rest));
+        let name = cut_plain(&self.name(), room.max(LEAST_NAME));
+        cut_plain(&format!("{emoji} {before}{name}{rest}"), VISIBLE)
+    }
+}

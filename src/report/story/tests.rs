@@ -1,0 +1,376 @@
+use insta::{assert_json_snapshot, assert_snapshot};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::report::blocks::units;
+use crate::report::text;
+use crate::rollback::history::tests::target;
+use crate::target::Link;
+
+#[path = "../../../tests/support/rollback.rs"]
+mod given;
+
+const NAME: &str = "options-api";
+
+fn everyone() -> Everyone {
+    Everyone {
+        channel: Some("#ops".into()),
+        on_call: vec!["S0123ABCD".parse().unwrap()],
+        namespace: "ripcord".into(),
+    }
+}
+
+fn options_api() -> Target {
+    let mut target = target();
+    target.name = NAME.into();
+    target.workload.namespace = "options-production".into();
+    target.workload.name = "options-api-pinn-fixes".into();
+    target.links = vec![Link {
+        name: "dashboard".into(),
+        url: "https://grafana.example/d/1?var-hash={{ from.hash }}&from={{ alert.name }}".into(),
+    }];
+    target
+}
+
+fn memory() -> Memory {
+    serde_json::from_value(json!({
+        "apiVersion": "ripcord.dev/v1alpha1", "kind": "Target", "metadata": {"name": NAME}, "spec": {},
+        "status": {"live": {
+            "uid": "w", "revision": 7, "hash": "7dc687bd8d",
+            "changed": "2026-11-22T03:00:00Z", "promoted": "2026-11-22T03:06:03Z",
+        }},
+    }))
+    .unwrap()
+}
+
+fn rollback(json: Value) -> Rollback {
+    serde_json::from_value(json).unwrap()
+}
+
+fn story(json: Value) -> Story {
+    tell(
+        &rollback(json),
+        Some(&memory()),
+        Some(&options_api()),
+        &everyone(),
+    )
+    .unwrap()
+}
+
+fn read(json: Value) -> String {
+    text::story(&story(json))
+}
+
+fn persisting() -> Value {
+    let mut json = given::succeeded(NAME);
+    json["status"]["alerts"]["persisting"] = json!({
+        "noticed": "2026-11-22T03:18:11Z",
+        "finding": {"reason": "still_firing", "said": "PinnLatencyP95High still fires although r8 676b9bd6fc was proved healthy"},
+    });
+    json
+}
+
+fn overtaken() -> Value {
+    let mut json = given::running(NAME);
+    let finding = json!({"reason": "new_release", "said": "r9 55 is live, neither r7 7dc687bd8d nor r6 676b9bd6fc"});
+    json["status"]["phase"] = "Superseded".into();
+    json["status"]["reason"] = finding.clone();
+    json["status"]["run"]["finished"] = "2026-11-22T03:12:45Z".into();
+    json["status"]["run"]["steps"][0]["phase"] = "Skipped".into();
+    json["status"]["run"]["steps"][0]["observed"] = finding;
+    json
+}
+
+fn cancelled() -> Value {
+    let mut json = overtaken();
+    json["spec"]["cancel"] = json!({"by": "jo", "reason": "fixing forward"});
+    json["status"]["phase"] = "Cancelled".into();
+    json["status"]["reason"] = json!({"reason": "cancelled"});
+    json
+}
+
+fn shadowed() -> Value {
+    let mut json = given::running(NAME);
+    json["spec"]["mode"] = "shadow".into();
+    json["status"]["phase"] = "Shadowed".into();
+    json["status"]["reason"] = json!({"reason": "shadow"});
+    json["status"]["run"] = json!({"finished": "2026-11-22T03:12:41.200Z"});
+    json
+}
+
+fn late() -> Value {
+    let mut json = given::reverted(NAME);
+    json["status"]["run"]["overBudget"] = "2026-11-22T03:13:11.100Z".into();
+    json
+}
+
+fn asked_by_hand() -> Value {
+    let mut json = given::succeeded(NAME);
+    json["spec"]["alerts"] = json!([]);
+    json["spec"]["requestedBy"] = "jo".into();
+    json["spec"]["reason"] = "r7 corrupts prices".into();
+    json
+}
+
+#[test]
+fn a_claim_alone_tells_nothing() {
+    let claimed = rollback(given::claimed(NAME));
+    assert_eq!(tell(&claimed, None, None, &everyone()), None);
+}
+
+#[test]
+fn running_reads_like_this() {
+    assert_snapshot!(read(given::reverted(NAME)));
+}
+
+#[test]
+fn success_reads_like_this() {
+    let mut json = given::succeeded(NAME);
+    let mut ended = given::alert("a1", "PinnLatencyP95High", "P0");
+    ended["ended"] = "2026-11-22T03:14:00Z".into();
+    let mut joined = given::alert("b2", "PinnErrors", "P1");
+    joined["ended"] = "2026-11-22T03:14:30Z".into();
+    json["status"]["alerts"]["items"] = json!([ended, joined]);
+    assert_snapshot!(read(json));
+}
+
+#[test]
+fn failure_reads_like_this() {
+    assert_snapshot!(read(given::failed(NAME)));
+}
+
+#[test]
+fn an_alert_that_persists_reads_like_this() {
+    assert_snapshot!(read(persisting()));
+}
+
+#[test]
+fn a_newer_release_reads_like_this() {
+    assert_snapshot!(read(overtaken()));
+}
+
+#[test]
+fn a_cancelled_one_reads_like_this() {
+    assert_snapshot!(read(cancelled()));
+}
+
+#[test]
+fn a_shadow_reads_like_this() {
+    assert_snapshot!(read(shadowed()));
+}
+
+#[test]
+fn a_late_one_reads_like_this() {
+    assert_snapshot!(read(late()));
+}
+
+#[test]
+fn a_persons_own_reads_like_this() {
+    assert_snapshot!(read(asked_by_hand()));
+}
+
+#[test]
+fn a_refusal_that_was_wanted_reads_like_this() {
+    assert_snapshot!(read(given::declined(NAME, "held", "held: jo: freeze")));
+}
+
+#[test]
+fn a_refusal_that_needs_somebody_reads_like_this() {
+    let said = "no release that still has a replica set was seen stable for 10 min 0 s";
+    assert_snapshot!(read(given::declined(NAME, "no_destination", said)));
+}
+
+#[test]
+fn a_latched_target_says_which_latch_to_lift() {
+    let mut memory = memory();
+    let latch = json!({
+        "since": "2026-11-21T03:00:00Z", "rollback": "options-api-pinn-fixes-r5-55",
+        "finding": {"reason": "still_firing"},
+    });
+    memory.status.as_mut().unwrap().latch = Some(serde_json::from_value(latch).unwrap());
+    let refused = rollback(given::declined(NAME, "latched", "latched by r5"));
+    let story = tell(&refused, Some(&memory), Some(&options_api()), &everyone()).unwrap();
+    let shown = text::story(&story);
+    assert!(
+        shown.contains(r#"-p '{"spec":{"acknowledge":"options-api-pinn-fixes-r5-55"}}'"#),
+        "{shown}"
+    );
+}
+
+#[test]
+fn in_slack_it_is_these_blocks() {
+    assert_json_snapshot!(story(given::failed(NAME)).parent.message());
+}
+
+#[test]
+fn whoever_is_needed_is_called_by_a_new_message_once() {
+    let calls = |json: Value| {
+        let story = story(json);
+        let thread: Vec<String> = story
+            .further
+            .iter()
+            .filter(|told| !told.page.call.is_empty())
+            .map(|told| format!("{}{}", told.key, if told.broadcast { "!" } else { "" }))
+            .collect();
+        (!story.parent.call.is_empty(), thread)
+    };
+    let none: Vec<String> = vec![];
+    assert_eq!(calls(given::running(NAME)), (false, none.clone()));
+    assert_eq!(calls(given::succeeded(NAME)), (false, none.clone()));
+    assert_eq!(calls(overtaken()), (false, none.clone()));
+    assert_eq!(calls(cancelled()), (false, none.clone()));
+    assert_eq!(calls(shadowed()), (false, none.clone()));
+    assert_eq!(calls(late()), (false, vec!["over_budget!".to_owned()]));
+    assert_eq!(calls(persisting()), (false, vec!["persisting!".to_owned()]));
+    let failed = calls(given::failed(NAME));
+    assert_eq!(failed, (false, vec!["end/Failed!".to_owned()]));
+    for reason in Reason::ALL {
+        let quiet = matches!(
+            reason.code(),
+            "held"
+                | "target_held"
+                | "no_recent_change"
+                | "not_this_release"
+                | "too_late"
+                | "resolved_before_start"
+                | "duplicate"
+        );
+        let declined = calls(given::declined(NAME, reason.code(), ""));
+        assert_eq!(declined, (!quiet, none.clone()), "{reason}");
+    }
+}
+
+#[test]
+fn the_first_line_fits_a_lock_screen() {
+    let mut all = vec![
+        given::running(NAME),
+        given::succeeded(NAME),
+        given::failed(NAME),
+        persisting(),
+        overtaken(),
+        cancelled(),
+        shadowed(),
+        late(),
+        asked_by_hand(),
+    ];
+    all.extend(
+        Reason::ALL
+            .iter()
+            .map(|reason| given::declined(NAME, reason.code(), "")),
+    );
+    for json in all {
+        for name in [NAME.to_owned(), "a-very-long-name-of-a-target".repeat(9)] {
+            let mut json = json.clone();
+            json["spec"]["target"] = name.into();
+            let headline = story(json).parent.headline;
+            assert!(units(&headline) <= 80, "{headline}");
+            let verdicts = [
+                "nobody",
+                "you are needed",
+                "look",
+                "NOT acted on",
+                "nothing touched",
+                "cancelled",
+            ];
+            assert!(
+                verdicts.iter().any(|verdict| headline.contains(verdict)),
+                "{headline}"
+            );
+        }
+    }
+}
+
+#[test]
+fn foreign_text_calls_nobody_and_ends_no_line() {
+    let hostile = "<!channel> <@U666666666>\n*next* `rm -rf /` <https://evil.example|runbook> \u{202e}\u{1b}[2J";
+    let mut json = given::failed(NAME);
+    json["spec"]["target"] = hostile.into();
+    let alert = &mut json["spec"]["alerts"][0];
+    for field in ["name", "summary"] {
+        alert[field] = hostile.into();
+    }
+    alert["runbook"] = "javascript:alert(1)".into();
+    alert["source"] = "https://x.example/|<!channel>".into();
+    json["status"]["reason"]["said"] = hostile.into();
+    json["status"]["run"]["state"] = hostile.into();
+    let story = story(json);
+    let pages = story.further.iter().map(|told| &told.page);
+    for page in pages.chain([&story.parent]) {
+        let sent = serde_json::to_string(&page.message()).unwrap();
+        let tags: Vec<&str> = sent.split('<').skip(1).collect();
+        let ours = |tag: &&str| {
+            [
+                "!subteam^S0123ABCD>",
+                "https://x.example/",
+                "https://grafana.example/",
+            ]
+            .iter()
+            .any(|own| tag.starts_with(own))
+        };
+        assert!(tags.iter().all(|tag| ours(tag)), "{sent}");
+    }
+    let shown = text::story(&story);
+    assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
+    assert!(
+        !shown.lines().any(|line| line.starts_with("*next*")),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_link_whose_facts_are_missing_is_left_out_and_said() {
+    let mut target = options_api();
+    let link = |name: &str, url: &str| Link {
+        name: name.into(),
+        url: url.into(),
+    };
+    target.links = vec![
+        link(
+            "diff",
+            "https://git.example/{{ from.hash }}...{{ to.hash }}",
+        ),
+        link(
+            "endless",
+            "https://x.example/{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}",
+        ),
+        link("odd", "javascript:{{ target }}"),
+        link(
+            "fine",
+            "https://x.example/{{ namespace }}/{{ workload }}/{{ severity }}",
+        ),
+    ];
+    let refused = rollback(given::declined(NAME, "no_destination", ""));
+    let story = tell(&refused, None, Some(&target), &everyone()).unwrap();
+    let shown = text::story(&story);
+    assert!(
+        shown.contains("fine https://x.example/options-production/options-api-pinn-fixes/P0"),
+        "{shown}"
+    );
+    assert!(!shown.contains("diff") && !shown.contains("endless") && !shown.contains("odd "));
+    assert_eq!(story.faults.len(), 3, "{:?}", story.faults);
+}
+
+#[test]
+fn without_its_target_a_story_is_told_all_the_same() {
+    let story = tell(&rollback(given::failed(NAME)), None, None, &everyone()).unwrap();
+    assert!(text::story(&story).contains("a target that the policy no longer has"));
+}
+
+#[test]
+fn what_nobody_watched_is_not_dated() {
+    let mut memory = memory();
+    let status = memory.status.as_mut().unwrap();
+    status.live = None;
+    let stable = |hash: &str, revision: i64| json!({"uid": "w", "revision": revision, "hash": hash, "since": "2026-11-22T03:06:03Z"});
+    let only = json!([stable("7dc687bd8d", 7)]);
+    status.history = serde_json::from_value(only).unwrap();
+    let told = |memory: &Memory| {
+        let rollback = rollback(given::failed(NAME));
+        let story = tell(&rollback, Some(memory), None, &everyone());
+        text::story(&story.unwrap())
+    };
+    assert!(!told(&memory).contains("went live"));
+    let after = json!([stable("676b9bd6fc", 6), stable("7dc687bd8d", 7)]);
+    memory.status.as_mut().unwrap().history = serde_json::from_value(after).unwrap();
+    assert!(told(&memory).contains("r7 went live 6 min 2 s before it began"));
+}
