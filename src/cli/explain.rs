@@ -230,7 +230,10 @@ fn decide(
         return (Decision::Note, Some(Reason::NoteOnly.because(said)));
     }
     match ask.trigger.mode {
-        Mode::Shadow => (Decision::Shadow, Some(Reason::Shadow.into())),
+        Mode::Shadow => {
+            let said = "the trigger is in shadow mode: this is put on record, nothing is touched";
+            (Decision::Shadow, Some(Reason::Shadow.because(said)))
+        }
         Mode::Act => (Decision::Start, None),
     }
 }

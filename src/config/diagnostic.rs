@@ -28,7 +28,7 @@ pub struct Diagnostic {
     /// Other places that belong to it, each with what is there.
     pub related: Vec<(Place, String)>,
     /// What to do.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
 }
 
 /// How bad something is.
@@ -102,7 +102,7 @@ impl Diagnostic {
     /// Says what to do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into_boxed_str());
         self
     }
 
@@ -126,7 +126,7 @@ impl Diagnostic {
             None => Group::with_title(title),
         };
         if let Some(help) = &self.help {
-            group = group.element(Drawn::HELP.message(help.as_str()));
+            group = group.element(Drawn::HELP.message(&**help));
         }
         groups.push(group);
         for (place, said) in self.elsewhere() {
@@ -236,20 +236,16 @@ impl Place {
             .byte_offset()
             .and_then(|start| usize::try_from(start).ok());
         let start = start.unwrap_or_else(|| start_of(text, at));
-        let start = text.floor_char_boundary(start);
+        let start = boundary(text, start);
         let line = text[start..].lines().next().unwrap_or_default();
         let length = span
             .byte_len()
-            .and_then(|length| usize::try_from(length).ok());
+            .and_then(|length| usize::try_from(length).ok())
+            .filter(|length| *length > 0);
         // A mapping or a list is marked by what opens it only: up to its end is shown, or its first word.
-        let length = match (closing(line), length) {
-            (Some(length), _) => length,
-            (None, None | Some(0)) => line.find([':', ' ', ',']).unwrap_or(line.len()).max(1),
-            (None, Some(length)) => length,
-        };
-        let length = line[..line.floor_char_boundary(length.min(line.len()))]
-            .trim_end()
-            .len();
+        let word = line.find([':', ' ', ',']).unwrap_or(line.len()).max(1);
+        let length = closing(line).or(length).unwrap_or(word);
+        let length = line[..boundary(line, length)].trim_end().len();
         Self {
             source: Arc::clone(source),
             span: start..start + length,
@@ -280,6 +276,15 @@ impl fmt::Display for Place {
     }
 }
 
+/// The last place at or before `at` where a character begins.
+fn boundary(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
+}
+
 /// How long a mapping or list in brackets is that begins here, if it ends on this line.
 fn closing(line: &str) -> Option<usize> {
     if !line.starts_with(['{', '[']) {
@@ -290,7 +295,7 @@ fn closing(line: &str) -> Option<usize> {
     for (at, c) in line.char_indices() {
         match (quote, c) {
             (Some(open), c) if open == c => quote = None,
-            (Some(_), _) => {}
+
             (None, '"' | '\'') => quote = Some(c),
             (None, '{' | '[') => depth += 1,
             (None, '}' | ']') => depth = depth.saturating_sub(1),

@@ -3,6 +3,7 @@
 //! The pure part takes texts; it is what `serve` reloads with and what the tests call. A file that cannot be read as
 //! YAML of the right shape is said to be so before anything is concluded from the others.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
@@ -168,11 +169,12 @@ fn digest(sources: &[Arc<Source>]) -> String {
     for source in sources {
         hash.update(source.text.as_bytes());
     }
-    hash.finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut digest = String::new();
+    for byte in hash.finalize().iter().take(6) {
+        // Writing to a String cannot fail.
+        let _ = write!(digest, "{byte:02x}");
+    }
+    digest
 }
 
 /// Reads one file, or says what keeps it from being read.
@@ -251,6 +253,10 @@ fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
                 None => "a key stands twice".to_owned(),
             },
             "the second one".to_owned(),
+        ),
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. } => (
+            "this value cannot be read here".to_owned(),
+            "expected a word, or a mapping with one key".to_owned(),
         ),
         other => {
             let mut said = other.to_string();

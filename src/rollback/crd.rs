@@ -74,10 +74,126 @@ fn drop_format(map: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollback::{MemoryStatus, RollbackStatus};
+
+    /// What Kubernetes lets a structural schema hold.
+    const KEYS: [&str; 20] = [
+        "default",
+        "description",
+        "enum",
+        "format",
+        "items",
+        "maxItems",
+        "maxLength",
+        "maximum",
+        "minItems",
+        "minLength",
+        "minimum",
+        "nullable",
+        "pattern",
+        "properties",
+        "additionalProperties",
+        "required",
+        "type",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-validations",
+    ];
+
+    fn schema(definition: &CustomResourceDefinition) -> Value {
+        let value = serde_json::to_value(definition).unwrap();
+        value["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    }
+
+    /// Fills in defaults as the API server does: what is absent first, then within it.
+    fn defaulted(schema: &Value, mut value: Value) -> Value {
+        if let (Some(properties), Some(object)) =
+            (schema["properties"].as_object(), value.as_object_mut())
+        {
+            for (name, inner) in properties {
+                if let Some(default) = inner.get("default") {
+                    object.entry(name).or_insert_with(|| default.clone());
+                }
+                if let Some(found) = object.get_mut(name) {
+                    *found = defaulted(inner, found.take());
+                }
+            }
+        }
+        value
+    }
+
+    fn assert_structural(schema: &Value, path: &str) {
+        let map = schema.as_object().unwrap();
+        assert!(map.contains_key("type"), "{path} has no type");
+        for (key, inner) in map {
+            assert!(
+                KEYS.contains(&key.as_str()),
+                "{path}/{key} is not structural"
+            );
+            match key.as_str() {
+                "properties" => {
+                    for (name, property) in inner.as_object().unwrap() {
+                        assert_structural(property, &format!("{path}/{name}"));
+                    }
+                }
+                "items" | "additionalProperties" => {
+                    assert_structural(inner, &format!("{path}/{key}"));
+                }
+                "format" => assert!(
+                    FORMATS.contains(&inner.as_str().unwrap()),
+                    "{path}: {inner}"
+                ),
+                _ => {}
+            }
+        }
+    }
 
     #[test]
-    fn print() {
-        println!("{}", serde_saphyr::to_string(&rollbacks()).unwrap());
-        println!("---\n{}", serde_saphyr::to_string(&targets()).unwrap());
+    fn the_schemas_are_structural() {
+        for definition in [rollbacks(), targets()] {
+            let schema = schema(&definition);
+            assert_structural(&schema["properties"]["spec"], "spec");
+            assert_structural(&schema["properties"]["status"], "status");
+        }
+    }
+
+    #[test]
+    fn a_fresh_object_has_every_path_that_a_patch_tests() {
+        let fresh = defaulted(
+            &schema(&rollbacks()),
+            serde_json::json!({"spec": {"target": "x"}}),
+        );
+        for (path, value) in [
+            ("/status/phase", serde_json::json!("Pending")),
+            ("/status/run/epoch", serde_json::json!(0)),
+            ("/status/run/seq", serde_json::json!(0)),
+            ("/status/run/steps", serde_json::json!([])),
+            ("/status/alerts/seq", serde_json::json!(0)),
+            ("/status/alerts/items", serde_json::json!([])),
+            ("/status/report/slack/told", serde_json::json!([])),
+        ] {
+            assert_eq!(fresh.pointer(path), Some(&value), "{path}");
+        }
+        let status = fresh["status"].clone();
+        let read: RollbackStatus = serde_json::from_value(status).unwrap();
+        assert_eq!(read, RollbackStatus::default());
+        let fresh = defaulted(&schema(&targets()), serde_json::json!({"spec": {}}));
+        let read: MemoryStatus = serde_json::from_value(fresh["status"].clone()).unwrap();
+        assert_eq!(read, MemoryStatus::default());
+    }
+
+    #[test]
+    fn only_formats_that_kubernetes_knows_are_left() {
+        let mut schema = serde_json::json!({
+            "format": "uint32",
+            "properties": {"format": {"type": "string"}, "x": {"format": "int64"}, "y": {"format": "uint"}},
+        });
+        without_foreign_formats(&mut schema);
+        assert_eq!(
+            schema,
+            serde_json::json!({
+                "properties": {"format": {"type": "string"}, "x": {"format": "int64"}, "y": {}},
+            })
+        );
     }
 }

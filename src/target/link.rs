@@ -254,8 +254,9 @@ mod tests {
             ("https://x/{{ from.revison }}", "undefined value"),
             ("https://x/{{ from", "syntax error"),
             ("{{ target }}", "a link begins with https"),
+            ("https://x/{{ range(3) }}", "there is no variable `range`"),
             (
-                "https://x/{% for i in range(9999) %}{{ i }}{% endfor %}",
+                "https://x/{% for a in alert.summary %}{% for b in alert.summary %}{% for c in alert.summary %}{% for d in alert.summary %}{% for e in alert.summary %}{{ a }}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}",
                 "engine ran out of fuel",
             ),
         ] {

@@ -48,7 +48,7 @@ fn run(words: &[&str]) -> Ended {
 }
 
 fn parsed(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {}", ended.out))
+    serde_json::from_str(&ended.out).expect("the output is JSON")
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn explain_gives_every_decision_with_its_reason() {
     let policy = folder.path().join("rollbacks.yaml");
     fs::write(
         &policy,
-        r#"
+        r"
 cluster: { label: cluster, name: here }
 targets:
   api:
@@ -220,7 +220,7 @@ triggers:
     target_from: { namespace: namespace, workload: rollout }
     severity_from: { label: severity, map: { critical: P0 } }
     mode: act
-"#,
+",
     )
     .unwrap();
     let alert = |labels: Value, status: &str| json!({"status": status, "labels": labels, "startsAt": "2026-01-02T03:04:05Z", "endsAt": "0001-01-01T00:00:00Z"});

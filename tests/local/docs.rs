@@ -172,7 +172,7 @@ fn docs_name_every_key_of_the_policy() {
         let part = policy
             .split("\n### ")
             .find(|part| part.lines().next() == Some(heading));
-        let part = part.unwrap_or_else(|| panic!("no heading `{heading}`"));
+        let part = part.expect(heading);
         for key in keys_at(before) {
             assert!(
                 part.contains(&format!("| `{key}` |")),

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use owo_colors::OwoColorize;
 
-use super::super::count;
 use super::{Decision, Explained, Explanation};
 
 impl Explanation<'_> {
@@ -20,11 +19,11 @@ impl Explanation<'_> {
             out.push_str("no alert in the notification\n");
         }
         if self.truncated > 0 {
-            let cut = count(
-                usize::try_from(self.truncated).unwrap_or(usize::MAX),
-                "alert",
+            let _ = writeln!(
+                out,
+                "Alertmanager cut off {} more (max_alerts): what they say is unknown",
+                self.truncated
             );
-            let _ = writeln!(out, "{cut} more were cut off by Alertmanager (max_alerts)");
         }
         if self
             .alerts
@@ -86,7 +85,10 @@ impl Explained<'_> {
             format!("{} (budget {}): {steps}", procedure.name, procedure.budget)
         });
         let plan = plan.unwrap_or_default();
-        let code = self.reason.map(|reason| reason.code()).unwrap_or_default();
+        let code = self
+            .reason
+            .map(crate::reason::Reason::code)
+            .unwrap_or_default();
         match self.decision {
             Decision::Start => format!("{} {plan}", "START".green().bold()),
             Decision::Shadow => format!("{} {plan}; {}", "SHADOW".yellow().bold(), self.said),
