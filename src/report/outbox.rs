@@ -5,8 +5,10 @@
 //! other. A message counts as told once the ledger has it; until then nothing more is sent for that rollback, which
 //! bounds what a crash can repeat to one message.
 
+mod desk;
 mod entry;
 pub mod next;
+mod outcome;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -15,15 +17,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
-use tokio::task::{self, JoinError, JoinSet};
+use tokio::task::{self, JoinError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::entry::{Entry, Version};
+use self::desk::{Candidate, Desk, Done, Job};
+use self::entry::{Entry, Standing, Version};
 use self::next::{Delivery, Next, next, untold};
+pub use self::outcome::Outcome;
 use super::audience::Everyone;
-use super::pace::Pace;
-use super::slack::{ChannelId, Posted, Remedy, SlackClient, SlackError, Thread, Ts};
+use super::slack::{Posted, Remedy, SlackClient, SlackError, Ts};
 use super::story::{self, Story};
 use crate::policy::Policy;
 use crate::rollback::object::SlackReport;
@@ -66,27 +69,6 @@ pub enum LedgerError {
     Failed(String),
 }
 
-/// What became of one attempt to report, for metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Slack took the message.
-    Delivered,
-    /// Slack asked to wait.
-    Limited,
-    /// It failed without an effect, and is tried again.
-    Retried,
-    /// It may have had an effect, and is tried again once Slack answers.
-    Unknown,
-    /// The message was out of reach; a new one is posted.
-    Anew,
-    /// A person must change something first.
-    Refused,
-    /// The message is in Slack, but the record of it could not be written.
-    Unrecorded,
-    /// No channel is configured for the rollback.
-    NoChannel,
-}
-
 /// What an outbox works with.
 pub struct Outbox<L> {
     /// The Slack client.
@@ -101,80 +83,6 @@ pub struct Outbox<L> {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Told what became of every attempt.
     pub observe: Arc<dyn Fn(Outcome) + Send + Sync>,
-}
-
-/// A call or a write that has ended.
-enum Done {
-    Asked(Result<(), SlackError>),
-    Called(Box<Job>, Result<Option<Posted>, SlackError>),
-    Wrote(Result<(), LedgerError>),
-}
-
-/// Whose call or write is under way, and in which channel.
-struct UnderWay {
-    rollback: String,
-    channel: Option<String>,
-}
-
-/// A delivery with all that it needs.
-struct Job {
-    delivery: Delivery,
-    story: Story,
-    /// The channel, as configured or as Slack named it.
-    channel: String,
-    thread: Option<Ts>,
-}
-
-/// A rollback that wants its turn in a channel.
-struct Candidate {
-    id: String,
-    job: Job,
-    /// Whether somebody is called by what is untold.
-    urgent: bool,
-    turn: Option<Instant>,
-}
-
-/// All that a running outbox remembers.
-struct Desk {
-    entries: HashMap<String, Entry>,
-    pace: Pace,
-    jobs: JoinSet<Done>,
-    under_way: HashMap<task::Id, UnderWay>,
-    /// The channels in which a call is under way.
-    occupied: HashSet<String>,
-    /// The ids of channels by the names under which they are configured.
-    ids: HashMap<String, String>,
-}
-
-// === impl Outcome ===
-
-impl Outcome {
-    /// Every outcome.
-    pub const ALL: [Self; 8] = [
-        Self::Delivered,
-        Self::Limited,
-        Self::Retried,
-        Self::Unknown,
-        Self::Anew,
-        Self::Refused,
-        Self::Unrecorded,
-        Self::NoChannel,
-    ];
-
-    /// The outcome as a metric's label.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Limited => "limited",
-            Self::Retried => "retried",
-            Self::Unknown => "unknown",
-            Self::Anew => "anew",
-            Self::Refused => "refused",
-            Self::Unrecorded => "unrecorded",
-            Self::NoChannel => "no_channel",
-        }
-    }
 }
 
 // === impl Outbox ===
@@ -218,14 +126,14 @@ impl<L: Ledger> Outbox<L> {
         let mut wake = now + LOOK_AGAIN;
         let listed: HashSet<String> = subjects.iter().map(|(it, _)| id_of(it)).collect();
         desk.entries
-            .retain(|id, entry| entry.busy || listed.contains(id));
+            .retain(|id, entry| entry.standing == Standing::Busy || listed.contains(id));
         wake = wake.min(self.write_down(desk, subjects).unwrap_or(wake));
         let policy = (self.policy)();
         let mut candidates: HashMap<String, Candidate> = HashMap::new();
         for (rollback, memory) in subjects {
             let id = id_of(rollback);
             let entry = desk.entry(&id, rollback);
-            if entry.busy || entry.gone || entry.unwritten {
+            if entry.standing != Standing::Idle || entry.unwritten {
                 continue;
             }
             if let Some(after) = entry.call_after.filter(|after| *after > now) {
@@ -286,16 +194,12 @@ impl<L: Ledger> Outbox<L> {
         if old && untold(report, &story).is_none() {
             return Err(None);
         }
-        let channel = match (&report.channel, &report.ts) {
-            (Some(channel), Some(_)) => channel.clone(),
-            _ => match self.everyone.channel(target) {
-                Some(channel) => channel.to_owned(),
-                None => {
-                    (self.observe)(Outcome::NoChannel);
-                    return Err(None);
-                }
-            },
+        let posted = report.channel.as_deref().filter(|_| report.ts.is_some());
+        let Some(channel) = posted.or_else(|| self.everyone.channel(target)) else {
+            (self.observe)(Outcome::NoChannel);
+            return Err(None);
         };
+        let channel = channel.to_owned();
         let since_edit = entry.edited.map(|at| now.duration_since(at));
         match next(report, &story, since_edit) {
             Next::Nothing => Err(None),
@@ -337,7 +241,7 @@ impl<L: Ledger> Outbox<L> {
             let Some(entry) = desk.entries.get_mut(&id) else {
                 continue;
             };
-            if !entry.unwritten || entry.busy || entry.gone {
+            if !entry.unwritten || entry.standing != Standing::Idle {
                 continue;
             }
             if let Some(after) = entry.write_after.filter(|after| *after > now) {
@@ -383,7 +287,7 @@ impl<L: Ledger> Outbox<L> {
             Ok(Done::Called(job, Ok(posted))) => self.delivered(desk, &id, &job, posted, now),
             Ok(Done::Called(job, Err(error))) => self.failed(desk, &id, Some(&job), &error, now),
             Err(error) => {
-                // It may have been sent: the doubt is the same as after a lost answer.
+                // A defect of ours: what it was to do is tried again, later and later.
                 tracing::error!(rollback = %id, %error, "a report ended abnormally");
                 let lost = SlackError::Unknown {
                     reason: "the call was broken off".to_owned(),
@@ -436,114 +340,6 @@ impl<L: Ledger> Outbox<L> {
                 tracing::warn!(rollback = %id, %error, outcome = outcome.name(), "slack was not told");
             }
             _ => tracing::debug!(rollback = %id, %error, "slack was not told yet"),
-        }
-    }
-}
-
-// === impl Job ===
-
-impl Job {
-    async fn deliver(&self, slack: &SlackClient) -> Result<Option<Posted>, SlackError> {
-        match (self.delivery, &self.thread) {
-            (Delivery::Update, Some(ts)) => {
-                let channel = ChannelId::from(self.channel.clone());
-                let message = self.story.parent.message();
-                slack.update(&channel, ts, &message).await.map(|()| None)
-            }
-            (Delivery::Reply(at), Some(ts)) => {
-                let Some(told) = self.story.further.get(at) else {
-                    return Ok(None);
-                };
-                let thread = Thread {
-                    ts,
-                    broadcast: told.broadcast,
-                };
-                let message = told.page.message();
-                let posted = slack.post(&self.channel, &message, Some(thread)).await?;
-                Ok(Some(posted))
-            }
-            _ => {
-                let message = self.story.parent.message();
-                slack.post(&self.channel, &message, None).await.map(Some)
-            }
-        }
-    }
-}
-
-// === impl Desk ===
-
-impl Desk {
-    fn new() -> Self {
-        Self {
-            entries: HashMap::new(),
-            pace: Pace::default(),
-            jobs: JoinSet::new(),
-            under_way: HashMap::new(),
-            occupied: HashSet::new(),
-            ids: HashMap::new(),
-        }
-    }
-
-    fn entry(&mut self, id: &str, rollback: &Rollback) -> &mut Entry {
-        self.entries.entry(id.to_owned()).or_insert_with(|| {
-            let told = rollback.status.as_ref();
-            Entry::new(told.map_or_else(SlackReport::default, |it| it.report.slack.clone()))
-        })
-    }
-
-    /// Begins a call in a channel, or a write, for a rollback that has none under way.
-    fn begin(
-        &mut self,
-        rollback: String,
-        channel: Option<String>,
-        job: impl Future<Output = Done> + Send + 'static,
-    ) {
-        if let Some(entry) = self.entries.get_mut(&rollback) {
-            entry.busy = true;
-        }
-        self.occupied.extend(channel.clone());
-        let task = self.jobs.spawn(job).id();
-        self.under_way.insert(task, UnderWay { rollback, channel });
-    }
-
-    /// Ends it; says whose it was.
-    fn end(&mut self, task: task::Id) -> Option<String> {
-        let UnderWay { rollback, channel } = self.under_way.remove(&task)?;
-        if let Some(channel) = channel {
-            self.occupied.remove(&channel);
-        }
-        if let Some(entry) = self.entries.get_mut(&rollback) {
-            entry.busy = false;
-        }
-        Some(rollback)
-    }
-
-    /// Learns the id of a channel that is configured by its name.
-    fn learn(&mut self, channel: &str, id: &str) {
-        if channel != id && self.key(channel) != id {
-            self.ids.insert(channel.to_owned(), id.to_owned());
-            // The turn was taken under the channel's name; under its id it counts too.
-            let _taken = self.pace.take(id);
-        }
-    }
-
-    /// The name under which a channel is paced.
-    fn key(&self, channel: &str) -> String {
-        self.ids
-            .get(channel)
-            .map_or(channel, String::as_str)
-            .to_owned()
-    }
-
-    /// Keeps the candidate of a channel that comes first: whoever calls somebody, then whoever waited longest.
-    fn enlist(&self, candidates: &mut HashMap<String, Candidate>, candidate: Candidate) {
-        let rank = |it: &Candidate| (!it.urgent, it.turn, it.id.clone());
-        let key = self.key(&candidate.job.channel);
-        match candidates.get(&key) {
-            Some(first) if rank(first) <= rank(&candidate) => {}
-            _ => {
-                candidates.insert(key, candidate);
-            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Both come from the same [`Page`], so they cannot tell different things. Nothing is escaped in here: each way of
 //! showing a page makes foreign text harmless in its own way.
 
+use std::fmt::Write;
+
 use sha2::{Digest, Sha256};
 
 use super::blocks::{Block, Mention, Message, Mrkdwn};
@@ -96,7 +98,8 @@ impl Page {
         let hash = Sha256::digest(shown);
         let mut digest = String::with_capacity(16);
         for byte in hash.iter().take(8) {
-            digest.push_str(&format!("{byte:02x}"));
+            // A string takes all that is written to it.
+            let _ = write!(digest, "{byte:02x}");
         }
         digest
     }

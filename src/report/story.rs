@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 
 use super::audience::Everyone;
-use super::blocks::Mention;
 use super::page::{Page, Span};
 use crate::reason::Reason;
 use crate::rollback::object::{AlertRecord, Run};
@@ -82,7 +81,11 @@ pub fn tell(
     Some(Story {
         parent: Page {
             headline: case.headline(),
-            call: case.call(&on_call, alone && case.needs_person()),
+            call: if alone && case.needs_person() {
+                on_call.clone()
+            } else {
+                Vec::new()
+            },
             rows: case.rows(),
             next: case.next(),
             footer: case.footer(links),
@@ -153,22 +156,18 @@ impl Case<'_> {
         )
     }
 
-    fn call(&self, on_call: &[Mention], wanted: bool) -> Vec<Mention> {
-        if wanted { on_call.to_vec() } else { Vec::new() }
-    }
-
     /// The target's name; whoever creates a rollback by hand may have written anything.
     fn name(&self) -> String {
         one_line(&self.rollback.spec.target)
     }
 
-    fn from_name(&self) -> String {
+    fn origin(&self) -> String {
         self.rollback
             .from()
             .map_or_else(|| "the live release".to_owned(), Release::name)
     }
 
-    fn to_name(&self) -> Option<String> {
+    fn destination(&self) -> Option<String> {
         self.rollback.to().map(Release::name)
     }
 

@@ -3,7 +3,7 @@
 //! The clock is paused and moved by the tests in small steps; between two steps the sockets get a moment of real
 //! time. So an hour passes in seconds, and no timer runs ahead of the network.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -152,7 +152,7 @@ impl World {
         task.abort();
     }
 
-    /// Moves the clock in steps until `what` holds, ten minutes at most.
+    /// Moves the clock in steps until `what` holds, twenty minutes at most.
     async fn until(&self, what: impl Fn(&Self) -> bool) {
         let limit = Instant::now() + Duration::from_secs(1_200);
         while !what(self) {
@@ -233,12 +233,12 @@ fn policy() -> Arc<Policy> {
     Arc::new(Policy {
         digest: "d".into(),
         cluster: None,
-        protected: Default::default(),
+        protected: BTreeSet::default(),
         hash_label: "rollouts_pod_template_hash".into(),
         targets: [("ledger".to_owned(), ledger)].into(),
         triggers: vec![],
-        severities: Default::default(),
-        procedures: Default::default(),
+        severities: BTreeMap::default(),
+        procedures: BTreeMap::default(),
     })
 }
 

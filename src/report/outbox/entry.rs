@@ -22,10 +22,8 @@ pub(super) struct Entry {
     pub(super) report: SlackReport,
     /// Whether the object does not say so yet. Nothing more is sent until it does.
     pub(super) unwritten: bool,
-    /// Whether a call or a write is under way.
-    pub(super) busy: bool,
-    /// Whether the object is gone.
-    pub(super) gone: bool,
+    /// Whether anything can be begun for it.
+    pub(super) standing: Standing,
     /// Whether Slack must answer something harmless first, because a message may or may not exist.
     pub(super) ask_first: bool,
     /// The versions of everything that the story is made of, when nothing was left to tell.
@@ -44,6 +42,17 @@ pub(super) struct Entry {
     unwritable: u32,
 }
 
+/// Whether anything can be begun for a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It can.
+    Idle,
+    /// A call or a write is under way.
+    Busy,
+    /// Its object is gone.
+    Gone,
+}
+
 /// The versions of a rollback, of its target's memory and of the policy.
 pub(super) type Version = (Option<String>, Option<String>, String);
 
@@ -54,8 +63,7 @@ impl Entry {
         Self {
             report,
             unwritten: false,
-            busy: false,
-            gone: false,
+            standing: Standing::Idle,
             ask_first: false,
             settled: None,
             edited: None,
@@ -165,7 +173,7 @@ impl Entry {
                 self.unwritable = 0;
                 self.write_after = None;
             }
-            Err(LedgerError::Gone) => self.gone = true,
+            Err(LedgerError::Gone) => self.standing = Standing::Gone,
             Err(LedgerError::Failed(_)) => {
                 self.unwritable += 1;
                 self.write_after = Some(now + backoff(self.unwritable));

@@ -10,27 +10,30 @@ use crate::rollback::Phase;
 impl Case<'_> {
     pub(super) fn next(&self) -> Vec<Line> {
         if self.state.alerts.persisting.is_some() {
-            return self.look().into_iter().chain(self.unlatch()).collect();
+            return self.look_and_unlatch();
         }
         let touched = self.rollback.touched();
         match self.phase() {
             Phase::Pending | Phase::Running => vec![self.cancel()],
-            Phase::Succeeded => self.look(),
             Phase::Failed => {
-                let all = [self.describe()].into_iter().chain(self.look());
-                all.chain(self.unlatch()).collect()
+                let rest = self.look_and_unlatch();
+                [self.describe()].into_iter().chain(rest).collect()
             }
             Phase::Superseded | Phase::Cancelled if touched => {
                 [self.describe()].into_iter().chain(self.look()).collect()
             }
-            Phase::Superseded | Phase::Cancelled => self.look(),
+            Phase::Succeeded | Phase::Superseded | Phase::Cancelled => self.look(),
             Phase::Declined => self.after_refusal(),
             Phase::Shadowed => vec![self.describe()],
         }
     }
 
-    /// What to do about a persisting alert and a latch, for a message of its own.
-    pub(super) fn unlatch(&self) -> Option<Line> {
+    fn look_and_unlatch(&self) -> Vec<Line> {
+        self.look().into_iter().chain([self.unlatch()]).collect()
+    }
+
+    /// How to lift the latch that is on, which may be an earlier rollback's.
+    fn unlatch(&self) -> Line {
         let latch = self
             .memory
             .and_then(|memory| memory.status.as_ref())
@@ -38,10 +41,10 @@ impl Case<'_> {
         let rollback = latch.map_or(self.rollback.name(), |latch| latch.rollback.as_str());
         let patch = serde_json::json!({"spec": {"acknowledge": rollback}});
         let command = self.patch_target(&patch);
-        Some(vec![
+        vec![
             Span::Text("nothing starts here again until you lift the latch: ".to_owned()),
             Span::Code(command),
-        ])
+        ]
     }
 
     /// How to look at the workload; by the rollback where the policy no longer names one.
@@ -56,7 +59,7 @@ impl Case<'_> {
         ))]
     }
 
-    pub(super) fn describe(&self) -> Line {
+    fn describe(&self) -> Line {
         let name = word(self.rollback.name());
         let namespace = word(self.rollback.namespace());
         code(format!(
@@ -93,9 +96,7 @@ impl Case<'_> {
                 let patch = serde_json::json!({"spec": {"hold": null}});
                 vec![lift(self.patch_target(&patch))]
             }
-            Some(Reason::Latched | Reason::ReleaseIsOurs) => {
-                self.look().into_iter().chain(self.unlatch()).collect()
-            }
+            Some(Reason::Latched | Reason::ReleaseIsOurs) => self.look_and_unlatch(),
             _ => [self.describe()].into_iter().chain(self.look()).collect(),
         }
     }

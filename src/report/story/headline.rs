@@ -13,9 +13,9 @@ const LEAST_NAME: usize = 12;
 
 impl Case<'_> {
     pub(super) fn headline(&self) -> String {
-        let from = self.from_name();
+        let from = self.origin();
         let to = self
-            .to_name()
+            .destination()
             .unwrap_or_else(|| "a good release".to_owned());
         if self.state.alerts.persisting.is_some() {
             return self.line(
@@ -60,7 +60,7 @@ impl Case<'_> {
             }
             Phase::Declined => self.declined(),
             Phase::Shadowed => {
-                let rest = match self.to_name() {
+                let rest = match self.destination() {
                     Some(to) => format!(": would pull {from} back to {to} · nothing touched"),
                     None => format!(": would pull {from} back · nothing touched"),
                 };

@@ -21,7 +21,7 @@ impl Case<'_> {
         rows.extend(self.journey());
         rows.extend(self.persisting());
         rows.extend(self.stopped());
-        rows.extend(self.why());
+        rows.push(self.why());
         rows.extend(self.observed());
         let state = self.run().state.as_deref();
         rows.extend(state.map(|state| Row::text("state now", one_line(state))));
@@ -106,13 +106,13 @@ impl Case<'_> {
         }
     }
 
-    fn why(&self) -> Option<Row> {
+    fn why(&self) -> Row {
         let Some(alert) = self.alert() else {
             let by = self.rollback.spec.requested_by.as_deref();
             let by = by.map_or_else(|| "somebody".to_owned(), one_line);
             let reason = self.rollback.spec.reason.as_deref().map(one_line);
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            return Some(Row::text("why", format!("{by} asked for it{reason}")));
+            return Row::text("why", format!("{by} asked for it{reason}"));
         };
         let summary = alert.summary.as_deref().map(one_line);
         let summary = summary
@@ -121,32 +121,27 @@ impl Case<'_> {
         let head = format!("{} ({}){summary}", one_line(&alert.name), alert.severity);
         let mut lines = vec![words(head), words(self.timing(alert))];
         lines.extend(self.others(alert).map(words));
-        Some(Row {
+        Row {
             label: "why",
             lines,
-        })
+        }
     }
 
     fn timing(&self, alert: &AlertRecord) -> String {
-        let mut said = format!("began {}", date(alert.began));
         let late = alert.received.duration_since(alert.began);
-        if !late.is_negative() {
-            said.push_str(&format!(", received {} later", rough(late)));
-        }
-        if let (Some(live), Some(from)) = (self.went_live(), self.rollback.from()) {
+        let received = if late.is_negative() {
+            String::new()
+        } else {
+            format!(", received {} later", rough(late))
+        };
+        let live = self.went_live().zip(self.rollback.from());
+        let live = live.map_or_else(String::new, |(live, from)| {
             let age = alert.began.duration_since(live);
-            let (age, word) = if age.is_negative() {
-                (-age, "after")
-            } else {
-                (age, "before")
-            };
-            said.push_str(&format!(
-                "; {} went live {} {word} it began",
-                from.name(),
-                rough(age)
-            ));
-        }
-        said
+            let word = if age.is_negative() { "after" } else { "before" };
+            let (from, age) = (from.name(), rough(age.abs()));
+            format!("; {from} went live {age} {word} it began")
+        });
+        format!("began {}{received}{live}", date(alert.began))
     }
 
     /// The other alerts that asked, by name and each name once.
@@ -248,7 +243,7 @@ impl Case<'_> {
 
     pub(super) fn traffic(&self) -> Option<String> {
         let at = self.run().traffic_back?;
-        let to = self.to_name()?;
+        let to = self.destination()?;
         Some(format!(
             "all traffic on {to} at {}{}",
             clock(at),
@@ -269,12 +264,11 @@ impl Case<'_> {
         if records.is_empty() || !self.phase().ended() || !self.ran() {
             return None;
         }
-        let said = match self.all_ended_at() {
-            Some(at) => format!("all have ended, the last at {}", clock(at)),
-            None => {
-                let ended = records.iter().filter(|it| it.ended.is_some()).count();
-                format!("{ended} of {} have ended", self.alert_count())
-            }
+        let said = if let Some(at) = self.all_ended_at() {
+            format!("all have ended, the last at {}", clock(at))
+        } else {
+            let ended = records.iter().filter(|it| it.ended.is_some()).count();
+            format!("{ended} of {} have ended", self.alert_count())
         };
         Some(Row::text("alerts", said))
     }
@@ -298,16 +292,16 @@ impl Case<'_> {
             (Phase::Succeeded, Some(at)) => {
                 let took = self.since_received(at)?;
                 if took <= budget {
-                    format!("{} kept", shown)
+                    format!("{shown} kept")
                 } else {
-                    format!("{} exceeded by {}", shown, rough(took - budget))
+                    format!("{shown} exceeded by {}", rough(took - budget))
                 }
             }
             (Phase::Running, _) => match self.run().over_budget {
-                Some(at) => format!("{} were over at {}", shown, clock(at)),
+                Some(at) => format!("{shown} were over at {}", clock(at)),
                 None => return None,
             },
-            (Phase::Failed, _) => format!("{} not kept", shown),
+            (Phase::Failed, _) => format!("{shown} not kept"),
             _ => return None,
         };
         Some(Row::text("budget", said))

@@ -307,7 +307,7 @@ fn foreign_text_calls_nobody_and_ends_no_line() {
             .iter()
             .any(|own| tag.starts_with(own))
         };
-        assert!(tags.iter().all(|tag| ours(tag)), "{sent}");
+        assert!(tags.iter().all(ours), "{sent}");
     }
     let shown = text::story(&story);
     assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");

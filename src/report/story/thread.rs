@@ -75,7 +75,11 @@ impl Case<'_> {
         let rows = alone.stopped().into_iter().chain(alone.budget());
         let page = Page {
             headline: alone.headline(),
-            call: alone.call(on_call, alone.needs_person()),
+            call: if alone.needs_person() {
+                on_call.to_vec()
+            } else {
+                Vec::new()
+            },
             rows: rows.collect(),
             next: alone.next(),
             footer: Vec::new(),

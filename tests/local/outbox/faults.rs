@@ -40,6 +40,7 @@ async fn a_ledger_that_fails_repeats_nothing() {
     world.lead();
     world.until(|world| world.saw(Outcome::Unrecorded)).await;
     world.pass(Duration::from_secs(90), STEP).await;
+    assert_eq!(world.messages().len(), 1, "nothing more before the record");
     world.objects.broken.store(false, Ordering::SeqCst);
     world.until(World::told).await;
     assert_eq!(counts(&world), [1, 1, 1, 1, 1]);
@@ -117,6 +118,7 @@ async fn an_answer_that_never_came_repeats_one_message_at_most() {
         assert_eq!(most, if done { 2 } else { 1 });
         let calls = world.slack.calls();
         assert_eq!(calls[1].method, "auth.test", "slack must answer first");
+        tokio::time::resume();
     }
 }
 
