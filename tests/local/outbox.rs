@@ -34,7 +34,7 @@ const STEP: Duration = Duration::from_millis(100);
 struct World {
     slack: FakeSlack,
     objects: Arc<Objects>,
-    changed: watch::Sender<()>,
+    changed: watch::Sender<u64>,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
     everyone: Mutex<Everyone>,
     start: Instant,
@@ -97,7 +97,7 @@ impl World {
         Self {
             slack,
             objects: Arc::default(),
-            changed: watch::Sender::new(()),
+            changed: watch::Sender::new(0),
             outcomes: Arc::default(),
             everyone: Mutex::new(everyone),
             start: Instant::now(),
@@ -119,7 +119,7 @@ impl World {
         raise_version(&mut object);
         stored.insert(name, object);
         drop(stored);
-        self.changed.send_replace(());
+        self.changed.send_modify(|seq| *seq += 1);
     }
 
     /// A leader begins to report.
@@ -282,7 +282,7 @@ async fn one_message_a_thread_and_one_end_that_rings() {
     assert!(messages.iter().all(|message| message.pings().is_empty()));
 
     let calls = world.slack.calls().len();
-    world.changed.send_replace(());
+    world.changed.send_modify(|seq| *seq += 1);
     world
         .pass(Duration::from_secs(120), Duration::from_secs(1))
         .await;
