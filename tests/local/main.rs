@@ -18,4 +18,5 @@ mod outbox;
 mod proxy;
 mod rooms;
 mod sandbox;
+mod service;
 mod slack_wire;
