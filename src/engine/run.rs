@@ -201,8 +201,21 @@ impl Runner<'_> {
                 Ok(Round::Soon)
             }
             Next::Fail(finding) => self.ended(Phase::Failed, finding).await,
+            Next::Yield(_) if self.bad_again() => {
+                let finding = Reason::Overwritten.because(format!(
+                    "{} was restored, and {} is live again: its owner (GitOps?) put it back",
+                    self.plan.to, self.plan.from
+                ));
+                self.ended(Phase::Failed, finding).await
+            }
             Next::Yield(finding) => self.ended(Phase::Superseded, finding).await,
         }
+    }
+
+    /// Whether the release that was left is live again after the restore: that is no new release, and it is not fought.
+    fn bad_again(&self) -> bool {
+        let live = self.at.live();
+        self.touched() && live.is_some_and(|live| live.hash == self.plan.from.hash)
     }
 
     /// A person's wish to stop, the budget and the time to give up.
