@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{ending, restored, untouched};
 use crate::engine::{changes, image};
 use crate::support::stage::scene::{self, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved};
-use crate::support::stage::{self, LIMIT, NAME};
+use crate::support::stage::{self, NAME};
 
 const NOTHING: [&str; 0] = [];
 
@@ -157,12 +157,11 @@ async fn a_severe_alert_that_comes_while_the_plan_is_written_makes_it_anew() {
     // The first try to write the plan is refused; the leader tries again a moment later.
     scene.sandbox.fail_requests("PATCH", &name, 500, 1);
     scene.somebody_may_lead().await;
-    let refused = async {
-        while !scene.sandbox.requests().iter().any(|r| r.path.contains(&name) && r.status == 500) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    let refused = || {
+        let all = scene.sandbox.requests();
+        all.iter().any(|call| call.path.contains(&name) && call.status == 500)
     };
-    tokio::time::timeout(LIMIT, refused).await.unwrap();
+    scene.until_called(refused).await;
     let severe = group(&[firing(ERRORS)]);
     assert_eq!(scene.post_to(0, &severe).await.one(), ("join", "joined"));
     let done = scene.done().await;

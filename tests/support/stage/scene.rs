@@ -322,17 +322,33 @@ impl Scene {
         self.rollbacks().into_iter().find(|r| what(r)).unwrap()
     }
 
-    /// Waits until this rollback has ended and is let go.
+    /// Waits until this rollback has ended and the engine has let it go, which takes a call of its own.
     pub(crate) async fn ended(&self, name: &str) -> Rollback {
-        self.until(|rollback| {
-            let free = rollback
-                .metadata
-                .finalizers
-                .as_ref()
-                .is_none_or(Vec::is_empty);
-            rollback.name() == name && rollback.phase().ended() && free
-        })
-        .await
+        let ended = |rollback: &Rollback| {
+            let mut held = rollback.metadata.finalizers.iter().flatten();
+            rollback.name() == name && rollback.phase().ended() && held.next().is_none()
+        };
+        let found = self.until(ended).await;
+        let path = format!("/rollbacks/{name}");
+        let let_go = || {
+            let all = self.sandbox.requests().into_iter().rev();
+            let mut last = all.take_while(|call| !(call.method == "PATCH" && is_journal(call)));
+            last.any(|call| call.method == "GET" && call.path.ends_with(&path))
+        };
+        self.until_called(let_go).await;
+        found
+    }
+
+    /// Waits until the calls of the API are like this.
+    pub(crate) async fn until_called(&self, what: impl Fn() -> bool) {
+        let called = async {
+            while !what() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, called)
+            .await
+            .expect("the calls that were waited for");
     }
 
     /// Waits until the only rollback has ended and is let go.
@@ -440,19 +456,27 @@ impl Scene {
     }
 }
 
+/// Whether this is what intake calls when it claims and keeps alerts.
 fn is_intake(call: &Request) -> bool {
     let one = call.path.contains("/rollbacks/");
-    let keeps = || {
-        let operations = call.body.as_array();
-        operations.is_some_and(|all| all.iter().any(|op| op["path"] == "/status/alerts"))
-    };
     call.user_agent != "person"
         && match call.method.as_str() {
             "POST" => call.path.ends_with("/rollbacks"),
             "GET" => one,
-            "PATCH" => one && keeps(),
+            "PATCH" => one && changes(call, "/status/alerts"),
             _ => false,
         }
+}
+
+/// Whether this is a write of the engine's journal.
+fn is_journal(call: &Request) -> bool {
+    changes(call, "/status/run")
+}
+
+/// Whether a call patches this path.
+fn changes(call: &Request, path: &str) -> bool {
+    let mut operations = call.body.as_array().into_iter().flatten();
+    operations.any(|operation| operation["path"] == path && operation["op"] != "test")
 }
 
 fn names(all: &[Rollback]) -> Vec<&str> {
