@@ -41,7 +41,7 @@ impl Journal {
                 Ok(rollback) => {
                     ctx.caches
                         .rollbacks
-                        .replace(namespace, name, rollback.clone());
+                        .offer(namespace, name, rollback.clone());
                     return Ok(
                         (!rollback.phase().ended()).then(|| Self::of(rollback, &ctx.identity))
                     );
@@ -163,7 +163,7 @@ impl Journal {
     fn kept(&mut self, ctx: &Context, found: Rollback) {
         ctx.caches
             .rollbacks
-            .replace(found.namespace(), found.name(), found.clone());
+            .offer(found.namespace(), found.name(), found.clone());
         self.rollback = found;
     }
 

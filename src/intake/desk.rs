@@ -273,14 +273,10 @@ impl Registrar {
                 severity = %found.spec.severity,
                 "rollback claimed"
             );
-            self.caches
-                .rollbacks
-                .offer(claim.namespace(), claim.name(), *found);
-        } else {
-            self.caches
-                .rollbacks
-                .replace(claim.namespace(), claim.name(), *found);
         }
+        self.caches
+            .rollbacks
+            .offer(claim.namespace(), claim.name(), *found);
         Ok(recorded)
     }
 
@@ -308,7 +304,7 @@ impl Registrar {
                 .await
             {
                 Ok(written) => {
-                    self.caches.rollbacks.replace(namespace, name, written);
+                    self.caches.rollbacks.offer(namespace, name, written);
                     return Ok(Recorded::Done);
                 }
                 Err(Error::Precondition(_)) => {
