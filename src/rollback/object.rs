@@ -400,7 +400,9 @@ impl Rollback {
     #[must_use]
     pub fn may_count(&self, alert: &AlertRecord) -> bool {
         self.spec.alerts_omitted > 0
-            && self.received().is_some_and(|received| alert.began <= received)
+            && self
+                .received()
+                .is_some_and(|received| alert.began <= received)
             && !alert.severity.is_more_severe_than(self.severity())
     }
 

@@ -14,7 +14,10 @@ use crate::support::stage::scene::Scene;
 /// How a rollback stands: its phase and its reason code.
 fn ending(rollback: &Rollback) -> (Phase, &'static str) {
     let state = rollback.state();
-    let reason = state.reason.as_ref().map_or("", |found| found.reason.code());
+    let reason = state
+        .reason
+        .as_ref()
+        .map_or("", |found| found.reason.code());
     (state.phase, reason)
 }
 

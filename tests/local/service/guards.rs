@@ -24,7 +24,10 @@ async fn refused(scene: &Scene, alert: &Alert, reason: &str) -> ripcord::rollbac
     let done = scene.done().await;
     assert_eq!(ending(&done), (Phase::Declined, reason), "{}", said(&done));
     let mark = scene.mark();
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("decline", reason));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("decline", reason)
+    );
     assert_eq!(scene.intake_calls(mark), [""; 0]);
     untouched(&scene.sandbox);
     done
@@ -35,7 +38,10 @@ async fn a_hold_is_told_and_its_end_lets_the_next_repeat_start() {
     let scene = Scene::incident(scene::policy(plain)).await;
     scene.hold(Some("jo: freeze"));
     let alert = firing(LATENCY);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("decline", "held"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("decline", "held")
+    );
     let first = refused(&scene, &alert, "held").await;
     assert_eq!(said(&first), "held: jo: freeze");
     scene.hold(None);
@@ -51,7 +57,10 @@ async fn a_hold_that_cannot_be_read_holds_until_it_can() {
     let scene = Scene::incident(scene::policy(plain)).await;
     scene.lose_hold().await;
     let alert = firing(LATENCY);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("decline", "hold_unreadable"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("decline", "hold_unreadable")
+    );
     assert_eq!(scene.replicas[0].caches.hold(), Hold::Unreadable);
     refused(&scene, &alert, "hold_unreadable").await;
     scene.hold(None);
@@ -80,12 +89,21 @@ async fn one_target_is_held_until_its_time_is_over() {
         let until = clock::system()() + SignedDuration::from_mins(minutes);
         json!({"spec": {"hold": {"owner": "jo", "reason": "load test", "until": until}}})
     };
-    assert_eq!(scene.person(Method::PATCH, "targets/api", hold(5)).await.0, 200);
+    assert_eq!(
+        scene.person(Method::PATCH, "targets/api", hold(5)).await.0,
+        200
+    );
     let alert = firing(LATENCY);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("decline", "target_held"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("decline", "target_held")
+    );
     let first = refused(&scene, &alert, "target_held").await;
     assert_eq!(said(&first), "held by jo: load test");
-    assert_eq!(scene.person(Method::PATCH, "targets/api", hold(-1)).await.0, 200);
+    assert_eq!(
+        scene.person(Method::PATCH, "targets/api", hold(-1)).await.0,
+        200
+    );
     assert_eq!(scene.send(&[alert]).await.one(), ("start", "claimed"));
     scene.until(|r| r.phase() == Phase::Succeeded).await;
     scene.close().await;
@@ -95,7 +113,10 @@ async fn one_target_is_held_until_its_time_is_over() {
 async fn a_shadow_plans_and_touches_nothing_and_blocks_nothing() {
     let scene = Scene::incident(scene::policy(plain)).await;
     let alert = firing(COLD);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("shadow", "shadow"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("shadow", "shadow")
+    );
     let shadow = scene.done().await;
     assert_eq!(ending(&shadow), (Phase::Shadowed, "shadow"));
     assert!(shadow.name().ends_with("-shadow"), "{}", shadow.name());
@@ -105,7 +126,10 @@ async fn a_shadow_plans_and_touches_nothing_and_blocks_nothing() {
     assert_eq!(scene.send(&[alert]).await.one(), ("decline", "shadow"));
     assert_eq!(scene.intake_calls(mark), [""; 0]);
     untouched(&scene.sandbox);
-    assert_eq!(scene.send(&[firing(LATENCY)]).await.one(), ("start", "claimed"));
+    assert_eq!(
+        scene.send(&[firing(LATENCY)]).await.one(),
+        ("start", "claimed")
+    );
     scene.until(|r| r.phase() == Phase::Succeeded).await;
     assert_eq!(changes(&scene.sandbox), [NAME]);
     scene.close().await;
@@ -120,7 +144,10 @@ async fn without_a_release_that_is_known_to_be_good_nothing_is_touched() {
     // It has never seen another release stable than the bad one.
     scene.replica().await;
     let alert = firing(LATENCY);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("start", "claimed"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("start", "claimed")
+    );
     refused(&scene, &alert, "no_destination").await;
     assert_eq!(image(&scene.sandbox), "demo:v2-half500");
     scene.close().await;
@@ -130,7 +157,10 @@ async fn without_a_release_that_is_known_to_be_good_nothing_is_touched() {
 async fn a_first_deploy_has_nowhere_to_go() {
     let scene = Scene::open(scene::policy(plain)).await;
     let alert = firing(LATENCY);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("start", "claimed"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("start", "claimed")
+    );
     refused(&scene, &alert, "no_destination").await;
     scene.close().await;
 }
@@ -140,19 +170,33 @@ async fn a_missing_permission_is_named_and_nothing_is_touched() {
     let scene = Scene::incident(scene::policy(plain)).await;
     scene.sandbox.deny("patch", "argoproj.io", "rollouts", "");
     let alert = firing(LATENCY);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("start", "claimed"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("start", "claimed")
+    );
     let done = refused(&scene, &alert, "permission_missing").await;
-    assert_eq!(said(&done), "the service account may not patch rollouts.argoproj.io in shop");
+    assert_eq!(
+        said(&done),
+        "the service account may not patch rollouts.argoproj.io in shop"
+    );
     scene.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_is_older_than_the_window_is_not_the_cause() {
-    let scene = Scene::incident(scene::policy(|target| target.change_window = Duration::ZERO)).await;
+    let scene = Scene::incident(scene::policy(|target| {
+        target.change_window = Duration::ZERO
+    }))
+    .await;
     promote(&scene.sandbox).await;
-    scene.until_memory(|memory| memory.state().history.len() == 2).await;
+    scene
+        .until_memory(|memory| memory.state().history.len() == 2)
+        .await;
     let alert = firing(LATENCY);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("decline", "no_recent_change"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("decline", "no_recent_change")
+    );
     refused(&scene, &alert, "no_recent_change").await;
     scene.close().await;
 }
@@ -164,7 +208,10 @@ async fn an_alert_about_the_good_release_is_not_about_the_bad_one() {
     stage::bad_canary(&scene.sandbox).await;
     let about = |hash: &str| labelled(LATENCY, &[("rollouts_pod_template_hash", hash)]);
     let alert = about(&good);
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("decline", "not_this_release"));
+    assert_eq!(
+        scene.send(&[alert.clone()]).await.one(),
+        ("decline", "not_this_release")
+    );
     refused(&scene, &alert, "not_this_release").await;
     let bad = live(&scene.sandbox).hash;
     assert_eq!(scene.send(&[about(&bad)]).await.one(), ("start", "claimed"));

@@ -85,10 +85,7 @@ pub(crate) fn labelled(name: &str, more: &[(&str, &str)]) -> Alert {
         ("namespace", NAMESPACE),
         ("severity", "critical"),
     ];
-    let labels: Labels = own
-        .into_iter()
-        .chain(more.iter().copied())
-        .collect();
+    let labels: Labels = own.into_iter().chain(more.iter().copied()).collect();
     Alert {
         status: Status::Firing,
         annotations: [("summary".to_owned(), format!("{name} on {NAME}"))].into(),
@@ -400,7 +397,11 @@ impl Scene {
     }
 
     fn knows(&self, replica: &Service) -> bool {
-        let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        let version = |object: &Value| {
+            object["metadata"]["resourceVersion"]
+                .as_str()
+                .map(str::to_owned)
+        };
         let rollbacks = self.sandbox.objects("rollbacks");
         let cached = replica.caches.rollbacks.all();
         let target = &self.policy.targets[NAME];
@@ -418,7 +419,11 @@ impl Scene {
                     .iter()
                     .any(|known| known.metadata.resource_version == version(object))
             })
-            && replica.caches.rollout(target).map(|seen| seen.rollout.clone()) == rollout
+            && replica
+                .caches
+                .rollout(target)
+                .map(|seen| seen.rollout.clone())
+                == rollout
             && replica
                 .caches
                 .memory(target)
