@@ -37,7 +37,7 @@ pub enum AuthError {
     /// Anybody could roll back a release.
     #[error(
         "triggers are in act mode and {listen} can be reached from other machines, but there is no bearer token: \
-         name one in `auth.bearer`, listen on 127.0.0.1, or leave every trigger in shadow mode"
+         name a file that holds one, listen on 127.0.0.1, or leave every trigger in shadow mode"
     )]
     Open {
         /// Where it would listen.
