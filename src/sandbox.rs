@@ -2,8 +2,8 @@
 //! uses, a miniature canary controller, and a demo application that answers on loopback addresses.
 //!
 //! For `ripcord demo` and for tests. It is never evidence about Argo Rollouts: where the two differ, the sandbox is wrong.
-//! Only the basic canary is simulated. CEL rules of CRDs are not evaluated, server-side apply and strategic merge patches
-//! are refused, and nobody has to log in.
+//! Only the basic canary is simulated. Objects are pruned and get defaults but are not validated, what has lost its owner
+//! stays, server-side apply and strategic merge patches are refused, and nobody has to log in.
 
 mod app;
 mod client;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use self::app::Listener;
 use self::driver::{Failure, Shared};
@@ -54,8 +54,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Sandbox {
     shared: Arc<Shared>,
-    _api: Listener,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
 }
 
 /// One request that the API server answered.
@@ -78,8 +77,6 @@ pub struct Request {
 /// The objects at one moment.
 pub struct View<'a>(&'a Store);
 
-// === impl Options ===
-
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -92,8 +89,6 @@ impl Default for Options {
     }
 }
 
-// === impl Sandbox ===
-
 impl Sandbox {
     /// Starts the API server, the controllers and the demo application. Needs a tokio runtime.
     pub async fn start(mut options: Options) -> std::io::Result<Self> {
@@ -101,15 +96,10 @@ impl Sandbox {
         options.api_port = socket.local_addr()?.port();
         let shared = Arc::new(Shared::new(options));
         let api = Listener::serve(socket.into_std()?, router::router(shared.clone()))?;
-        let tasks = vec![
-            tokio::spawn(driver::run(shared.clone())),
-            tokio::spawn(app::run(shared.clone())),
-        ];
-        Ok(Self {
-            shared,
-            _api: api,
-            tasks,
-        })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver::run(shared.clone()));
+        tasks.spawn(app::run(shared.clone(), api));
+        Ok(Self { shared, tasks })
     }
 
     /// Where the API server listens: `http://127.0.0.1:<port>`.
@@ -141,8 +131,8 @@ impl Sandbox {
     /// The latest requests to the API server, at most 20,000, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        let requests = |state: &mut driver::State| state.requests.iter().cloned().collect();
-        self.shared.with(requests)
+        let requests = self.shared.with(|state| state.requests.clone());
+        requests.into()
     }
 
     /// From now on this is forbidden: access reviews say so, and the call is answered 403.
@@ -181,32 +171,27 @@ impl Sandbox {
     /// One object, by its plural without the group; the namespace is empty for objects of the whole cluster.
     #[must_use]
     pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.shared
-            .with(|state| View(&state.store).object(plural, namespace, name).cloned())
+        let key = Key::new(plural, namespace, name);
+        self.shared.with(|state| state.store.get(&key).cloned())
     }
 
     /// All objects with this plural.
     #[must_use]
     pub fn objects(&self, plural: &str) -> Vec<Value> {
-        self.shared
-            .with(|state| View(&state.store).objects(plural).cloned().collect())
+        let objects = |store: &Store| View(store).objects(plural).cloned().collect();
+        self.shared.with(|state| objects(&state.store))
     }
 
     /// Creates an object, or replaces its main part, as an API client would.
     pub fn apply(&self, object: Value) -> Result<Value, Refusal> {
         self.shared.with(|state| {
             let mut kinds = state.store.kinds();
-            let kind = kinds.find(|kind| {
-                object["apiVersion"] == kind.api_version && object["kind"] == kind.name
-            });
-            let plural = kind.ok_or_else(|| Refusal::not_found("the kind"))?.plural;
+            let kind = kinds.find(|kind| kind.is_of(&object));
             drop(kinds);
+            let kind = kind.ok_or_else(|| Refusal::not_found("the kind"))?;
             let metadata = &object["metadata"];
-            let key = Key::new(
-                &plural,
-                text(&metadata["namespace"]),
-                text(&metadata["name"]),
-            );
+            let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+            let key = Key::new(&kind.plural, namespace, name);
             if state.store.get(&key).is_some() {
                 return state.store.update(&key, Part::Main, object, driver::now());
             }
@@ -243,21 +228,9 @@ impl Sandbox {
 
     /// Ends everything and waits until the controllers and the application have ended.
     pub async fn stop(mut self) {
-        for task in std::mem::take(&mut self.tasks) {
-            task.abort();
-            // An aborted task ends with an error that says nothing else.
-            drop(task.await);
-        }
+        self.tasks.shutdown().await;
     }
 }
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-// === impl View ===
 
 impl<'a> View<'a> {
     /// One object, by its plural without the group.

@@ -31,8 +31,8 @@ struct Door {
     turn: AtomicUsize,
 }
 
-/// Keeps one listener for each pod and each Service, until it is dropped.
-pub(super) async fn run(shared: Arc<Shared>) {
+/// Keeps the API's listener, and one for each pod and each Service, until it is dropped.
+pub(super) async fn run(shared: Arc<Shared>, _api: Listener) {
     let mut changed = shared.changes();
     let mut open: BTreeMap<SocketAddr, Listener> = BTreeMap::new();
     loop {
@@ -121,8 +121,6 @@ fn pods(store: &Store, address: &str) -> Vec<Value> {
     let of = |endpoint: &Value| pods().find(|pod| *ip(pod) == endpoint["addresses"][0]);
     ready.filter_map(of).cloned().collect()
 }
-
-// === impl Listener ===
 
 impl Listener {
     /// Serves `router` on a socket.

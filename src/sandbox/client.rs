@@ -41,8 +41,6 @@ pub struct Tally {
     pub recent: VecDeque<bool>,
 }
 
-// === impl Client ===
-
 impl Client {
     /// Starts to ask `url`, `rate` times a second.
     #[must_use]
@@ -67,8 +65,6 @@ impl Client {
         self.tally()
     }
 }
-
-// === impl Tally ===
 
 impl Tally {
     fn count(&mut self, good: bool, now: Timestamp) {

@@ -47,8 +47,6 @@ pub(super) struct Failure {
     pub(super) left: u32,
 }
 
-// === impl Shared ===
-
 impl Shared {
     pub(super) fn new(options: Options) -> Self {
         Self {
@@ -82,8 +80,6 @@ impl Shared {
         Some(SocketAddr::new(ip, port.unwrap_or(self.options.app_port)))
     }
 }
-
-// === impl State ===
 
 impl State {
     fn apply(&mut self, writes: Vec<Write>, now: Timestamp) {

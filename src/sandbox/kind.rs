@@ -33,8 +33,6 @@ pub(super) struct Kind {
     schema: Value,
 }
 
-// === impl Kind ===
-
 impl Kind {
     pub(super) fn builtin() -> impl Iterator<Item = Self> {
         BUILTIN.lines().map(|line| {
@@ -68,6 +66,10 @@ impl Kind {
         parts.map_or("", |(group, _)| group)
     }
 
+    pub(super) fn is_of(&self, object: &Value) -> bool {
+        object["apiVersion"] == self.api_version && object["kind"] == self.name
+    }
+
     /// Makes an object one of this kind: unknown fields go, defaults come.
     pub(super) fn admit(&self, object: &mut Value) {
         let metadata = object["metadata"].take();
@@ -83,8 +85,9 @@ fn shape(value: &mut Value, schema: &Value) {
     match value {
         _ if schema.is_null() => {}
         Value::Array(items) => {
-            let schema = &schema["items"];
-            items.iter_mut().for_each(|item| shape(item, schema));
+            for item in items {
+                shape(item, &schema["items"]);
+            }
         }
         Value::Object(fields) => {
             let open = schema["x-kubernetes-preserve-unknown-fields"] == true || !extra.is_null();

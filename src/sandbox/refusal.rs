@@ -14,8 +14,6 @@ pub struct Refusal {
     pub message: String,
 }
 
-// === impl Refusal ===
-
 impl Refusal {
     pub(super) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self {

@@ -67,13 +67,10 @@ struct Sync {
 
 /// One pass of the controller over every rollout.
 pub(super) fn reconcile(store: &Store, now: Timestamp) -> Vec<Write> {
-    let rollouts = store
-        .list("rollouts")
-        .filter(|(_, rollout)| !is_stopping(rollout));
-    rollouts
-        .filter_map(|(key, rollout)| sync(store, key, rollout.clone(), now))
-        .flatten()
-        .collect()
+    let rollouts = store.list("rollouts");
+    let alive = rollouts.filter(|(_, rollout)| !is_stopping(rollout));
+    let writes = alive.filter_map(|(key, rollout)| sync(store, key, rollout.clone(), now));
+    writes.flatten().collect()
 }
 
 fn sync(store: &Store, key: &Key, mut rollout: Value, now: Timestamp) -> Option<Vec<Write>> {
@@ -81,15 +78,12 @@ fn sync(store: &Store, key: &Key, mut rollout: Value, now: Timestamp) -> Option<
     if spec::complete(&mut rollout) {
         return Some(vec![(key.clone(), Some(rollout))]);
     }
-    let sets = store
-        .list("replicasets")
-        .filter(|(_, set)| is_owned(set, &rollout));
+    let sets = store.list("replicasets");
+    let sets = sets.filter(|(_, set)| is_owned(set, &rollout));
     let mut sync = Sync {
         key: key.clone(),
         status: serde_json::from_value(rollout["status"].clone()).unwrap_or_default(),
-        sets: sets
-            .map(|(key, set)| Set::new(key.clone(), set.clone()))
-            .collect(),
+        sets: sets.map(Set::new).collect(),
         hash: short(&rollout["spec"]["template"]),
         replicas: rollout["spec"]["replicas"].as_u64().unwrap_or(1).min(100),
         rollout,
@@ -109,10 +103,8 @@ fn sync(store: &Store, key: &Key, mut rollout: Value, now: Timestamp) -> Option<
     Some(sync.writes())
 }
 
-// === impl Set ===
-
 impl Set {
-    fn new(key: Key, object: Value) -> Self {
+    fn new((key, object): (&Key, &Value)) -> Self {
         let asked = count(&object["spec"]["replicas"]);
         let revision = text(&object["metadata"]["annotations"][REVISION]);
         Self {
@@ -122,13 +114,11 @@ impl Set {
             live: count(&object["status"]["replicas"]),
             // The status may be from before the last scaling.
             available: count(&object["status"]["availableReplicas"]).min(asked),
-            key,
-            object,
+            key: key.clone(),
+            object: object.clone(),
         }
     }
 }
-
-// === impl Sync ===
 
 impl Sync {
     fn is_settled(&self) -> bool {
@@ -146,18 +136,13 @@ impl Sync {
     /// A template that was not seen before: everything that was asked of the old one is forgotten. One that comes back
     /// becomes the newest revision.
     fn adopt(&mut self) {
+        let newest = self.sets.iter().map(|set| set.revision).max();
         if !self.sets.iter().any(|set| set.hash == self.hash) {
             self.sets.push(self.new_set());
         }
-        let newest = self
-            .sets
-            .iter()
-            .map(|set| set.revision)
-            .max()
-            .unwrap_or_default();
         for set in self.sets.iter_mut().filter(|set| set.hash == self.hash) {
-            if set.revision < newest || newest == 0 {
-                set.revision = newest + 1;
+            if newest != Some(set.revision) {
+                set.revision = newest.unwrap_or_default() + 1;
             }
             let revision = json!(set.revision.to_string());
             set.object["metadata"]["annotations"][REVISION] = revision.clone();
@@ -170,11 +155,7 @@ impl Sync {
         self.status.abort = false;
         self.status.promote_full = false;
         self.unpause();
-        self.set_step(if self.is_settled() {
-            self.steps.len()
-        } else {
-            0
-        });
+        self.set_step(0);
     }
 
     fn new_set(&self) -> Set {
@@ -190,7 +171,8 @@ impl Sync {
             "spec": { "replicas": 0, "selector": selector, "template": template },
         });
         let name = format!("{}-{}", self.key.name, self.hash);
-        Set::new(Key::new("replicasets", &self.key.namespace, &name), object)
+        let key = Key::new("replicasets", &self.key.namespace, &name);
+        Set::new((&key, &object))
     }
 
     /// Answers the requests that clients write into the status.
@@ -245,10 +227,9 @@ impl Sync {
             self.status.pause_conditions = Some(json!([condition]));
             return std::mem::replace(&mut self.status.controller_pause, true);
         };
-        let since = text(&conditions[0]["startTime"])
-            .parse()
-            .unwrap_or(self.now);
-        duration.is_some_and(|duration| self.now.duration_since(since) >= duration)
+        let since = text(&conditions[0]["startTime"]).parse();
+        let passed = self.now.duration_since(since.unwrap_or(self.now));
+        duration.is_some_and(|duration| passed >= duration)
     }
 
     fn unpause(&mut self) {
@@ -268,17 +249,13 @@ impl Sync {
             }
         };
         // The nearest count, but none of either only when that is what was asked for.
-        let canary = match weight {
-            0 => 0,
-            100 => self.replicas,
-            weight => ((self.replicas * weight + 50) / 100)
-                .max(1)
-                .min(self.replicas),
-        };
+        let nearest = (self.replicas * weight + 50) / 100;
+        let least = self.replicas.min(1);
+        let canary = if weight == 0 { 0 } else { nearest.max(least) };
         if set.hash == self.hash {
             canary
         } else if set.hash == self.status.stable && weight < 100 {
-            (self.replicas - canary).max(1).min(self.replicas)
+            (self.replicas - canary).max(least)
         } else {
             0
         }
@@ -304,17 +281,12 @@ impl Sync {
         let revision = text(&self.rollout["metadata"]["annotations"][REVISION]);
         let status = &mut self.status;
         let healthy = self.sets.iter().all(|set| {
-            if set.hash == self.hash {
-                set.available >= self.replicas
-            } else {
-                set.live == 0
-            }
+            let current = set.hash == self.hash;
+            current && set.available >= self.replicas || !current && set.live == 0
         });
+        let aborted = format!("RolloutAborted: Rollout aborted update to revision {revision}");
         let (phase, message) = if status.abort {
-            (
-                "Degraded",
-                "RolloutAborted: Rollout aborted update to revision",
-            )
+            ("Degraded", aborted.as_str())
         } else if self.rollout["spec"]["paused"] == true {
             ("Paused", "manually paused")
         } else if status.pause_conditions.is_some() {
@@ -325,11 +297,8 @@ impl Sync {
             ("Progressing", "more replicas need to be updated")
         };
         status.observed_generation = generation.to_string();
-        status.phase = phase.to_owned();
-        status.message = message.to_owned();
-        if status.abort {
-            status.message = format!("{message} {revision}");
-        }
+        phase.clone_into(&mut status.phase);
+        message.clone_into(&mut status.message);
     }
 
     fn writes(mut self) -> Vec<Write> {

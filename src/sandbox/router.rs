@@ -117,10 +117,11 @@ fn answer(shared: &Arc<Shared>, state: &mut Cluster, call: &Call) -> Result<Resp
             Ok(lines.into_response())
         }
         _ => {
-            let before = state.store.clone();
-            let answer = one(state, call, verb, place);
             // A deletion asks for it in its body.
-            if call.query.contains_key("dryRun") || !call.body["dryRun"].is_null() {
+            let dry = call.query.contains_key("dryRun") || !call.body["dryRun"].is_null();
+            let before = dry.then(|| state.store.clone());
+            let answer = one(state, call, verb, place);
+            if let Some(before) = before {
                 state.store = before;
             }
             answer
@@ -207,8 +208,6 @@ fn reply(code: u16, object: &Value) -> Response {
     (code, Json(object)).into_response()
 }
 
-// === impl Call ===
-
 impl Call {
     fn verb(&self, key: &Key) -> Result<&'static str, Refusal> {
         let watch = self.query.get("watch");
@@ -224,8 +223,6 @@ impl Call {
         }
     }
 }
-
-// === impl Place ===
 
 impl Place {
     fn of(store: &Store, path: &str) -> Result<Self, Refusal> {

@@ -45,7 +45,7 @@ pub(super) struct Change {
     pub(super) gone: bool,
 }
 
-/// All objects and the log of the latest changes. A copy is cheap.
+/// All objects and the log of the latest changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
@@ -53,8 +53,6 @@ pub(super) struct Store {
     /// The resourceVersion of the latest change.
     pub(super) version: u64,
 }
-
-// === impl Key ===
 
 impl Key {
     pub(super) fn new(plural: &str, namespace: &str, name: &str) -> Self {
@@ -70,8 +68,6 @@ impl Key {
         Self::new("endpointslices", &self.namespace, &self.name)
     }
 }
-
-// === impl Store ===
 
 impl Store {
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {

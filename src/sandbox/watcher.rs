@@ -22,8 +22,6 @@ pub(super) struct Selector {
     terms: Vec<(String, String)>,
 }
 
-// === impl Selector ===
-
 impl Selector {
     /// The namespace, `labelSelector` and `fieldSelector`, of which only equality is known.
     pub(super) fn new(place: &Key, query: &Query) -> Result<Self, Refusal> {
@@ -33,17 +31,19 @@ impl Selector {
         }
         for (parameter, text) in query {
             let pointer = |name: &str| match parameter.as_str() {
-                "labelSelector" => Some(format!("/metadata/labels/{}", name.replace('/', "~1"))),
-                "fieldSelector" => Some(format!("/{}", name.replace('.', "/"))),
-                _ => None,
+                "labelSelector" => format!("/metadata/labels/{}", name.replace('/', "~1")),
+                _ => format!("/{}", name.replace('.', "/")),
             };
-            let wanted = text.split(',').filter(|term| !term.is_empty());
-            for term in wanted.filter(|_| pointer("").is_some()) {
-                let known = !term.contains(['!', '(', ')']);
-                let parts = term.split_once('=').filter(|_| known);
-                let term = parts.and_then(|(name, value)| Some((pointer(name)?, value.to_owned())));
-                let why = "the sandbox knows no such selector";
-                terms.push(term.ok_or_else(|| Refusal::new(400, "BadRequest", why))?);
+            if !parameter.ends_with("Selector") {
+                continue;
+            }
+            for term in text.split(',').filter(|term| !term.is_empty()) {
+                let parts = term.split_once('=');
+                let Some((name, value)) = parts.filter(|_| !term.contains(['!', '('])) else {
+                    let why = format!("the sandbox knows no selector such as {term}");
+                    return Err(Refusal::new(400, "BadRequest", why));
+                };
+                terms.push((pointer(name), value.to_owned()));
             }
         }
         let plural = place.plural.clone();
@@ -100,15 +100,13 @@ pub(super) fn watch(shared: Arc<Shared>, selector: Selector, query: &Query) -> B
 
 /// What the log has after `cursor`, and where to go on; nowhere when the log no longer reaches back that far.
 fn news(shared: &Shared, selector: &Selector, cursor: u64) -> (String, Option<u64>) {
-    shared.with(|state| match state.store.since(cursor) {
-        Some(changes) => {
-            let lines = changes.filter_map(|change| selector.event(change));
-            (lines.collect(), Some(state.store.version))
-        }
-        None => {
+    shared.with(|state| {
+        let Some(changes) = state.store.since(cursor) else {
             let gone = Refusal::new(410, "Expired", "too old resource version");
-            (line("ERROR", &gone.status()), None)
-        }
+            return (line("ERROR", &gone.status()), None);
+        };
+        let lines = changes.filter_map(|change| selector.event(change));
+        (lines.collect(), Some(state.store.version))
     })
 }
 

@@ -55,8 +55,6 @@ fn is_ready(pod: &Value) -> bool {
     pod["status"]["conditions"][0]["status"] == "True"
 }
 
-// === impl Pass ===
-
 impl Pass<'_> {
     /// Gives a Service an address, and writes its `EndpointSlice`.
     fn connect(&mut self, key: &Key, service: &Value) {

@@ -41,8 +41,6 @@ pub(super) fn complete(rollout: &mut Value) -> bool {
     changed
 }
 
-// === impl Step ===
-
 impl Step {
     fn of(step: &Value) -> Option<Self> {
         if let Some(weight) = step["setWeight"].as_u64().filter(|weight| *weight <= 100) {
