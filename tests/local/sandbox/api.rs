@@ -10,7 +10,7 @@ use super::*;
 fn code(error: Error) -> (u16, String) {
     match error {
         Error::Api(status) => (status.code, status.reason),
-        other => panic!("{other}"),
+        other => (0, other.to_string()),
     }
 }
 
