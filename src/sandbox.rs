@@ -68,6 +68,8 @@ pub struct Request {
     pub path: String,
     /// Query, or empty.
     pub query: String,
+    /// Who asked, as they say.
+    pub user_agent: String,
     /// The body; null when there is none.
     pub body: Value,
     /// Status code of the answer.

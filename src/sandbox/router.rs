@@ -55,13 +55,19 @@ async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let user_agent = text(header::USER_AGENT);
     let call = Call {
         method,
         path: uri.path().to_owned(),
         query,
-        content_type: content_type.unwrap_or_default().to_owned(),
+        content_type: text(header::CONTENT_TYPE),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
     shared.with(|state| {
@@ -75,6 +81,7 @@ async fn handle(
             method: call.method.to_string(),
             path: call.path,
             query: uri.query().unwrap_or_default().to_owned(),
+            user_agent,
             body: call.body,
             status: answer.status().as_u16(),
         });
