@@ -254,7 +254,7 @@ impl Reporter {
     }
 
     async fn work(self, context: Context) {
-        let metrics = context.metrics.clone();
+        let (metrics, gauge) = (context.metrics.clone(), context.metrics.clone());
         let policy = Arc::clone(&context.policy);
         let outbox = Outbox {
             slack: self.slack,
@@ -263,6 +263,7 @@ impl Reporter {
             everyone: self.everyone,
             clock: context.clock,
             observe: Arc::new(move |outcome| observe(&metrics, outcome)),
+            waiting: Arc::new(move |rollbacks| gauge.slack_pending(rollbacks)),
         };
         let caches = Arc::clone(&context.caches);
         let policy = context.policy;

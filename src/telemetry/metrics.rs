@@ -187,9 +187,9 @@ impl Metrics {
             .inc();
     }
 
-    /// How many messages to Slack are not delivered yet.
-    pub fn slack_pending(&self, messages: usize) {
-        self.inner.replica.slack_pending.set(whole(messages));
+    /// How many rollbacks have something that Slack was not told yet.
+    pub fn slack_pending(&self, rollbacks: usize) {
+        self.inner.replica.slack_pending.set(whole(rollbacks));
     }
 
     /// The policy with this digest is in force, in place of the one before.

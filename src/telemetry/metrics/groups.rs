@@ -226,7 +226,7 @@ impl Replica {
                 &Entry(
                     "slack_pending",
                     "",
-                    "Messages to Slack that are not delivered yet",
+                    "Rollbacks with something that Slack was not told yet",
                 ),
                 Gauge::default(),
             ),
