@@ -108,6 +108,15 @@ impl<T> Shelf<T> {
         });
     }
 
+    /// Takes out what a read has just shown to be gone.
+    pub fn remove(&self, namespace: &str, name: &str) {
+        self.write(|state| {
+            state
+                .objects
+                .remove(&(namespace.to_owned(), name.to_owned()));
+        });
+    }
+
     /// Follows a namespace for ever. `convert` makes what is kept from an object and what was kept of it before; an
     /// object that it refuses is left out.
     pub async fn follow<K>(

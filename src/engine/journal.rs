@@ -46,7 +46,10 @@ impl Journal {
                         (!rollback.phase().ended()).then(|| Self::of(rollback, &ctx.identity))
                     );
                 }
-                Err(Error::NotFound(_)) => return Ok(None),
+                Err(Error::NotFound(_)) => {
+                    ctx.caches.rollbacks.remove(namespace, name);
+                    return Ok(None);
+                }
                 Err(error) => {
                     tracing::warn!(rollback = name, %error, "the rollback cannot be read");
                 }

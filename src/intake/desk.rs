@@ -104,7 +104,7 @@ impl Registrar {
             for (decision, requests) in group(decided) {
                 match self.record(target, &decision, &requests, trace).await {
                     Ok(Recorded::Done) => {
-                        settled.answers.extend(answers(target, &decision, requests))
+                        settled.answers.extend(answers(target, &decision, requests));
                     }
                     Ok(Recorded::Again) => again.extend(requests),
                     Ok(Recorded::Wait(finding)) => {
@@ -308,7 +308,7 @@ impl Registrar {
                     return Ok(Recorded::Done);
                 }
                 Err(Error::Precondition(_)) => {
-                    rollback = self.cluster.rollback(namespace, name).await?
+                    rollback = self.cluster.rollback(namespace, name).await?;
                 }
                 Err(error) => return Err(error),
             }

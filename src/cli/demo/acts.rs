@@ -104,17 +104,13 @@ pub(super) async fn promoted(stage: &mut Stage) -> anyhow::Result<()> {
 /// The tables at the end.
 pub(super) async fn closing(stage: &Stage) -> anyhow::Result<()> {
     show::act(3, "what is on record");
-    stage
-        .until("the memory is written", |stage| {
-            stage
-                .service
-                .caches
-                .memories
-                .all()
-                .iter()
-                .any(|memory| memory.state().made.len() == 2)
-        })
-        .await?;
+    let written = |stage: &Stage| {
+        let memories = stage.service.caches.memories.all();
+        memories
+            .iter()
+            .any(|memory| memory.state().made.len() == 2 && memory.state().shown.state == "ok")
+    };
+    stage.until("the memory is written", written).await?;
     show::tables(stage);
     show::try_it(stage);
     Ok(())

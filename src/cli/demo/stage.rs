@@ -53,7 +53,10 @@ impl Stage {
             .map_err(|faults| {
                 anyhow::anyhow!(
                     "{}",
-                    faults.iter().map(|f| f.one_line()).collect::<String>()
+                    faults
+                        .iter()
+                        .map(crate::config::diagnostic::Diagnostic::one_line)
+                        .collect::<String>()
                 )
             })?
             .policy;
