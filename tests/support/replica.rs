@@ -93,14 +93,19 @@ impl Replica {
         replica
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addr.unwrap()
+    }
+
     /// Where it takes notifications.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/api/v1/alerts", self.addr.unwrap())
+        format!("http://{}/api/v1/alerts", self.address())
     }
 
     /// Waits until it is ready for notifications.
     pub(crate) async fn ready(&self) {
-        let url = format!("http://{}/readyz", self.addr.unwrap());
+        let url = format!("http://{}/readyz", self.address());
         let http = client();
         let ready = async || {
             let answer = http.get(&url).send().await;
@@ -155,6 +160,8 @@ impl Drop for Replica {
 
 /// An HTTP client that goes nowhere else than asked.
 pub(crate) fn client() -> reqwest::Client {
+    // Another test of this process may have been first.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().no_proxy();
     client.timeout(Duration::from_secs(30)).build().unwrap()
 }
