@@ -96,7 +96,7 @@ fn configuration(to: &[Proxy; 2], pager: &Proxy, token: &str) -> String {
     let begin = text
         .find("      - url: http://ripcord.ripcord.svc")
         .unwrap();
-    let end = text.find("\n  - name: pager").unwrap();
+    let end = begin + text[begin..].find("\n\n").unwrap() + 1;
     let block = &text[begin..end];
     let address = |to: &Proxy| {
         replace(
@@ -265,7 +265,7 @@ async fn a_replica_that_is_told_to_stop_midway_hands_over() {
         .await
         .expect("the other replica takes what comes now");
     proxy.release();
-    one.terminate().await;
+    one.ended().await;
     assert!(
         one.said("lease released").is_some(),
         "nobody had to wait for the lease to run out"

@@ -63,7 +63,7 @@ impl Replica {
             "engine": {
                 "namespace": "ripcord", "identity": setup.name,
                 // Fast, so that a takeover is; with room for a machine that is busy.
-                "lease": {"duration": "2s", "renew_deadline": "1500ms", "retry": "300ms", "drain": "5s"},
+                "lease": {"duration": "4s", "renew_deadline": "3s", "retry": "500ms", "drain": "5s"},
             },
             "report": {"slack": {"channel": "#releases", "token_file": file("slack", setup.slack_token), "api": setup.slack}},
             "telemetry": {"log": {"filter": "info,ripcord=debug", "format": "json"}},
@@ -131,9 +131,8 @@ impl Replica {
         self.child.wait().unwrap();
     }
 
-    /// Asks it to end, and waits until it has.
-    pub(crate) async fn terminate(&mut self) {
-        self.signal("TERM");
+    /// Waits until it has ended by itself, as it was asked to.
+    pub(crate) async fn ended(&mut self) {
         let ended = until(async || self.child.try_wait().unwrap(), LIMIT).await;
         assert!(ended.expect("it ends").success(), "it ends well");
     }
