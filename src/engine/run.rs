@@ -15,6 +15,7 @@ use crate::procedure::{Intent, Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
 use crate::rollback::object::Plan;
+use crate::target::effect::EffectKind;
 use crate::target::{Effect, Sighting, Snapshot, Target};
 
 /// How often in a row a change may lose the race with other writers.
@@ -179,6 +180,7 @@ impl Runner<'_> {
     async fn round(&mut self, index: usize, step: &StepPlan) -> Result<Round, Halt> {
         self.journal.refresh(self.ctx);
         let now = (self.ctx.clock)();
+        self.watch_effect();
         self.watch_traffic();
         if let Some(round) = self.controls(step, now).await? {
             return Ok(round);
@@ -462,6 +464,20 @@ impl Runner<'_> {
         }
     }
 
+    /// A restore whose answer nobody got: the workload bears this rollback's mark all the same.
+    fn watch_effect(&mut self) {
+        let rollout = self.at.rollout.as_ref();
+        let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
+        let run = &mut self.journal.page.run;
+        if run.first_mutation.is_none()
+            && mark.is_some()
+            && mark == self.journal.rollback.metadata.uid.as_ref()
+        {
+            let intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
+            run.first_mutation = intents.map(|intent| intent.at).min();
+        }
+    }
+
     /// When all traffic is first seen on the destination after a change.
     fn watch_traffic(&mut self) {
         let back =
@@ -477,9 +493,12 @@ impl Runner<'_> {
         }
     }
 
+    /// Whether anything was changed, or may have been. A restore leaves its mark: without it the intent alone is none.
     fn touched(&self) -> bool {
         let run = &self.journal.page.run;
-        run.first_mutation.is_some() || run.steps.iter().any(|entry| entry.intent.is_some())
+        let mut intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
+        run.first_mutation.is_some()
+            || intents.any(|intent| intent.effect != EffectKind::RestoreTemplate)
     }
 
     /// Looks at the workload until the API server answers.

@@ -6,14 +6,14 @@ use std::time::Duration;
 use axum::http::Method;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 
 use crate::scene::{Bad, LIMIT, NAME, Scene, names, told};
 use crate::support::proxy::{Act, Fault, Proxy, Seen};
 use crate::support::replica::until;
 
 /// How many clusters run at once.
-static TURNS: Semaphore = Semaphore::const_new(4);
+static TURNS: Semaphore = Semaphore::const_new(6);
 
 /// A write of the leader: what is written, and the how manieth of its kind it is, from 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,9 +53,33 @@ fn what(seen: &Seen) -> Option<&'static str> {
     })
 }
 
-/// Runs one rollback, and kills the leader at this point. Without a point, returns the points there were.
-async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> Vec<Point> {
+/// Kills the leader at this point of a run. Another run is tried where it never came to that: on a machine that is busy, a
+/// leader may lose its lease before, and how often some things are written depends on what is seen at which moment.
+async fn kill(bad: Bad, point: Point, fate: Fate) {
     let _turn = TURNS.acquire().await.unwrap();
+    let tries = if loose(point) { 1 } else { 3 };
+    for _ in 0..tries {
+        let began = std::time::Instant::now();
+        let (killed, _) = run(bad, Some((point, fate))).await;
+        let outcome = if killed {
+            "taken over"
+        } else {
+            "never came to that"
+        };
+        let Point { what, number } = point;
+        eprintln!(
+            "{bad:?}, {what} {number} {fate:?}: {outcome}, {:.1} s",
+            began.elapsed().as_secs_f64()
+        );
+        if killed {
+            return;
+        }
+    }
+    assert!(loose(point), "every run makes this write: {point:?}");
+}
+
+/// Runs one rollback, and kills the leader at this point. Says whether it did, and which points there were.
+async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> (bool, Vec<Point>) {
     let scene = Scene::start().await;
     let api = scene
         .sandbox
@@ -151,39 +175,22 @@ async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> Vec<Point> {
         "{once} to {most} messages: {:#?}",
         scene.slack.messages()
     );
-    if let Some((point, fate)) = kill {
-        let outcome = if killed.is_some() {
-            "taken over"
-        } else {
-            "never came to that"
-        };
-        eprintln!(
-            "{bad:?}, {} {} {fate:?}: {outcome}, {:.1} s",
-            point.what,
-            point.number,
-            scene.seconds()
-        );
-        assert!(
-            killed.is_some() || loose(point),
-            "a write that every run makes"
-        );
-    }
     let mut points = Vec::new();
     for what in proxy.seen().iter().skip(before).filter_map(what) {
         let number = points.iter().filter(|it: &&Point| it.what == what).count() + 1;
         points.push(Point { what, number });
     }
-    points
+    (killed.is_some(), points)
 }
 
 /// How often these are written depends on what happens to be seen at which moment.
 fn loose(point: Point) -> bool {
-    point.number > 1 && ["journal", "memory", "report"].contains(&point.what)
+    point.number > 1 && ["finalizer", "journal", "memory", "report"].contains(&point.what)
 }
 
 async fn everywhere(bad: Bad) {
     let began = std::time::Instant::now();
-    let points = run(bad, None).await;
+    let (_, points) = run(bad, None).await;
     eprintln!("{bad:?}: {} writes: {points:?}", points.len());
     let missing = [
         "claim",
@@ -202,7 +209,7 @@ async fn everywhere(bad: Bad) {
     let mut cases = JoinSet::new();
     for point in points {
         for fate in [Fate::Lost, Fate::Unanswered] {
-            cases.spawn(run(bad, Some((point, fate))));
+            cases.spawn_local(kill(bad, point, fate));
         }
     }
     let mut failed = Vec::new();
@@ -219,10 +226,10 @@ async fn everywhere(bad: Bad) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_killed_at_any_write_is_replaced_while_a_canary_is_in_flight() {
-    everywhere(Bad::Canary).await;
+    LocalSet::new().run_until(everywhere(Bad::Canary)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_killed_at_any_write_is_replaced_after_a_promotion() {
-    everywhere(Bad::Promoted).await;
+    LocalSet::new().run_until(everywhere(Bad::Promoted)).await;
 }

@@ -13,6 +13,7 @@
 /// What the tests share; each binary takes what it needs.
 #[path = "../support"]
 mod support {
+    pub(crate) mod alertmanager;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod proxy;
     pub(crate) mod replica;
@@ -20,5 +21,7 @@ mod support {
     pub mod slack;
 }
 
+mod alertmanager;
+mod faults;
 mod kill;
 mod scene;

@@ -63,7 +63,7 @@ impl Replica {
             "engine": {
                 "namespace": "ripcord", "identity": setup.name,
                 // Fast, so that a takeover is; with room for a machine that is busy.
-                "lease": {"duration": "2s", "renew_deadline": "1500ms", "retry": "300ms", "drain": "5s"},
+                "lease": {"duration": "4s", "renew_deadline": "3s", "retry": "500ms", "drain": "5s"},
             },
             "report": {"slack": {"channel": "#releases", "token_file": file("slack", setup.slack_token), "api": setup.slack}},
             "telemetry": {"log": {"filter": "info,ripcord=debug", "format": "json"}},
@@ -93,14 +93,19 @@ impl Replica {
         replica
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addr.unwrap()
+    }
+
     /// Where it takes notifications.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/api/v1/alerts", self.addr.unwrap())
+        format!("http://{}/api/v1/alerts", self.address())
     }
 
     /// Waits until it is ready for notifications.
     pub(crate) async fn ready(&self) {
-        let url = format!("http://{}/readyz", self.addr.unwrap());
+        let url = format!("http://{}/readyz", self.address());
         let http = client();
         let ready = async || {
             let answer = http.get(&url).send().await;
@@ -126,9 +131,8 @@ impl Replica {
         self.child.wait().unwrap();
     }
 
-    /// Asks it to end, and waits until it has.
-    pub(crate) async fn terminate(&mut self) {
-        self.signal("TERM");
+    /// Waits until it has ended by itself, as it was asked to.
+    pub(crate) async fn ended(&mut self) {
         let ended = until(async || self.child.try_wait().unwrap(), LIMIT).await;
         assert!(ended.expect("it ends").success(), "it ends well");
     }
@@ -155,6 +159,8 @@ impl Drop for Replica {
 
 /// An HTTP client that goes nowhere else than asked.
 pub(crate) fn client() -> reqwest::Client {
+    // Another test of this process may have been first.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().no_proxy();
     client.timeout(Duration::from_secs(30)).build().unwrap()
 }
