@@ -149,7 +149,7 @@ impl<T> Shelf<T> {
                     });
                 }
                 Ok(Event::Apply(object)) => self.put(namespace, object, &convert),
-                Ok(Event::Delete(object)) => self.remove(namespace, &object),
+                Ok(Event::Delete(object)) => self.end(namespace, &object),
                 Err(error) => {
                     tracing::warn!(k8s.namespace = namespace, kind = std::any::type_name::<T>(), %error, "a watch failed and is begun again");
                     // The stream backs off by itself; this keeps a refusal from filling the log.
@@ -192,7 +192,7 @@ impl<T> Shelf<T> {
         });
     }
 
-    fn remove<K: Resource>(&self, namespace: &str, object: &K) {
+    fn end<K: Resource>(&self, namespace: &str, object: &K) {
         let key = (namespace.to_owned(), object.name_any());
         let version = version(object);
         self.write(|state| {
@@ -279,11 +279,11 @@ mod tests {
     fn what_is_gone_does_not_come_back_and_what_was_made_since_stays() {
         let shelf = shelf();
         shelf.put("n", object(5), |object, _| Some(object));
-        shelf.remove("n", &object(6));
+        shelf.end("n", &object(6));
         shelf.offer("n", "x", object(5));
         assert_eq!(kept(&shelf), None);
         shelf.offer("n", "x", object(8));
-        shelf.remove("n", &object(7));
+        shelf.end("n", &object(7));
         assert_eq!(kept(&shelf), Some(8));
     }
 }

@@ -12,14 +12,11 @@ use serde_json::json;
 use super::{ending, restored, untouched};
 use crate::engine::{changes, image};
 use crate::support::stage::scene::{
-    self, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved,
+    self, Answer, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved,
 };
 use crate::support::stage::{self, NAME};
 
 const NOTHING: [&str; 0] = [];
-
-/// As the policy has it.
-fn plain(_: &mut Target) {}
 
 /// An effect is expected at once.
 fn at_once(target: &mut Target) {
@@ -28,7 +25,7 @@ fn at_once(target: &mut Target) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_copies_to_two_replicas_one_starts() {
-    let mut scene = Scene::incident(scene::policy(plain)).await;
+    let mut scene = Scene::incident(scene::policy()).await;
     scene.replica().await;
     scene.in_step().await;
     // It keeps running, so that no copy comes after its end.
@@ -36,7 +33,7 @@ async fn of_many_copies_to_two_replicas_one_starts() {
     let (mark, group) = (scene.mark(), group(&[firing(LATENCY)]));
     let copies = (0..6).map(|copy| scene.post_to(copy % 2, &group));
     let answers = join_all(copies).await;
-    let mut decisions: Vec<_> = answers.iter().map(|answer| answer.one()).collect();
+    let mut decisions: Vec<_> = answers.iter().map(Answer::one).collect();
     decisions.sort_unstable();
     assert_eq!(decisions.pop(), Some(("start", "claimed")));
     assert_eq!(decisions, [("join", "known"); 5]);
@@ -57,24 +54,21 @@ async fn of_many_copies_to_two_replicas_one_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repeats_cost_nothing() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     let alert = firing(LATENCY);
     scene.sandbox.pause_controller();
     let mark = scene.mark();
-    assert_eq!(
-        scene.send(&[alert.clone()]).await.one(),
-        ("start", "claimed")
-    );
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     assert_eq!(scene.intake_calls(mark)[0], "POST 201");
     restored(&scene).await;
     let mark = scene.mark();
-    assert_eq!(scene.send(&[alert.clone()]).await.one(), ("join", "known"));
+    assert_eq!(scene.send(&alert).await.one(), ("join", "known"));
     assert_eq!(scene.intake_calls(mark), NOTHING);
     scene.sandbox.resume_controller();
     assert_eq!(ending(&scene.done().await), (Phase::Succeeded, "done"));
     let mark = scene.mark();
     for again in [alert, firing(LATENCY), firing(ERRORS)] {
-        assert_eq!(scene.send(&[again]).await.one(), ("decline", "duplicate"));
+        assert_eq!(scene.send(&again).await.one(), ("decline", "duplicate"));
     }
     assert_eq!(scene.intake_calls(mark), NOTHING);
     assert_eq!(changes(&scene.sandbox), [NAME]);
@@ -83,27 +77,21 @@ async fn repeats_cost_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_recorded_once_and_a_late_copy_starts_nothing() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     let alert = firing(LATENCY);
-    scene.send(&[alert.clone()]).await;
+    scene.send(&alert).await;
     let name = scene.done().await.name().to_owned();
     let (mark, end) = (scene.mark(), resolved(&alert));
-    assert_eq!(
-        scene.send(&[end.clone()]).await.one(),
-        ("note", "resolved_recorded")
-    );
+    assert_eq!(scene.send(&end).await.one(), ("note", "resolved_recorded"));
     assert_eq!(scene.intake_calls(mark), ["PATCH 200"]);
     let kept = scene.until(|r| r.name() == name && r.all_ended()).await;
     assert_eq!(kept.record(&alert.episode()).unwrap().ended, end.ends_at);
     let mark = scene.mark();
-    assert_eq!(
-        scene.send(&[end]).await.one(),
-        ("note", "resolved_recorded")
-    );
-    assert_eq!(scene.send(&[alert]).await.one(), ("decline", "late_copy"));
+    assert_eq!(scene.send(&end).await.one(), ("note", "resolved_recorded"));
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "late_copy"));
     let stranger = resolved(&firing("SomebodyElses"));
     assert_eq!(
-        scene.send(&[stranger]).await.one(),
+        scene.send(&stranger).await.one(),
         ("decline", "resolved_unknown")
     );
     assert_eq!(scene.intake_calls(mark), NOTHING);
@@ -113,18 +101,15 @@ async fn an_end_is_recorded_once_and_a_late_copy_starts_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_that_ends_before_the_start_starts_nothing() {
-    let scene = unled(scene::policy(plain)).await;
+    let scene = unled(scene::policy()).await;
     let alert = firing(LATENCY);
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     assert_eq!(
-        scene.send(&[alert.clone()]).await.one(),
-        ("start", "claimed")
-    );
-    assert_eq!(
-        scene.send(&[resolved(&alert)]).await.one(),
+        scene.send(&resolved(&alert)).await.one(),
         ("note", "resolved_recorded")
     );
     // A copy of the firing that was on its way does not open it again.
-    assert_eq!(scene.send(&[alert]).await.one(), ("decline", "late_copy"));
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "late_copy"));
     scene.somebody_may_lead().await;
     assert_eq!(
         ending(&scene.done().await),
@@ -146,8 +131,8 @@ async fn unled(policy: ripcord::policy::Policy) -> Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_alerts_at_once_the_most_severe_decides() {
-    let scene = Scene::incident(scene::policy(plain)).await;
-    let answer = scene.send(&[firing(LATENCY), firing(ERRORS)]).await;
+    let scene = Scene::incident(scene::policy()).await;
+    let answer = scene.send_all(&[firing(LATENCY), firing(ERRORS)]).await;
     assert_eq!(answer.decisions(), [("start", "claimed"); 2]);
     let done = scene.done().await;
     let state = done.state();
@@ -166,17 +151,14 @@ async fn of_two_alerts_at_once_the_most_severe_decides() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_severe_alert_that_comes_second_still_decides_the_plan() {
-    let scene = unled(scene::policy(plain)).await;
+    let scene = unled(scene::policy()).await;
     assert_eq!(
-        scene.send(&[firing(LATENCY)]).await.one(),
+        scene.send(&firing(LATENCY)).await.one(),
         ("start", "claimed")
     );
     let (mark, severe) = (scene.mark(), firing(ERRORS));
-    assert_eq!(
-        scene.send(&[severe.clone()]).await.one(),
-        ("join", "joined")
-    );
-    assert_eq!(scene.send(&[severe]).await.one(), ("join", "known"));
+    assert_eq!(scene.send(&severe).await.one(), ("join", "joined"));
+    assert_eq!(scene.send(&severe).await.one(), ("join", "known"));
     assert_eq!(scene.intake_calls(mark), ["PATCH 200"]);
     let waiting = scene.only();
     assert_eq!(
@@ -197,8 +179,8 @@ async fn a_severe_alert_that_comes_second_still_decides_the_plan() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_severe_alert_that_comes_while_the_plan_is_written_makes_it_anew() {
-    let scene = unled(scene::policy(plain)).await;
-    scene.send(&[firing(LATENCY)]).await;
+    let scene = unled(scene::policy()).await;
+    scene.send(&firing(LATENCY)).await;
     let name = scene.only().name().to_owned();
     // The first try to write the plan is refused; the leader tries again a moment later.
     scene.sandbox.fail_requests("PATCH", &name, 500, 1);
@@ -222,15 +204,12 @@ async fn a_severe_alert_that_comes_while_the_plan_is_written_makes_it_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_that_fires_on_latches_until_a_person_has_seen_it() {
-    let scene = Scene::incident(scene::policy(at_once)).await;
+    let scene = Scene::incident(scene::policy_with(at_once)).await;
     let alert = firing(LATENCY);
-    scene.send(&[alert.clone()]).await;
+    scene.send(&alert).await;
     let name = scene.done().await.name().to_owned();
     let mark = scene.mark();
-    assert_eq!(
-        scene.send(&[alert.clone()]).await.one(),
-        ("decline", "still_firing")
-    );
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "still_firing"));
     assert_eq!(scene.intake_calls(mark), ["PATCH 200"]);
     let memory = scene.until_memory(|memory| memory.latch().is_some()).await;
     assert_eq!(
@@ -239,7 +218,7 @@ async fn an_alert_that_fires_on_latches_until_a_person_has_seen_it() {
     );
     let mark = scene.mark();
     for again in [alert.clone(), firing(ERRORS)] {
-        assert_eq!(scene.send(&[again]).await.one(), ("decline", "latched"));
+        assert_eq!(scene.send(&again).await.one(), ("decline", "latched"));
     }
     // Not even another bad release is pulled back before a person has looked.
     scene
@@ -250,10 +229,7 @@ async fn an_alert_that_fires_on_latches_until_a_person_has_seen_it() {
         .until_workload(|object| object["status"]["phase"] == "Paused")
         .await;
     assert_eq!(scene.intake_calls(mark), NOTHING);
-    assert_eq!(
-        scene.send(&[alert.clone()]).await.one(),
-        ("decline", "latched")
-    );
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "latched"));
     let refused = scene.until(|r| r.name() != name && r.phase().ended()).await;
     assert_eq!(ending(&refused), (Phase::Declined, "latched"));
     let seen = json!({"spec": {"acknowledge": name}});
@@ -264,7 +240,7 @@ async fn an_alert_that_fires_on_latches_until_a_person_has_seen_it() {
             .0,
         200
     );
-    let answer = scene.send(&[alert]).await;
+    let answer = scene.send(&alert).await;
     assert_eq!(answer.one(), ("start", "claimed"));
     let second = format!("{}-2", refused.name());
     let done = scene.ended(&second).await;
@@ -276,17 +252,17 @@ async fn an_alert_that_fires_on_latches_until_a_person_has_seen_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ripcord_restored_is_never_pulled_back() {
-    let scene = Scene::incident(scene::policy(at_once)).await;
-    scene.send(&[firing(LATENCY)]).await;
+    let scene = Scene::incident(scene::policy_with(at_once)).await;
+    scene.send(&firing(LATENCY)).await;
     let name = scene.done().await.name().to_owned();
     let later = firing(ERRORS);
     assert_eq!(
-        scene.send(&[later.clone()]).await.one(),
+        scene.send(&later).await.one(),
         ("decline", "release_is_ours")
     );
     let memory = scene.until_memory(|memory| memory.latch().is_some()).await;
     assert_eq!(memory.latch().unwrap().rollback, name);
-    assert_eq!(scene.send(&[later]).await.one(), ("decline", "latched"));
+    assert_eq!(scene.send(&later).await.one(), ("decline", "latched"));
     assert_eq!(scene.only().name(), name);
     assert_eq!(changes(&scene.sandbox), [NAME]);
     scene.close().await;
@@ -294,7 +270,7 @@ async fn what_ripcord_restored_is_never_pulled_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_alert_of_a_group_is_judged_for_itself() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     let (ended, fires) = (resolved(&firing(ERRORS)), firing(LATENCY));
     // What Alertmanager says of the whole is worth nothing once it cut something off.
     let mut cut = group(&[ended.clone(), fires.clone()]);
@@ -311,7 +287,7 @@ async fn each_alert_of_a_group_is_judged_for_itself() {
     assert_eq!(done.state().plan.as_ref().unwrap().procedure, BUILT_IN);
     // A group that fires as a whole holds the end of one alert, and one that nobody asked for.
     let answer = scene
-        .send(&[resolved(&fires), firing(ERRORS), firing("Unknown")])
+        .send_all(&[resolved(&fires), firing(ERRORS), firing("Unknown")])
         .await;
     let wanted = [
         ("note", "resolved_recorded"),
@@ -324,14 +300,14 @@ async fn each_alert_of_a_group_is_judged_for_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_alerts_make_one_rollback() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     scene.sandbox.pause_controller();
     let alerts = |name: &str| -> Vec<_> {
         let pod = |number: i32| scene::labelled(name, &[("pod", &number.to_string())]);
         (0..1000).map(pod).collect()
     };
     let (mark, all) = (scene.mark(), alerts(LATENCY));
-    let answer = scene.send(&all).await;
+    let answer = scene.send_all(&all).await;
     assert!(answer.all(1000, ("start", "claimed")));
     let posts = scene
         .intake_calls(mark)
@@ -345,8 +321,8 @@ async fn a_thousand_alerts_make_one_rollback() {
     );
     restored(&scene).await;
     let mark = scene.mark();
-    assert!(scene.send(&all).await.all(1000, ("join", "known")));
-    let unknown = scene.send(&alerts("Unknown")).await;
+    assert!(scene.send_all(&all).await.all(1000, ("join", "known")));
+    let unknown = scene.send_all(&alerts("Unknown")).await;
     assert!(unknown.all(1000, ("decline", "no_trigger")));
     assert_eq!(scene.intake_calls(mark), NOTHING);
     scene.sandbox.resume_controller();

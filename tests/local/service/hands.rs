@@ -1,18 +1,15 @@
 //! What people do by hand, and what it comes to: requests, cancels, deletions, deploys.
 
 use reqwest::Method;
+use ripcord::procedure::StepPlan;
 use ripcord::rollback::Phase;
 use ripcord::sandbox::Sandbox;
-use ripcord::target::Target;
 use serde_json::{Value, json};
 
 use super::{ending, restored, said, untouched};
 use crate::engine::{changes, image};
 use crate::support::stage::scene::{self, LATENCY, Scene, firing};
 use crate::support::stage::{self, NAME, NAMESPACE};
-
-/// As the policy has it.
-fn plain(_: &mut Target) {}
 
 /// A request for a rollback, as a person writes it.
 fn request(name: &str) -> Value {
@@ -28,7 +25,7 @@ fn request(name: &str) -> Value {
 
 /// The first release answers, but not as healthy; the second is bad too.
 async fn unhealthy_destination() -> Scene {
-    let mut scene = Scene::empty(scene::policy(plain)).await;
+    let mut scene = Scene::empty(scene::policy()).await;
     stage::first_release(&scene.sandbox, "demo:v1-unhealthy");
     scene.replica().await;
     scene
@@ -43,7 +40,7 @@ async fn unhealthy_destination() -> Scene {
 
 /// Starts a rollback and waits until it looks for health in vain.
 async fn waiting_for_health(scene: &Scene) -> String {
-    scene.send(&[firing(LATENCY)]).await;
+    scene.send(&firing(LATENCY)).await;
     let waits = scene.until(|rollback| {
         let state = rollback.state();
         let step = state
@@ -76,7 +73,7 @@ fn last_journal(sandbox: &Sandbox, name: &str) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_says_what_and_never_how() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     let (code, made) = scene
         .person(Method::POST, "rollbacks", request("by-jo"))
         .await;
@@ -90,17 +87,14 @@ async fn a_request_says_what_and_never_how() {
     let plan = done.state().plan.clone().unwrap();
     assert_eq!(plan.procedure, ripcord::procedure::BUILT_IN);
     assert_eq!(
-        plan.steps
-            .iter()
-            .map(|step| step.name())
-            .collect::<Vec<_>>(),
+        plan.steps.iter().map(StepPlan::name).collect::<Vec<_>>(),
         ["revert", "healthy"]
     );
     assert_eq!(changes(&scene.sandbox), [NAME]);
     assert_eq!(image(&scene.sandbox), "demo:v1-good");
     // An alert about what was just pulled back is no reason to do anything.
     assert_eq!(
-        scene.send(&[firing(LATENCY)]).await.one(),
+        scene.send(&firing(LATENCY)).await.one(),
         ("decline", "duplicate")
     );
     scene.close().await;
@@ -108,7 +102,7 @@ async fn a_request_says_what_and_never_how() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_while_held_is_declined() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     scene.hold(Some("jo: freeze"));
     assert_eq!(
         scene
@@ -144,7 +138,7 @@ async fn a_rollback_that_is_deleted_ends_and_goes() {
     assert_eq!(memory.state().shown.last, "cancelled");
     // What was done is remembered although the record is gone.
     assert_eq!(
-        scene.send(&[firing(LATENCY)]).await.one(),
+        scene.send(&firing(LATENCY)).await.one(),
         ("decline", "duplicate")
     );
     assert_eq!(changes(&scene.sandbox), [NAME]);
@@ -167,9 +161,9 @@ async fn a_rollback_that_is_cancelled_ends_at_a_safe_point() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn between_restore_and_promotion_a_cancel_waits() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     scene.sandbox.pause_controller();
-    scene.send(&[firing(LATENCY)]).await;
+    scene.send(&firing(LATENCY)).await;
     restored(&scene).await;
     let name = scene.only().name().to_owned();
     let cancel = json!({"spec": {"cancel": {"by": "jo"}}});
@@ -188,9 +182,9 @@ async fn between_restore_and_promotion_a_cancel_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fix_that_comes_in_the_middle_stays() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     scene.sandbox.pause_controller();
-    scene.send(&[firing(LATENCY)]).await;
+    scene.send(&firing(LATENCY)).await;
     restored(&scene).await;
     scene
         .sandbox
@@ -209,13 +203,13 @@ async fn a_fix_that_comes_in_the_middle_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fix_that_comes_before_the_start_stays() {
-    let mut scene = Scene::empty(scene::policy(plain)).await;
+    let mut scene = Scene::empty(scene::policy()).await;
     stage::good_release(&scene.sandbox).await;
     stage::bad_canary(&scene.sandbox).await;
     scene.nobody_leads();
     scene.replica().await;
     assert_eq!(
-        scene.send(&[firing(LATENCY)]).await.one(),
+        scene.send(&firing(LATENCY)).await.one(),
         ("start", "claimed")
     );
     scene
@@ -238,10 +232,10 @@ async fn a_fix_that_comes_before_the_start_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_that_puts_the_bad_template_back_is_not_fought() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     scene.sandbox.pause_controller();
     let alert = firing(LATENCY);
-    scene.send(&[alert.clone()]).await;
+    scene.send(&alert).await;
     restored(&scene).await;
     scene
         .sandbox
@@ -249,7 +243,18 @@ async fn an_owner_that_puts_the_bad_template_back_is_not_fought() {
         .unwrap();
     scene.sandbox.resume_controller();
     overwritten(&scene).await;
-    assert_eq!(scene.send(&[alert]).await.one(), ("decline", "latched"));
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "latched"));
+    // Once a person has seen to the owner, the same alert starts again.
+    let name = scene.only().name().to_owned();
+    let seen = json!({"spec": {"acknowledge": name}});
+    assert_eq!(
+        scene.person(Method::PATCH, "targets/api", seen).await.0,
+        200
+    );
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
+    let second = scene.ended(&format!("{name}-2")).await;
+    assert_eq!(ending(&second), (Phase::Succeeded, "done"));
+    assert_eq!(image(&scene.sandbox), "demo:v1-good");
     scene.close().await;
 }
 

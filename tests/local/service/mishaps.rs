@@ -6,19 +6,16 @@ use std::time::{Duration, Instant};
 use ripcord::procedure::StepSpec;
 use ripcord::procedure::healthy::Healthy;
 use ripcord::rollback::Phase;
-use ripcord::target::Target;
+use ripcord::target::workload::Rollout;
 
 use super::{ending, restored, said};
 use crate::engine::{changes, image};
 use crate::support::stage::scene::{self, LATENCY, Scene, firing, group};
 use crate::support::stage::{self, NAME, NAMESPACE};
 
-/// As the policy has it.
-fn plain(_: &mut Target) {}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_without_identity_is_waited_for() {
-    let scene = Scene::open(scene::policy(plain)).await;
+    let scene = Scene::open(scene::policy()).await;
     scene.sandbox.pause_controller();
     scene
         .sandbox
@@ -40,7 +37,7 @@ async fn a_release_without_identity_is_waited_for() {
     assert!(scene.rollbacks().is_empty());
     // It gets its identity while the next try waits.
     let (answer, ()) = tokio::join!(scene.post_to(0, &group), async {
-        scene.sandbox.resume_controller()
+        scene.sandbox.resume_controller();
     });
     assert_eq!(answer.one(), ("start", "claimed"));
     let done = scene.done().await;
@@ -51,34 +48,28 @@ async fn a_release_without_identity_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_recorded_is_asked_again() {
-    let scene = Scene::incident(scene::policy(plain)).await;
+    let scene = Scene::incident(scene::policy()).await;
     scene.sandbox.fail_requests("POST", "/rollbacks", 500, 1);
     let alert = firing(LATENCY);
-    let answer = scene.send(&[alert.clone()]).await;
+    let answer = scene.send(&alert).await;
     assert_eq!(
         (answer.status, answer.body["reason"].as_str()),
         (503, Some("unrecorded"))
     );
     assert!(scene.rollbacks().is_empty());
-    assert_eq!(
-        scene.send(&[alert.clone()]).await.one(),
-        ("start", "claimed")
-    );
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     scene.done().await;
     // The end of an alert is no less worth.
     scene.sandbox.fail_requests("PATCH", "/rollbacks", 500, 1);
     let end = scene::resolved(&alert);
-    assert_eq!(scene.send(&[end.clone()]).await.status, 503);
-    assert_eq!(
-        scene.send(&[end]).await.one(),
-        ("note", "resolved_recorded")
-    );
+    assert_eq!(scene.send(&end).await.status, 503);
+    assert_eq!(scene.send(&end).await.one(), ("note", "resolved_recorded"));
     scene.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_is_not_healthy_fails_with_what_was_seen() {
-    let mut policy = scene::policy(plain);
+    let mut policy = scene::policy();
     for procedure in policy.procedures.values_mut() {
         procedure.steps[1] = StepSpec::Healthy(Healthy {
             consecutive: 3,
@@ -91,7 +82,7 @@ async fn a_destination_that_is_not_healthy_fails_with_what_was_seen() {
         .until_workload(|object| object["status"]["phase"] == "Paused")
         .await;
     let alert = firing(LATENCY);
-    scene.send(&[alert.clone()]).await;
+    scene.send(&alert).await;
     let done = scene.done().await;
     assert_eq!(ending(&done), (Phase::Failed, "unhealthy"));
     let last = said(&done);
@@ -105,10 +96,10 @@ async fn a_destination_that_is_not_healthy_fails_with_what_was_seen() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_never_gets_ready_is_given_up() {
-    let policy = scene::policy(|target| target.give_up = Duration::from_secs(1));
+    let policy = scene::policy_with(|target| target.give_up = Duration::from_secs(1));
     let scene = bad_all_over(policy, "demo:v1-neverready").await;
     let alert = firing(LATENCY);
-    scene.send(&[alert.clone()]).await;
+    scene.send(&alert).await;
     let done = scene.done().await;
     assert_eq!(ending(&done), (Phase::Failed, "gave_up"));
     assert!(
@@ -134,9 +125,7 @@ async fn bad_all_over(policy: ripcord::policy::Policy, first: &str) -> Scene {
         .unwrap();
     scene
         .until_workload(|object| {
-            let status = &object["status"];
-            status["currentPodHash"] != status["stableRS"]
-                && status["observedGeneration"] == object["metadata"]["generation"].to_string()
+            Rollout::read(object).is_some_and(|rollout| rollout.observed && rollout.in_flight())
         })
         .await;
     scene
@@ -158,28 +147,20 @@ async fn let_a_person_see(scene: &Scene, alert: &ripcord::alert::Alert) {
         .unwrap();
     scene
         .until_workload(|object| {
-            object["metadata"]["annotations"]["rollout.argoproj.io/revision"] == "4"
-                && object["status"]["observedGeneration"]
-                    == object["metadata"]["generation"].to_string()
+            Rollout::read(object).is_some_and(|rollout| rollout.observed && rollout.revision == 4)
         })
         .await;
-    assert_eq!(
-        scene.send(&[alert.clone()]).await.one(),
-        ("decline", "latched")
-    );
+    assert_eq!(scene.send(alert).await.one(), ("decline", "latched"));
     assert_eq!(changes(&scene.sandbox), [NAME]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stops_hands_over_at_once() {
-    let mut scene = Scene::incident(scene::policy(plain)).await;
+    let mut scene = Scene::incident(scene::policy()).await;
     scene.replica().await;
     let alert = firing(LATENCY);
     scene.sandbox.pause_controller();
-    assert_eq!(
-        scene.send(&[alert.clone()]).await.one(),
-        ("start", "claimed")
-    );
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     restored(&scene).await;
     assert_eq!(scene.leader(), Some(0));
     let begun = scene
@@ -201,7 +182,7 @@ async fn a_replica_that_stops_hands_over_at_once() {
     );
     assert_eq!(taken.state().run.epoch, before.epoch + 1);
     assert_eq!(taken.state().run.first_mutation, before.first_mutation);
-    assert_eq!(scene.send(&[alert]).await.one(), ("join", "known"));
+    assert_eq!(scene.send(&alert).await.one(), ("join", "known"));
     scene.sandbox.resume_controller();
     assert_eq!(ending(&scene.done().await), (Phase::Succeeded, "done"));
     assert_eq!(changes(&scene.sandbox), [NAME]);

@@ -47,8 +47,13 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-/// Three triggers and two procedures over the one target, which the test may change.
-pub(crate) fn policy(change: impl FnOnce(&mut Target)) -> Policy {
+/// Three triggers and two procedures over the one target.
+pub(crate) fn policy() -> Policy {
+    policy_with(|_| {})
+}
+
+/// The same, with a change of the target.
+pub(crate) fn policy_with(change: impl FnOnce(&mut Target)) -> Policy {
     let mut policy = super::policy();
     let trigger = |name: &str, severity, mode, procedure: Option<&str>| Trigger {
         name: name.to_lowercase(),
@@ -191,8 +196,13 @@ impl Scene {
         self.replicas.push(service);
     }
 
+    /// Sends one alert to the first replica, once its caches are in step with the cluster.
+    pub(crate) async fn send(&self, alert: &Alert) -> Answer {
+        self.send_all(std::slice::from_ref(alert)).await
+    }
+
     /// Sends alerts as one group to the first replica, once its caches are in step with the cluster.
-    pub(crate) async fn send(&self, alerts: &[Alert]) -> Answer {
+    pub(crate) async fn send_all(&self, alerts: &[Alert]) -> Answer {
         self.post(&group(alerts)).await
     }
 
@@ -438,16 +448,17 @@ impl Scene {
                 })
     }
 
-    /// The number of the latest API call.
-    pub(crate) fn mark(&self) -> u64 {
-        self.sandbox.requests().last().map_or(0, |last| last.seq)
+    /// How many calls the API server has answered.
+    pub(crate) fn mark(&self) -> usize {
+        self.sandbox.requests().len()
     }
 
     /// What intake called since then, each as method and status. The engine's own calls about rollbacks are its writes of
     /// the journal, and reads when a run begins and ends.
-    pub(crate) fn intake_calls(&self, mark: u64) -> Vec<String> {
-        let all = self.sandbox.requests().into_iter();
-        all.filter(|call| call.seq > mark && is_intake(call))
+    pub(crate) fn intake_calls(&self, mark: usize) -> Vec<String> {
+        let since = self.sandbox.requests().into_iter().skip(mark);
+        since
+            .filter(is_intake)
             .map(|call| format!("{} {}", call.method, call.status))
             .collect()
     }
