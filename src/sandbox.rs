@@ -60,6 +60,8 @@ pub struct Sandbox {
 /// One request that the API server answered.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// Its place among all requests.
+    pub seq: u64,
     /// When it came.
     pub time: Timestamp,
     /// HTTP method.

@@ -109,7 +109,7 @@ impl<T> Shelf<T> {
     }
 
     /// Takes out what a read has just shown to be gone.
-    pub fn remove(&self, namespace: &str, name: &str) {
+    pub fn forget(&self, namespace: &str, name: &str) {
         self.write(|state| {
             state
                 .objects

@@ -1,4 +1,4 @@
-//! How a rollback ends: the memory first, then the record, then the object is let go.
+//! How a rollback ends: the memory first, then the record. The keeper lets its object go.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ pub async fn decline(
     end(ctx, journal, target, None, phase, finding).await
 }
 
-/// Ends a rollback: what must be remembered of it first, then its record; then its object is let go.
+/// Ends a rollback: what must be remembered of it first, then its record.
 ///
 /// # Errors
 /// Why this replica leaves it instead.
@@ -110,14 +110,6 @@ pub async fn end(
     let warning = matches!(phase, Phase::Failed | Phase::Declined);
     ctx.events
         .say(&journal.rollback, phase.name(), &finding, warning);
-    let mut tries = 0;
-    while let Err(error) = ctx.cluster.pin(&journal.rollback, false).await {
-        tracing::warn!(rollback = journal.rollback.name(), %error, "the finalizer cannot be removed");
-        tries += 1;
-        if tries == 20 || !ctx.pause(AGAIN).await {
-            break;
-        }
-    }
     Ok(())
 }
 

@@ -47,7 +47,7 @@ impl Journal {
                     );
                 }
                 Err(Error::NotFound(_)) => {
-                    ctx.caches.rollbacks.remove(namespace, name);
+                    ctx.caches.rollbacks.forget(namespace, name);
                     return Ok(None);
                 }
                 Err(error) => {

@@ -1,4 +1,5 @@
-//! Keeps the memory of every target: which releases went live and were stable, and whether a person is needed.
+//! Keeps the memory of every target: which releases went live and were stable, and whether a person is needed. Lets go of
+//! the objects of ended rollbacks.
 //!
 //! Level-triggered from the caches, so that what one leader missed the next one does.
 
@@ -6,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
 
-use super::{Context, ending};
+use super::Context;
 use crate::cluster::caches::Seen;
 use crate::reason::Finding;
 use crate::rollback::memory::Shown;
 use crate::rollback::object::Mode;
-use crate::rollback::{Memory, MemoryStatus, Phase, Rollback};
+use crate::rollback::{FINALIZER, Memory, MemoryStatus, Phase, Rollback};
 use crate::target::Target;
 
 /// How often everything is looked at although nothing changed: soaking and holds take their effect by time alone.
@@ -31,11 +33,25 @@ pub async fn work(ctx: Context) {
                 keep(&ctx, target, policy.mode_of(target)).await;
                 retire(&ctx, target).await;
             }
+            let_go(&ctx).await;
         }
         tokio::select! {
             () = ctx.ended.cancelled() => return,
             () = tokio::time::sleep(ROUND) => {}
             changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Lets the objects of ended rollbacks go. Not the work of whoever ended them: that leader may have been killed in between.
+async fn let_go(ctx: &Context) {
+    let pinned = |rollback: &Arc<Rollback>| {
+        let mut finalizers = rollback.finalizers().iter();
+        rollback.phase().ended() && finalizers.any(|finalizer| finalizer == FINALIZER)
+    };
+    for rollback in ctx.caches.rollbacks.all().into_iter().filter(pinned) {
+        if let Err(error) = ctx.cluster.pin(&rollback, false).await {
+            tracing::warn!(rollback = rollback.name(), %error, "the finalizer cannot be removed");
         }
     }
 }
@@ -67,7 +83,7 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
         return;
     }
     let created = created(ctx, target, &seen, cached.as_deref()).await;
-    let kept = ending::remember(ctx, target, |memory| {
+    let kept = ctx.cluster.remember(target, |memory| {
         learn(
             memory,
             target,
@@ -79,9 +95,17 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
             now,
         )
     });
-    if kept.await.is_ok()
-        && let Some(latch) = ctx.caches.memory(target).as_deref().and_then(Memory::latch)
-        && cached.as_deref().and_then(Memory::latch) != Some(latch)
+    // One try: the next round comes soon, and one target's trouble must not keep the others waiting.
+    let memory = match kept.await {
+        Ok(memory) => memory,
+        Err(error) => {
+            tracing::warn!(target = target.name, %error, "the target's memory cannot be kept");
+            return;
+        }
+    };
+    if let Some(latch) = memory
+        .latch()
+        .filter(|latch| cached.as_deref().and_then(Memory::latch) != Some(*latch))
     {
         tracing::warn!(
             target = target.name,
@@ -91,6 +115,8 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
             latch.finding
         );
     }
+    let namespace = &target.workload.namespace;
+    ctx.caches.memories.offer(namespace, &target.name, memory);
 }
 
 /// When the live release's replica set was made, where that matters: for a release that is new to the memory.

@@ -10,10 +10,12 @@ use jiff::{SignedDuration, Timestamp};
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
 use crate::cluster::Error;
+use crate::policy::guard::Hold;
 use crate::procedure::{Intent, Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
 use crate::rollback::object::Plan;
+use crate::target::effect::EffectKind;
 use crate::target::{Effect, Sighting, Snapshot, Target};
 
 /// How often in a row a change may lose the race with other writers.
@@ -32,6 +34,8 @@ struct Runner<'a> {
     at: Snapshot,
     seen: Vec<Sighting>,
     races: u32,
+    /// Whether another leader began it.
+    resumed: bool,
     /// For how long the API server did not answer: it does not count towards giving up.
     silence: SignedDuration,
     noted: Option<Timestamp>,
@@ -52,7 +56,8 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
     let Some(mut journal) = Journal::open(ctx, namespace, name).await? else {
         return Ok(());
     };
-    let (target, at) = if journal.page.phase == Phase::Running {
+    let resumed = journal.page.phase == Phase::Running;
+    let (target, at) = if resumed {
         journal.write(ctx).await?;
         tracing::info!(
             rollback = name,
@@ -60,10 +65,10 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
             epoch = journal.page.run.epoch,
             "rollback resumed"
         );
-        let Some(resumed) = resume(ctx, &mut journal).await? else {
+        let Some(found) = resume(ctx, &mut journal).await? else {
             return Ok(());
         };
-        resumed
+        found
     } else {
         let Some(admitted) = admission::admit(ctx, &mut journal).await? else {
             return Ok(());
@@ -82,6 +87,7 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         at,
         seen: Vec::new(),
         races: 0,
+        resumed,
         silence: SignedDuration::ZERO,
         noted: None,
     };
@@ -174,6 +180,7 @@ impl Runner<'_> {
     async fn round(&mut self, index: usize, step: &StepPlan) -> Result<Round, Halt> {
         self.journal.refresh(self.ctx);
         let now = (self.ctx.clock)();
+        self.watch_effect();
         self.watch_traffic();
         if let Some(round) = self.controls(step, now).await? {
             return Ok(round);
@@ -262,9 +269,10 @@ impl Runner<'_> {
     /// Makes a change: the intent is on record first, the release is blamed before the first one.
     async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
-        if !self.touched()
-            && let Some(refused) = self.no_longer(now)
-        {
+        // The bad release is live and the template is not ours: whatever was intended before had no effect.
+        let first = matches!(effect, Effect::RestoreTemplate { .. })
+            && self.journal.page.run.first_mutation.is_none();
+        if first && let Some(refused) = self.no_longer(now).await {
             let target = Some(&self.target);
             ending::decline(self.ctx, &mut self.journal, target, refused, false).await?;
             return Ok(Round::Ended);
@@ -308,11 +316,24 @@ impl Runner<'_> {
         }
     }
 
-    /// Why a first change is no longer wanted, if it is not.
-    fn no_longer(&self, now: Timestamp) -> Option<Finding> {
-        let late = admission::late(&self.journal.rollback, &self.target, now);
-        let ended = self.journal.rollback.all_ended();
-        late.or_else(|| ended.then(|| Reason::ResolvedBeforeStart.into()))
+    /// Why a first change is no longer wanted, if it is not. The hold was read with the other guards a moment ago, but
+    /// not if another leader asked them.
+    async fn no_longer(&self, now: Timestamp) -> Option<Finding> {
+        if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
+            return Some(late);
+        }
+        if self.journal.rollback.all_ended() {
+            return Some(Reason::ResolvedBeforeStart.into());
+        }
+        if !self.resumed {
+            return None;
+        }
+        let (namespace, name) = self.ctx.caches.hold_at();
+        match self.ctx.cluster.hold(namespace, name).await {
+            Hold::Free => None,
+            Hold::Held(said) => Some(Reason::Held.because(format!("held: {said}"))),
+            Hold::Unreadable => Some(Reason::HoldUnreadable.into()),
+        }
     }
 
     /// Journals that the API server confirmed a change.
@@ -443,6 +464,20 @@ impl Runner<'_> {
         }
     }
 
+    /// A restore whose answer nobody got: the workload bears this rollback's mark all the same.
+    fn watch_effect(&mut self) {
+        let rollout = self.at.rollout.as_ref();
+        let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
+        let run = &mut self.journal.page.run;
+        if run.first_mutation.is_none()
+            && mark.is_some()
+            && mark == self.journal.rollback.metadata.uid.as_ref()
+        {
+            let intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
+            run.first_mutation = intents.map(|intent| intent.at).min();
+        }
+    }
+
     /// When all traffic is first seen on the destination after a change.
     fn watch_traffic(&mut self) {
         let back =
@@ -458,9 +493,12 @@ impl Runner<'_> {
         }
     }
 
+    /// Whether anything was changed, or may have been. A restore leaves its mark: without it the intent alone is none.
     fn touched(&self) -> bool {
         let run = &self.journal.page.run;
-        run.first_mutation.is_some() || run.steps.iter().any(|entry| entry.intent.is_some())
+        let mut intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
+        run.first_mutation.is_some()
+            || intents.any(|intent| intent.effect != EffectKind::RestoreTemplate)
     }
 
     /// Looks at the workload until the API server answers.

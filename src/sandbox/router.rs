@@ -76,7 +76,9 @@ async fn handle(
         if state.requests.len() == REQUESTS {
             state.requests.pop_front();
         }
+        let seq = state.requests.back().map_or(0, |last| last.seq + 1);
         state.requests.push_back(super::Request {
+            seq,
             time: driver::now(),
             method: call.method.to_string(),
             path: call.path,

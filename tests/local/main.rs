@@ -11,6 +11,7 @@
 mod support;
 
 mod cli;
+mod deploy;
 mod docs;
 mod engine;
 mod intake;

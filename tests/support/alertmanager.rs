@@ -1,0 +1,106 @@
+//! A real Alertmanager in a process of its own, with its own folder and port, and without peers.
+//!
+//! It must be on the PATH; a test that needs it fails without it. It is killed when dropped.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::replica::{client, until};
+
+const NAMES: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
+/// How long a condition may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running Alertmanager.
+pub(crate) struct Alertmanager {
+    url: String,
+    child: Child,
+    log: PathBuf,
+}
+
+// === impl Alertmanager ===
+
+impl Alertmanager {
+    /// Starts one with this configuration and waits until it is ready.
+    pub(crate) async fn start(folder: &Path, config: &str) -> Self {
+        let path = folder.join("alertmanager.yml");
+        fs::write(&path, config).unwrap();
+        let log = folder.join("alertmanager.log");
+        let spawn = |name: &str| {
+            Command::new(name)
+                .arg(format!("--config.file={}", path.display()))
+                .arg(format!(
+                    "--storage.path={}",
+                    folder.join("alertmanager").display()
+                ))
+                .args([
+                    "--web.listen-address=127.0.0.1:0",
+                    "--cluster.listen-address=",
+                    "--log.level=debug",
+                ])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(fs::File::create(&log).unwrap())
+                .spawn()
+        };
+        let child = NAMES.into_iter().find_map(|name| spawn(name).ok());
+        let child = child.unwrap_or_else(|| {
+            panic!("none of {NAMES:?} is on the PATH: install it, e.g. with `apt-get install prometheus-alertmanager`")
+        });
+        let mut alertmanager = Self {
+            url: String::new(),
+            child,
+            log: log.clone(),
+        };
+        let listening = async || {
+            let log = fs::read_to_string(&log).unwrap();
+            let line = log.lines().find(|line| line.contains("Listening on"))?;
+            let (_, address) = line.split_once("address=")?;
+            Some(format!("http://{}", address.trim_matches(['[', ']', '"'])))
+        };
+        alertmanager.url = until(listening, LIMIT).await.expect("it listens");
+        let http = client();
+        let ready = async || {
+            let answer = http
+                .get(format!("{}/-/ready", alertmanager.url))
+                .send()
+                .await;
+            answer
+                .is_ok_and(|it| it.status().is_success())
+                .then_some(())
+        };
+        until(ready, LIMIT).await.expect("it is ready");
+        alertmanager
+    }
+
+    /// Tells it of alerts, as Prometheus does.
+    pub(crate) async fn post(&self, alerts: &Value) {
+        let sent = client()
+            .post(format!("{}/api/v2/alerts", self.url))
+            .body(alerts.to_string());
+        let answer = sent
+            .header("content-type", "application/json")
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("--- the log of Alertmanager:\n{log}---");
+        }
+    }
+}
