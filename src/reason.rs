@@ -84,7 +84,7 @@ reasons! {
     // While a step runs.
     Restoring = "restoring": "The pinned template of the destination is written to the workload.",
     Promoting = "promoting": "The full promotion of the destination was requested and is awaited.",
-    Unpausing = "unpausing": "The workload was paused by its spec and is released.",
+    Paused = "paused": "The workload was paused by its spec after the restore: whoever did that must release it.",
     ControllerLag = "controller_lag": "The controller has not observed the latest change yet.",
     PodsStarting = "pods_starting": "Destination pods are not all available yet.",
     TrafficMoving = "traffic_moving": "Pods of the bad release still take traffic.",

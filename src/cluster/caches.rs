@@ -24,6 +24,9 @@ use crate::rollback::{Memory, Rollback};
 use crate::target::Target;
 use crate::target::workload::{ROLLOUTS_GROUP, Rollout};
 
+/// How long one watch lasts, in seconds: a connection that died without a word is noticed by then.
+const WATCH: u32 = 60;
+
 /// What the watches last told.
 pub struct Caches {
     /// The workloads.
@@ -87,7 +90,9 @@ impl Caches {
         caches.spawn(async move {
             let (namespace, name) = &this.hold_at;
             let api: Api<ConfigMap> = this.cluster.api(namespace);
-            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            let only = watcher::Config::default()
+                .timeout(WATCH)
+                .fields(&format!("metadata.name={name}"));
             this.holds
                 .follow(api, namespace, only, |object, _| Some(hold::of(&object)))
                 .await;
@@ -108,56 +113,106 @@ impl Caches {
                     Api::namespaced_with(this.cluster.client(), &ns, &rollouts());
                 let clock = Arc::clone(&this.clock);
                 this.rollouts
-                    .follow(api, &ns, watcher::Config::default(), |object, before| {
-                        seen(&object, before, clock())
-                    })
+                    .follow(
+                        api,
+                        &ns,
+                        watcher::Config::default().timeout(WATCH),
+                        |object, before| seen(&object, before, clock()),
+                    )
                     .await;
             });
             let (this, ns) = (Arc::clone(self), namespace.clone());
             self.spawn(async move {
                 let api: Api<DeserializeGuard<Rollback>> = this.cluster.api(&ns);
                 this.rollbacks
-                    .follow(api, &ns, watcher::Config::default(), |object, _| {
-                        readable(object)
-                    })
+                    .follow(
+                        api,
+                        &ns,
+                        watcher::Config::default().timeout(WATCH),
+                        |object, _| readable(object),
+                    )
                     .await;
             });
             let (this, ns) = (Arc::clone(self), namespace.clone());
             self.spawn(async move {
                 let api: Api<DeserializeGuard<Memory>> = this.cluster.api(&ns);
                 this.memories
-                    .follow(api, &ns, watcher::Config::default(), |object, _| {
-                        readable(object)
-                    })
+                    .follow(
+                        api,
+                        &ns,
+                        watcher::Config::default().timeout(WATCH),
+                        |object, _| readable(object),
+                    )
                     .await;
             });
         }
     }
 
-    /// Whether everything was listed once.
+    /// Whether this replica can decide: the hold and every namespace were listed, but for those whose watch fails. What is
+    /// about one of those is told to come back; the others must not wait for it.
     ///
     /// # Errors
     /// What is missing.
     pub fn ready(&self) -> Result<(), Finding> {
-        let missing = |what: &str, ns: &str| {
-            Err(Reason::NotReady.because(format!("{what} in namespace {ns} were not listed yet")))
-        };
-        if !self.holds.filled(&self.hold_at.0) {
-            return missing("the hold", &self.hold_at.0);
+        if !self.holds.failing(&self.hold_at.0) {
+            self.hold_listed()?;
         }
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        for ns in &*followed {
-            for (filled, what) in [
-                (self.rollouts.filled(ns), "rollouts"),
-                (self.rollbacks.filled(ns), "rollbacks"),
-                (self.memories.filled(ns), "targets"),
-            ] {
-                if !filled {
-                    return missing(what, ns);
+        let mut first = None;
+        let mut any = followed.is_empty();
+        for namespace in &*followed {
+            match self.listed(namespace) {
+                Ok(()) => any = true,
+                Err(finding) if self.fails(namespace) => {
+                    first.get_or_insert(finding);
                 }
+                Err(finding) => return Err(finding),
+            }
+        }
+        match first {
+            Some(finding) if !any => Err(finding),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what is known of a namespace can be believed.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn listed(&self, namespace: &str) -> Result<(), Finding> {
+        for (filled, what) in [
+            (self.rollouts.filled(namespace), "rollouts"),
+            (self.rollbacks.filled(namespace), "rollbacks"),
+            (self.memories.filled(namespace), "targets"),
+        ] {
+            if !filled {
+                return Err(not_listed(what, namespace));
             }
         }
         Ok(())
+    }
+
+    /// Whether every namespace can be believed.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed
+            .iter()
+            .all(|namespace| self.listed(namespace).is_ok())
+    }
+
+    fn hold_listed(&self) -> Result<(), Finding> {
+        if self.holds.filled(&self.hold_at.0) {
+            Ok(())
+        } else {
+            Err(not_listed("the hold", &self.hold_at.0))
+        }
+    }
+
+    fn fails(&self, namespace: &str) -> bool {
+        self.rollouts.failing(namespace)
+            || self.rollbacks.failing(namespace)
+            || self.memories.failing(namespace)
     }
 
     /// The global hold, as the watch last told; unreadable where its `ConfigMap` does not exist.
@@ -188,12 +243,15 @@ impl Caches {
         self.memories.get(&target.workload.namespace, &target.name)
     }
 
-    /// The rollbacks of a target.
+    /// The rollbacks of a target, and those of its workload that were made under another name of the target.
     #[must_use]
     pub fn rollbacks_of(&self, target: &Target) -> Vec<Arc<Rollback>> {
+        let workload = self.rollout(target).map(|seen| seen.rollout.uid.clone());
         self.rollbacks
             .select(&target.workload.namespace, |rollback| {
+                let release = rollback.spec.release.as_ref().map(|release| &release.uid);
                 rollback.spec.target == target.name
+                    || (release.is_some() && release == workload.as_ref())
             })
     }
 
@@ -223,6 +281,12 @@ impl Caches {
         self.tasks.close();
         let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
     }
+}
+
+fn not_listed(what: &str, namespace: &str) -> Finding {
+    Reason::NotReady.because(format!(
+        "{what} in namespace {namespace} cannot be listed yet"
+    ))
 }
 
 /// What is kept of a Rollout.

@@ -54,7 +54,7 @@ impl Cluster {
         self.call(self.api::<Rollback>(namespace).get(name)).await
     }
 
-    /// Writes the alerts of a rollback, if nobody else has since `seq`.
+    /// Writes the alerts of a rollback, if nobody else has since `seq` and, where `phase_holds`, its phase is the same.
     ///
     /// # Errors
     /// [`Error::Precondition`] where somebody has: read again.
@@ -63,12 +63,17 @@ impl Cluster {
         rollback: &Rollback,
         seq: i64,
         alerts: &Alerts,
+        phase_holds: bool,
     ) -> Result<Rollback, Error> {
-        let patch = patch(vec![
+        let mut operations = vec![
             test("/metadata/uid", json!(rollback.metadata.uid)),
             test("/status/alerts/seq", json!(seq)),
-            replace("/status/alerts", json!(alerts)),
-        ]);
+        ];
+        if phase_holds {
+            operations.push(test("/status/phase", json!(rollback.phase())));
+        }
+        operations.push(replace("/status/alerts", json!(alerts)));
+        let patch = patch(operations);
         let api = self.api::<Rollback>(rollback.namespace());
         self.call(api.patch_status(rollback.name(), &PatchParams::apply(MANAGER), &patch))
             .await

@@ -8,16 +8,20 @@ use kube::Api;
 use kube::api::PostParams;
 
 use super::{Cluster, Error};
+use crate::rollback::GROUP;
 use crate::target::workload::ROLLOUTS_GROUP;
 
 /// What a rollback needs in a target's namespace: verb, group, resource, subresource.
-const NEEDED: [(&str, &str, &str, &str); 6] = [
+const NEEDED: [(&str, &str, &str, &str); 9] = [
     ("get", ROLLOUTS_GROUP, "rollouts", ""),
     ("patch", ROLLOUTS_GROUP, "rollouts", ""),
     ("patch", ROLLOUTS_GROUP, "rollouts", "status"),
     ("list", "apps", "replicasets", ""),
     ("list", "", "pods", ""),
     ("list", "discovery.k8s.io", "endpointslices", ""),
+    ("patch", GROUP, "rollbacks", ""),
+    ("patch", GROUP, "rollbacks", "status"),
+    ("update", GROUP, "targets", "status"),
 ];
 
 impl Cluster {

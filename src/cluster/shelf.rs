@@ -13,8 +13,12 @@ use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 type Key = (String, String);
+
+/// How long a watch may fail before what it told is not believed any more.
+const STALE: Duration = Duration::from_secs(30);
 
 /// A cache of one kind of object over several namespaces.
 pub struct Shelf<T> {
@@ -25,6 +29,8 @@ pub struct Shelf<T> {
 struct State<T> {
     objects: BTreeMap<Key, Kept<T>>,
     filled: BTreeSet<String>,
+    /// The namespaces whose watch fails, and since when.
+    failing: BTreeMap<String, Instant>,
     /// The newest version that the watch of a namespace told.
     told: BTreeMap<String, u64>,
 }
@@ -42,6 +48,7 @@ impl<T> Shelf<T> {
             state: RwLock::new(State {
                 objects: BTreeMap::new(),
                 filled: BTreeSet::new(),
+                failing: BTreeMap::new(),
                 told: BTreeMap::new(),
             }),
             changed,
@@ -85,7 +92,13 @@ impl<T> Shelf<T> {
         })
     }
 
-    /// Whether a namespace was listed completely once.
+    /// Whether the watch of a namespace fails now.
+    #[must_use]
+    pub fn failing(&self, namespace: &str) -> bool {
+        self.read(|state| state.failing.contains_key(namespace))
+    }
+
+    /// Whether a namespace was listed completely, and its watch has told of it since.
     #[must_use]
     pub fn filled(&self, namespace: &str) -> bool {
         self.read(|state| state.filled.contains(namespace))
@@ -131,6 +144,7 @@ impl<T> Shelf<T> {
         let mut events = std::pin::pin!(watch_objects(api, config).default_backoff());
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
+            self.heard(namespace, event.is_ok());
             match event {
                 Ok(Event::Init) => {
                     listed.clear();
@@ -157,6 +171,25 @@ impl<T> Shelf<T> {
                 }
             }
         }
+    }
+
+    /// Notes whether the watch answers. What it told is not believed any more once it has failed for a while.
+    fn heard(&self, namespace: &str, well: bool) {
+        let failing = self.failing(namespace);
+        if well && !failing {
+            return;
+        }
+        self.write(|state| {
+            if well {
+                state.failing.remove(namespace);
+                return;
+            }
+            let now = Instant::now();
+            let since = *state.failing.entry(namespace.to_owned()).or_insert(now);
+            if now.duration_since(since) > STALE {
+                state.filled.remove(namespace);
+            }
+        });
     }
 
     /// A new list is taken as it is: it is newer than all before, even where a restored server counts from an earlier

@@ -123,11 +123,6 @@ impl Cluster {
                 self.call(api.patch_status(&workload.name, &params, &patch(operations)))
                     .await?;
             }
-            Effect::Unpause => {
-                operations.push(add("/spec/paused", json!(false)));
-                self.call(api.patch(&workload.name, &params, &patch(operations)))
-                    .await?;
-            }
         }
         Ok(())
     }

@@ -53,7 +53,11 @@ pub async fn admit(
             return Ok(None);
         }
         let admission = match read(ctx, &target).await {
-            Ok(fresh) => {
+            Ok(Err(finding)) => {
+                ending::decline(ctx, journal, Some(&target), finding, false).await?;
+                return Ok(None);
+            }
+            Ok(Ok(fresh)) => {
                 let admission = judge(ctx, &policy, &target, journal, &fresh);
                 if let Some(decided) = decide(ctx, journal, &target, fresh, admission).await? {
                     return Ok(decided);
@@ -73,22 +77,30 @@ pub async fn admit(
     }
 }
 
-/// Reads everything that the guards are asked on, at once.
-async fn read(ctx: &Context, target: &Target) -> Result<Fresh, Error> {
+/// Reads everything that the guards are asked on, at once. Where a read fails because a permission is missing, that is what
+/// is told.
+async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, Error> {
     let (namespace, name) = ctx.caches.hold_at();
-    let hold = async { Ok(ctx.cluster.hold(namespace, name).await) };
-    let (at, hold, memory, missing) = tokio::try_join!(
+    let (at, hold, memory, missing) = tokio::join!(
         ctx.cluster.snapshot(&target.workload, &ctx.clock),
-        hold,
+        ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
         ctx.cluster.missing_permissions(&target.workload.namespace),
-    )?;
-    Ok(Fresh {
-        at,
-        hold,
-        memory,
-        missing,
-    })
+    );
+    let missing = missing?;
+    match (at, memory) {
+        (Ok(at), Ok(memory)) => Ok(Ok(Fresh {
+            at,
+            hold,
+            memory,
+            missing,
+        })),
+        (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) if !missing.is_empty() => {
+            let said = format!("the service account may not {}", missing.join(", nor "));
+            Ok(Err(Reason::PermissionMissing.because(said)))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 fn judge(
@@ -177,7 +189,20 @@ async fn decide(
                     }
                 };
             let now = (ctx.clock)();
-            freeze(journal, &from, &destination, &procedure, steps, now);
+            let plan = Plan {
+                made: now,
+                procedure: procedure.name,
+                severity: journal.rollback.severity(),
+                budget_seconds: procedure.budget.as_secs_f64(),
+                from: from.clone(),
+                to: destination.release.clone(),
+                chosen: destination.chosen.clone(),
+                workload: target.workload.name.clone(),
+                give_up_seconds: target.give_up.as_secs_f64(),
+                served: fresh.at.served(),
+                steps,
+            };
+            freeze(journal, plan);
             if shadow {
                 let said = format!(
                     "would pull {from} back to {}: {}",
@@ -222,6 +247,7 @@ fn plan_steps(
         operation,
         from: from.clone(),
         to: destination.release.clone(),
+        served: at.served(),
     };
     procedure
         .steps
@@ -230,32 +256,15 @@ fn plan_steps(
         .collect()
 }
 
-fn freeze(
-    journal: &mut Journal,
-    from: &Release,
-    destination: &Destination,
-    procedure: &Procedure,
-    steps: Vec<StepPlan>,
-    now: Timestamp,
-) {
+/// Puts a plan and an empty journal for it on the page.
+fn freeze(journal: &mut Journal, plan: Plan) {
     let run = &mut journal.page.run;
-    run.steps = steps
-        .iter()
-        .map(|step| Entry::pending(step.name()))
-        .collect();
-    run.progress = Some(format!("0/{}", steps.len()));
-    run.from = Some(from.name());
-    run.to = Some(destination.release.name());
-    journal.page.plan = Some(Plan {
-        made: now,
-        procedure: procedure.name.clone(),
-        severity: journal.rollback.severity(),
-        budget_seconds: procedure.budget.as_secs_f64(),
-        from: from.clone(),
-        to: destination.release.clone(),
-        chosen: destination.chosen.clone(),
-        steps,
-    });
+    let steps = plan.steps.iter();
+    run.steps = steps.map(|step| Entry::pending(step.name())).collect();
+    run.progress = Some(format!("0/{}", plan.steps.len()));
+    run.from = Some(plan.from.name());
+    run.to = Some(plan.to.name());
+    journal.page.plan = Some(plan);
 }
 
 /// Why a first change is no longer allowed, if it is not.

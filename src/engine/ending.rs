@@ -12,6 +12,8 @@ use crate::rollback::history::rough;
 use crate::rollback::{MemoryStatus, Phase, Rollback};
 use crate::target::{Snapshot, Target};
 
+/// How often a write of the memory may be refused for good before it is left to the keeper.
+const REFUSALS: usize = 10;
 /// How long to wait before a write is tried again.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -210,6 +212,7 @@ pub async fn remember(
     target: &Target,
     mut change: impl FnMut(&mut MemoryStatus) -> bool,
 ) -> Result<(), Halt> {
+    let mut refused = 0;
     loop {
         match ctx.cluster.remember(target, &mut change).await {
             Ok(memory) => {
@@ -220,6 +223,11 @@ pub async fn remember(
             }
             Err(error) => {
                 tracing::warn!(target = target.name, %error, "the target's memory cannot be written");
+                // What is refused for good must not keep the rollback from its end; the keeper tries on.
+                refused += usize::from(!error.passes());
+                if refused == REFUSALS {
+                    return Ok(());
+                }
             }
         }
         if !ctx.pause(AGAIN).await {

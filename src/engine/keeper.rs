@@ -24,17 +24,17 @@ const ROUND: Duration = Duration::from_secs(15);
 pub async fn work(ctx: Context) {
     let mut changes = ctx.caches.changes();
     loop {
-        if ctx.caches.ready().is_ok() {
-            let policy = ctx.policy.load_full();
-            for target in policy.targets.values() {
-                if ctx.ended.is_cancelled() {
-                    return;
-                }
+        let policy = ctx.policy.load_full();
+        for target in policy.targets.values() {
+            if ctx.ended.is_cancelled() {
+                return;
+            }
+            if ctx.caches.listed(&target.workload.namespace).is_ok() {
                 keep(&ctx, target, policy.mode_of(target)).await;
                 retire(&ctx, target).await;
             }
-            let_go(&ctx).await;
         }
+        let_go(&ctx).await;
         tokio::select! {
             () = ctx.ended.cancelled() => return,
             () = tokio::time::sleep(ROUND) => {}

@@ -16,7 +16,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
 use crate::rollback::object::Plan;
 use crate::target::effect::EffectKind;
-use crate::target::{Effect, Sighting, Snapshot, Target};
+use crate::target::{Audience, Effect, Sighting, Snapshot, Target, Workload};
 
 /// How often in a row a change may lose the race with other writers.
 const RACES: u32 = 20;
@@ -36,6 +36,8 @@ struct Runner<'a> {
     races: u32,
     /// Whether another leader began it.
     resumed: bool,
+    /// Whether the memory knows what the restore made.
+    made: bool,
     /// For how long the API server did not answer: it does not count towards giving up.
     silence: SignedDuration,
     noted: Option<Timestamp>,
@@ -65,10 +67,10 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
             epoch = journal.page.run.epoch,
             "rollback resumed"
         );
-        let Some(found) = resume(ctx, &mut journal).await? else {
+        let Some(plan) = journal.page.plan.clone() else {
             return Ok(());
         };
-        found
+        resume(ctx, &journal, &plan).await?
     } else {
         let Some(admitted) = admission::admit(ctx, &mut journal).await? else {
             return Ok(());
@@ -88,31 +90,25 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         seen: Vec::new(),
         races: 0,
         resumed,
+        made: false,
         silence: SignedDuration::ZERO,
         noted: None,
     };
     runner.steps().await
 }
 
-/// The target and a fresh snapshot of a rollback that another leader began. A target that left the policy since is still
-/// carried to its end: the plan is frozen.
-async fn resume(ctx: &Context, journal: &mut Journal) -> Result<Option<(Target, Snapshot)>, Halt> {
+/// The target and a fresh snapshot of a rollback that another leader began. What it acts on is what its plan froze: a target
+/// that was renamed, moved or removed since is still carried to its end.
+async fn resume(ctx: &Context, journal: &Journal, plan: &Plan) -> Result<(Target, Snapshot), Halt> {
     let policy = ctx.policy.load_full();
-    let Some(target) = policy.targets.get(&journal.rollback.spec.target).cloned() else {
-        ending::end(
-            ctx,
-            journal,
-            None,
-            None,
-            Phase::Failed,
-            Reason::TargetGone.into(),
-        )
-        .await?;
-        return Ok(None);
-    };
+    let frozen = frozen(journal, plan);
+    let known = policy.targets.get(&frozen.name).cloned();
+    let target = known
+        .filter(|known| known.workload == frozen.workload)
+        .unwrap_or(frozen);
     loop {
         match ctx.cluster.snapshot(&target.workload, &ctx.clock).await {
-            Ok(at) => return Ok(Some((target, at))),
+            Ok(at) => return Ok((target, at)),
             Err(error) => {
                 tracing::warn!(rollback = journal.rollback.name(), %error, "the workload cannot be read");
             }
@@ -123,11 +119,31 @@ async fn resume(ctx: &Context, journal: &mut Journal) -> Result<Option<(Target, 
     }
 }
 
+/// The target as far as a run needs it, from the plan alone. It starts nothing any more: a first change is too late.
+fn frozen(journal: &Journal, plan: &Plan) -> Target {
+    Target {
+        name: journal.rollback.spec.target.clone(),
+        workload: Workload {
+            namespace: journal.rollback.namespace().to_owned(),
+            name: plan.workload.clone(),
+        },
+        health: None,
+        known_good: None,
+        change_window: Duration::ZERO,
+        min_soak: Duration::MAX,
+        settle: Duration::ZERO,
+        start_within: Duration::ZERO,
+        give_up: Duration::try_from_secs_f64(plan.give_up_seconds).unwrap_or(Duration::MAX),
+        audience: Audience::default(),
+        links: Vec::new(),
+    }
+}
+
 impl Runner<'_> {
     async fn steps(&mut self) -> Result<(), Halt> {
-        self.ctx.cluster.pin(&self.journal.rollback, true).await.unwrap_or_else(|error| {
-            tracing::warn!(rollback = self.journal.rollback.name(), %error, "the finalizer cannot be set");
-        });
+        if !self.pinned().await? {
+            return Ok(());
+        }
         let plans = self.plan.steps.clone();
         for (index, step) in plans.iter().enumerate() {
             let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
@@ -176,12 +192,33 @@ impl Runner<'_> {
         self.end(Phase::Succeeded, Reason::Done.into()).await
     }
 
+    /// Pins the object, so that nobody can delete it while the release is half-way. Without that nothing begins.
+    async fn pinned(&mut self) -> Result<bool, Halt> {
+        while let Err(error) = self.ctx.cluster.pin(&self.journal.rollback, true).await {
+            tracing::warn!(rollback = self.journal.rollback.name(), %error, "the finalizer cannot be set");
+            let late = admission::late(&self.journal.rollback, &self.target, (self.ctx.clock)());
+            if let Some(late) = late.filter(|_| !self.touched()) {
+                let target = Some(&self.target);
+                ending::decline(self.ctx, &mut self.journal, target, late, false).await?;
+                return Ok(false);
+            }
+            if self.touched() {
+                break;
+            }
+            if !self.ctx.pause(self.ctx.tick).await {
+                return Err(Halt::TermEnded);
+            }
+        }
+        Ok(true)
+    }
+
     /// One look at what is, and what follows from it.
     async fn round(&mut self, index: usize, step: &StepPlan) -> Result<Round, Halt> {
         self.journal.refresh(self.ctx);
         let now = (self.ctx.clock)();
         self.watch_effect();
         self.watch_traffic();
+        self.claim_made(now).await?;
         if let Some(round) = self.controls(step, now).await? {
             return Ok(round);
         }
@@ -228,8 +265,14 @@ impl Runner<'_> {
     /// A person's wish to stop, the budget and the time to give up.
     async fn controls(&mut self, step: &StepPlan, now: Timestamp) -> Result<Option<Round>, Halt> {
         let safe = step.safe_point(&self.at);
-        if let Some(stopped) = ending::asked_to_stop(&self.journal.rollback).filter(|_| safe) {
-            return self.ended(Phase::Cancelled, stopped).await.map(Some);
+        if let Some(stopped) = ending::asked_to_stop(&self.journal.rollback) {
+            if safe {
+                return self.ended(Phase::Cancelled, stopped).await.map(Some);
+            }
+            // Half-way, and given up: a person who still wants the end gets it, and a latch with it.
+            if self.journal.page.run.gave_up.is_some() {
+                return self.ended(Phase::Failed, stopped).await.map(Some);
+            }
         }
         let run = &self.journal.page.run;
         let started = run.started.unwrap_or(now);
@@ -292,8 +335,10 @@ impl Runner<'_> {
             });
         }
         self.journal.write(self.ctx).await?;
-        if self.journal.page.run.first_mutation.is_none() {
-            self.blame(now).await?;
+        if first && let Some(late) = self.blame().await? {
+            let target = Some(&self.target);
+            ending::decline(self.ctx, &mut self.journal, target, late, false).await?;
+            return Ok(Round::Ended);
         }
         if self.ctx.ended.is_cancelled() {
             return Err(Halt::TermEnded);
@@ -330,10 +375,18 @@ impl Runner<'_> {
         }
         let (namespace, name) = self.ctx.caches.hold_at();
         match self.ctx.cluster.hold(namespace, name).await {
-            Hold::Free => None,
-            Hold::Held(said) => Some(Reason::Held.because(format!("held: {said}"))),
-            Hold::Unreadable => Some(Reason::HoldUnreadable.into()),
+            Hold::Free => {}
+            Hold::Held(said) => return Some(Reason::Held.because(format!("held: {said}"))),
+            Hold::Unreadable => return Some(Reason::HoldUnreadable.into()),
         }
+        let memory = self.ctx.cluster.memory(&self.target).await.ok()?;
+        if let Some(hold) = memory.hold(now) {
+            let said = format!("held by {}: {}", hold.owner, hold.reason);
+            return Some(Reason::TargetHeld.because(said));
+        }
+        memory
+            .latch()
+            .map(|latch| Reason::Latched.because(latch.finding.to_string()))
     }
 
     /// Journals that the API server confirmed a change.
@@ -364,7 +417,9 @@ impl Runner<'_> {
         error: Error,
         now: Timestamp,
     ) -> Result<Round, Halt> {
-        match error {
+        let step = self.plan.steps.get(index);
+        let safe = step.is_none_or(|step| step.safe_point(&self.at));
+        let (ends, reason, said) = match error {
             Error::Precondition(said) => {
                 self.races += 1;
                 tracing::debug!(
@@ -372,36 +427,60 @@ impl Runner<'_> {
                     said,
                     "the workload changed before the change"
                 );
-                if self.races > RACES {
-                    return self
-                        .ended(Phase::Failed, Reason::Contended.because(said))
-                        .await;
+                if self.races <= RACES {
+                    return Ok(Round::Again);
                 }
-                Ok(Round::Again)
+                (true, Reason::Contended, said)
             }
             // Whether it took effect is seen by the next look.
-            Error::Unavailable(said) => {
-                self.note(index, Reason::Retrying.because(said), now)
-                    .await?;
-                Ok(Round::Soon)
-            }
-            error => {
-                let rejected = Reason::Rejected.because(error.to_string());
-                self.ended(Phase::Failed, rejected).await
-            }
+            Error::Unavailable(said) => (false, Reason::Retrying, said),
+            error => (true, Reason::Rejected, error.to_string()),
+        };
+        if ends && safe {
+            return self.ended(Phase::Failed, reason.because(said)).await;
         }
+        // Half-way there is no end but the giving up, which pages: until then the change is asked for again.
+        self.note(index, reason.because(said), now).await?;
+        Ok(Round::Soon)
     }
 
-    async fn blame(&mut self, now: Timestamp) -> Result<(), Halt> {
+    /// Blames the release that is about to be left, for as long as a first change is still allowed.
+    ///
+    /// # Errors
+    /// When the term ends first.
+    async fn blame(&mut self) -> Result<Option<Finding>, Halt> {
         let name = self.journal.rollback.name().to_owned();
         let from = self.plan.from.clone();
-        ending::remember(self.ctx, &self.target, |memory| {
-            let blamed = memory.blame(&from, &name, now);
-            let activated = memory.active.as_ref() != Some(&name);
-            memory.active = Some(name.clone());
-            blamed || activated
-        })
-        .await
+        loop {
+            let now = (self.ctx.clock)();
+            let blamed = self.ctx.cluster.remember(&self.target, |memory| {
+                let blamed = memory.blame(&from, &name, now);
+                let activated = memory.active.as_ref() != Some(&name);
+                memory.active = Some(name.clone());
+                blamed || activated
+            });
+            match blamed.await {
+                Ok(memory) => {
+                    let namespace = &self.target.workload.namespace;
+                    let memories = &self.ctx.caches.memories;
+                    memories.offer(namespace, &self.target.name, memory);
+                    return Ok(admission::late(
+                        &self.journal.rollback,
+                        &self.target,
+                        (self.ctx.clock)(),
+                    ));
+                }
+                Err(error) => {
+                    tracing::warn!(target = self.target.name, %error, "the release cannot be blamed");
+                }
+            }
+            if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
+                return Ok(Some(late));
+            }
+            if !self.ctx.pause(self.ctx.tick).await {
+                return Err(Halt::TermEnded);
+            }
+        }
     }
 
     /// Journals what a step waits for: when the reason changes, and its words now and then.
@@ -424,18 +503,6 @@ impl Runner<'_> {
     }
 
     async fn done(&mut self, index: usize, finding: Finding, now: Timestamp) -> Result<(), Halt> {
-        if let Some(live) = self
-            .at
-            .live()
-            .filter(|live| live.hash == self.plan.to.hash && self.touched())
-        {
-            let name = self.journal.rollback.name().to_owned();
-            let since = self.journal.page.run.first_mutation.unwrap_or(now);
-            ending::remember(self.ctx, &self.target, |memory| {
-                memory.remember_made(&live, &name, since)
-            })
-            .await?;
-        }
         let run = &mut self.journal.page.run;
         if let Some(entry) = run.steps.get_mut(index) {
             entry.phase = StepPhase::Done;
@@ -478,6 +545,25 @@ impl Runner<'_> {
         }
     }
 
+    /// Remembers the release that the restore made as soon as it is seen live: it is nobody's to pull back.
+    async fn claim_made(&mut self, now: Timestamp) -> Result<(), Halt> {
+        let mark = self.at.rollout.as_ref().and_then(|it| it.operation.clone());
+        if self.made || mark.is_none() || mark != self.journal.rollback.metadata.uid {
+            return Ok(());
+        }
+        let live = self.at.live();
+        if let Some(live) = live.filter(|live| live.hash == self.plan.to.hash) {
+            let name = self.journal.rollback.name().to_owned();
+            let since = self.journal.page.run.first_mutation.unwrap_or(now);
+            ending::remember(self.ctx, &self.target, |memory| {
+                memory.remember_made(&live, &name, since)
+            })
+            .await?;
+            self.made = true;
+        }
+        Ok(())
+    }
+
     /// When all traffic is first seen on the destination after a change.
     fn watch_traffic(&mut self) {
         let back =
@@ -487,7 +573,10 @@ impl Runner<'_> {
                 });
         if back
             && self.journal.page.run.traffic_back.is_none()
-            && self.at.traffic_on(&self.plan.to.hash).is_ok()
+            && self
+                .at
+                .traffic_on(&self.plan.to.hash, self.plan.served)
+                .is_ok()
         {
             self.journal.page.run.traffic_back = Some(self.at.taken);
         }
@@ -503,7 +592,7 @@ impl Runner<'_> {
 
     /// Looks at the workload until the API server answers.
     async fn look(&mut self) -> Result<(), Halt> {
-        let began = (self.ctx.clock)();
+        let mut since = (self.ctx.clock)();
         let mut wait = self.ctx.tick;
         loop {
             match self
@@ -524,9 +613,9 @@ impl Runner<'_> {
                 return Err(Halt::TermEnded);
             }
             wait = (wait * 2).min(Duration::from_secs(2));
-            self.silence += (self.ctx.clock)()
-                .duration_since(began)
-                .min(SignedDuration::from_secs(10));
+            let now = (self.ctx.clock)();
+            self.silence += now.duration_since(since);
+            since = now;
         }
     }
 

@@ -94,6 +94,11 @@ impl Registrar {
         let turn = self.turn(&target.name);
         let _turn = turn.lock().await;
         let mut settled = Settled::default();
+        if let Err(finding) = self.caches.listed(&target.workload.namespace) {
+            settled.unrecorded = Some(finding.clone());
+            settled.answers = answers(target, &Decision::Wait(finding), open);
+            return settled;
+        }
         let patience = Instant::now() + IDENTITY;
         let mut changes = self.caches.changes();
         for _ in 0..RACES {
@@ -231,7 +236,7 @@ impl Registrar {
                 rollback,
                 known: false,
             } => {
-                self.keep(namespace, rollback, |rollback, alerts| {
+                self.keep(namespace, rollback, true, |rollback, alerts| {
                     let mut changed = false;
                     for request in requests {
                         if rollback.record(&request.record.episode()).is_none() {
@@ -244,7 +249,7 @@ impl Registrar {
             }
             Decision::Persist { rollback, finding } => {
                 let noticed = (self.clock)();
-                self.keep(namespace, rollback, |_, alerts| {
+                self.keep(namespace, rollback, false, |_, alerts| {
                     let first = alerts.persisting.is_none();
                     alerts.persisting.get_or_insert(Persisting {
                         noticed,
@@ -280,11 +285,13 @@ impl Registrar {
         Ok(recorded)
     }
 
-    /// Changes the alerts of a rollback: from the cache first, and from a fresh read where somebody else wrote.
+    /// Changes the alerts of a rollback: from the cache first, and from a fresh read where somebody else wrote. With `open`,
+    /// only while it has not ended: an alert that joined what is over would wait for nothing.
     async fn keep(
         &self,
         namespace: &str,
         name: &str,
+        open: bool,
         change: impl Fn(&Rollback, &mut Alerts) -> bool,
     ) -> Result<Recorded, Error> {
         let mut rollback = match self.caches.rollbacks.get(namespace, name) {
@@ -292,6 +299,10 @@ impl Registrar {
             None => self.cluster.rollback(namespace, name).await?,
         };
         for _ in 0..RACES {
+            if open && rollback.phase().ended() {
+                self.caches.rollbacks.offer(namespace, name, rollback);
+                return Ok(Recorded::Again);
+            }
             let before = rollback.state().alerts.clone();
             let mut alerts = before.clone();
             if !change(&rollback, &mut alerts) {
@@ -300,7 +311,7 @@ impl Registrar {
             alerts.seq = before.seq + 1;
             match self
                 .cluster
-                .keep_alerts(&rollback, before.seq, &alerts)
+                .keep_alerts(&rollback, before.seq, &alerts, open)
                 .await
             {
                 Ok(written) => {
@@ -336,16 +347,17 @@ impl Registrar {
                 .filter(knows)
                 .max_by_key(|rollback| rollback.received())
             {
-                None => settled.answers.push((
-                    index,
-                    answer(
-                        alert.fingerprint.clone(),
-                        None,
-                        "decline",
-                        &Reason::ResolvedUnknown.into(),
-                        None,
-                    ),
-                )),
+                None if !self.caches.complete() => {
+                    let finding = Reason::NotReady.because("not every namespace can be listed yet");
+                    let answer = answer(alert.fingerprint.clone(), None, "wait", &finding, None);
+                    settled.answers.push((index, answer));
+                    settled.unrecorded = Some(finding);
+                }
+                None => {
+                    let unknown = Reason::ResolvedUnknown.into();
+                    let answer = answer(alert.fingerprint.clone(), None, "decline", &unknown, None);
+                    settled.answers.push((index, answer));
+                }
                 Some(rollback) => {
                     let key = (rollback.namespace().to_owned(), rollback.name().to_owned());
                     of_rollback.entry(key).or_default().push((index, alert));
@@ -355,7 +367,7 @@ impl Registrar {
         for ((namespace, name), alerts) in of_rollback {
             let now = (self.clock)();
             let kept = self
-                .keep(&namespace, &name, |rollback, kept| {
+                .keep(&namespace, &name, false, |rollback, kept| {
                     end(rollback, kept, &alerts, now)
                 })
                 .await;

@@ -7,6 +7,7 @@ use crate::procedure::Procedure;
 use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
 use crate::rollback::history::{Destination, rough};
+use crate::rollback::object::Mode;
 use crate::target::{Release, Snapshot, Target};
 
 /// What becomes of a claimed rollback.
@@ -100,7 +101,12 @@ impl Facts<'_> {
                 Reason::NewRelease.because(format!("{live} is live, not {wanted}")),
             );
         }
-        if !by_hand && let Err((finding, latch)) = self.judge(rollback, target, &live) {
+        let judged = if by_hand {
+            self.judge_request(rollback, &live, received)
+        } else {
+            self.judge(rollback, target, &live)
+        };
+        if let Err((finding, latch)) = judged {
             return Admission::Decline { finding, latch };
         }
         if let Some(late) = too_late(age, target, received) {
@@ -141,6 +147,37 @@ impl Facts<'_> {
         }
     }
 
+    /// What a person's own request is judged by. One that names no release means the one that its author saw live: not what
+    /// another rollback has made of it since.
+    fn judge_request(
+        &self,
+        rollback: &Rollback,
+        live: &Release,
+        received: Timestamp,
+    ) -> Result<(), (Finding, bool)> {
+        if rollback.spec.release.is_some() {
+            return Ok(());
+        }
+        let crossed = self.rollbacks.iter().find(|other| {
+            let ended = other.state().run.finished;
+            other.touched() && ended.is_none_or(|ended| ended >= received)
+        });
+        if let Some(other) = crossed {
+            let said = format!(
+                "{} changed the release meanwhile; name the release to leave in spec.release",
+                other.name()
+            );
+            return Err((Reason::Duplicate.because(said), false));
+        }
+        if self.ours(live).is_some() {
+            let said = format!(
+                "{live} is what Ripcord itself restored; name it in spec.release to leave it"
+            );
+            return Err((Reason::ReleaseIsOurs.because(said), false));
+        }
+        Ok(())
+    }
+
     /// What alerts are judged by, and a person's own request is not. A refusal says whether it latches the target.
     fn judge(
         &self,
@@ -166,6 +203,10 @@ impl Facts<'_> {
         if rollback.all_ended() {
             return Err((Reason::ResolvedBeforeStart.into(), false));
         }
+        if rollback.spec.mode == Mode::Act && !self.may_act(rollback) {
+            let said = "no trigger that asked for this acts any more";
+            return Err((Reason::Shadow.because(said), false));
+        }
         let mut refused = None;
         for record in rollback
             .records()
@@ -180,6 +221,16 @@ impl Facts<'_> {
             };
         }
         refused.map_or(Ok(()), |finding| Err((finding, false)))
+    }
+}
+
+impl Facts<'_> {
+    /// Whether any trigger that asked is in act mode by the policy as it is now.
+    fn may_act(&self, rollback: &Rollback) -> bool {
+        rollback.records().into_iter().any(|record| {
+            let mut triggers = self.policy.triggers.iter();
+            triggers.any(|trigger| trigger.name == record.trigger && trigger.mode == Mode::Act)
+        })
     }
 }
 

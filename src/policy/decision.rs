@@ -166,7 +166,8 @@ impl Facts<'_> {
         if let Some(finding) = self.settled_by(last, refusal) {
             return Decision::decline_by(finding, last);
         }
-        if number >= name::CAP {
+        let touched = self.numbered(workload, live).filter(|(_, it)| it.touched());
+        if touched.count() >= name::CAP || number >= name::NUMBERS {
             let said = format!("{number} rollbacks of {live} were made");
             return Decision::decline_by(Reason::AttemptsExhausted.because(said), last);
         }
@@ -320,12 +321,16 @@ impl Facts<'_> {
 
     /// The newest acting rollback under the lock of a release, and its number.
     fn newest_of(&self, workload: &str, live: &Release) -> Option<(u32, &Rollback)> {
-        (1..=name::CAP).rev().find_map(|number| {
-            let name = name::lock(workload, live, number);
-            let found = self
-                .rollbacks
-                .iter()
-                .find(|rollback| rollback.name() == name)?;
+        self.numbered(workload, live).last()
+    }
+
+    /// The acting rollbacks under the lock of a release, with their numbers.
+    fn numbered(&self, workload: &str, live: &Release) -> impl Iterator<Item = (u32, &Rollback)> {
+        let names: Vec<_> = (1..=name::NUMBERS)
+            .map(|number| (number, name::lock(workload, live, number)))
+            .collect();
+        names.into_iter().filter_map(|(number, name)| {
+            let found = self.rollbacks.iter().find(|it| it.name() == name)?;
             Some((number, found.as_ref()))
         })
     }

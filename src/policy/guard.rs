@@ -9,6 +9,7 @@ use super::Policy;
 use crate::alert::Labels;
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::rough;
+use crate::rollback::memory::Live;
 use crate::rollback::object::{AlertRecord, Mode};
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::workload::Rollout;
@@ -109,8 +110,8 @@ impl Facts<'_> {
         }
     }
 
-    /// Whether the live release can be what an alert is about: it is in flight, or it changed within the window before
-    /// the alert began. A release whose age is unknown here passes; the leader knows it.
+    /// Whether the live release can be what an alert is about: it was deployed before the alert began, and it is still in
+    /// flight, or went live within the window before that. A release whose age is unknown here passes; the leader knows it.
     ///
     /// # Errors
     /// Why it cannot.
@@ -128,6 +129,20 @@ impl Facts<'_> {
             let said = format!("{} names release {named}, live is {live}", alert.name);
             return Err(Reason::NotThisRelease.because(said));
         }
+        // An alert that began before the template changed is about what was there before: pulling the change back could
+        // bring the cause back, and away from a person's fix.
+        if let Some(after) = self
+            .template_changed(live)
+            .map(|changed| changed.duration_since(alert.began))
+            .filter(|after| *after > SKEW)
+        {
+            let said = format!(
+                "{live} was deployed {} after {} began",
+                rough(after),
+                alert.name
+            );
+            return Err(Reason::NoRecentChange.because(said));
+        }
         if self.rollout.is_some_and(Rollout::in_flight) {
             return Ok(());
         }
@@ -136,14 +151,6 @@ impl Facts<'_> {
         };
         let window = SignedDuration::try_from(target.change_window).unwrap_or(SignedDuration::MAX);
         let age = alert.began.duration_since(changed);
-        if age < -SKEW {
-            let said = format!(
-                "{live} went live {} after {} began",
-                rough(-age),
-                alert.name
-            );
-            return Err(Reason::NoRecentChange.because(said));
-        }
         if age > window {
             let said = format!(
                 "{live} went live {} before {} began",
@@ -191,16 +198,23 @@ impl Facts<'_> {
     /// When the live release went live: the later of its template change and its promotion.
     #[must_use]
     pub fn changed(&self, live: &Release) -> Option<Timestamp> {
-        let remembered = self
-            .memory
-            .and_then(|memory| memory.status.as_ref())
-            .and_then(|status| status.live.as_ref());
-        remembered
-            .filter(|known| {
-                known.uid == live.uid && known.hash == live.hash && known.revision == live.revision
-            })
+        self.remembered(live)
             .map(|known| known.promoted.unwrap_or(known.changed).max(known.changed))
             .or(self.live_created)
+    }
+
+    /// When the template of the live release was deployed.
+    fn template_changed(&self, live: &Release) -> Option<Timestamp> {
+        self.remembered(live)
+            .map(|known| known.changed)
+            .or(self.live_created)
+    }
+
+    fn remembered(&self, live: &Release) -> Option<&Live> {
+        let status = self.memory.and_then(|memory| memory.status.as_ref())?;
+        status.live.as_ref().filter(|known| {
+            known.uid == live.uid && known.hash == live.hash && known.revision == live.revision
+        })
     }
 
     /// The rollback that made the live release, if Ripcord did, and when that was seen.

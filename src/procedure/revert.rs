@@ -26,6 +26,7 @@ pub struct Plan {
     from: Release,
     to: Release,
     replica_set: String,
+    served: bool,
 }
 
 impl Step for Revert {
@@ -47,6 +48,7 @@ impl Step for Revert {
             from: journey.from.clone(),
             to: journey.to.clone(),
             replica_set: set.uid.clone(),
+            served: journey.served,
         })
     }
 
@@ -92,8 +94,9 @@ impl Step for Revert {
                 plan.from, plan.to
             )));
         }
+        // The restore released what was paused before; a pause since is somebody's wish.
         if rollout.paused {
-            return Next::Do(Effect::Unpause);
+            return Next::Wait(Reason::Paused.because("the workload is paused by its spec"));
         }
         if rollout.stable != plan.to.hash {
             return if rollout.promote_full {
@@ -104,7 +107,7 @@ impl Step for Revert {
                 })
             };
         }
-        if let Err(moving) = at.traffic_on(&plan.to.hash) {
+        if let Err(moving) = at.traffic_on(&plan.to.hash, plan.served) {
             return Next::Wait(moving);
         }
         if rollout.phase != "Healthy" || rollout.aborted {

@@ -57,6 +57,8 @@ pub struct Journey {
     pub from: Release,
     /// The release to return to.
     pub to: Release,
+    /// Whether any Service sent traffic to the workload when the plan was made.
+    pub served: bool,
 }
 
 /// What a step wants next.

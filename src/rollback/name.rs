@@ -5,8 +5,10 @@ use sha2::{Digest, Sha256};
 use crate::alert::payload::Episode;
 use crate::target::Release;
 
-/// How many rollbacks one release can have: the first, and those that follow it.
-pub const CAP: u32 = 5;
+/// How many rollbacks of one release may change anything: the first, and those that follow it.
+pub const CAP: usize = 5;
+/// How many rollbacks one release can have in all, with those that were refused before anything was touched.
+pub const NUMBERS: u32 = 50;
 /// The longest name that the API server takes.
 const LONGEST: usize = 253;
 /// Room for `-shadow` or a number.
@@ -87,8 +89,8 @@ mod tests {
     fn long_names_fit_and_stay_apart() {
         let long = |last: char| format!("{}{last}", "a".repeat(252));
         let names = [
-            lock(&long('x'), &release(), CAP),
-            lock(&long('y'), &release(), CAP),
+            lock(&long('x'), &release(), 5),
+            lock(&long('y'), &release(), 5),
         ];
         assert_ne!(names[0], names[1]);
         for name in names {

@@ -209,6 +209,12 @@ pub struct Plan {
     pub to: Release,
     /// Why that one.
     pub chosen: String,
+    /// The workload's name; it is in the rollback's own namespace.
+    pub workload: String,
+    /// How long the run may take before it is given up, in seconds.
+    pub give_up_seconds: f64,
+    /// Whether any Service sent traffic to the workload when the plan was made.
+    pub served: bool,
     /// The steps.
     #[schemars(schema_with = "opaque_list")]
     pub steps: Vec<StepPlan>,

@@ -24,8 +24,6 @@ pub enum Effect {
         /// The pod-template hash that must be live for the request to mean what it should.
         hash: String,
     },
-    /// Release a workload that is paused by its spec.
-    Unpause,
 }
 
 /// The kind of an effect, as the journal and the metrics name it.
@@ -36,8 +34,6 @@ pub enum EffectKind {
     RestoreTemplate,
     /// See [`Effect::PromoteFull`].
     PromoteFull,
-    /// See [`Effect::Unpause`].
-    Unpause,
 }
 
 impl Effect {
@@ -47,7 +43,6 @@ impl Effect {
         match self {
             Self::RestoreTemplate { .. } => EffectKind::RestoreTemplate,
             Self::PromoteFull { .. } => EffectKind::PromoteFull,
-            Self::Unpause => EffectKind::Unpause,
         }
     }
 }
@@ -59,7 +54,6 @@ impl EffectKind {
         match self {
             Self::RestoreTemplate => Reason::Restoring,
             Self::PromoteFull => Reason::Promoting,
-            Self::Unpause => Reason::Unpausing,
         }
     }
 }

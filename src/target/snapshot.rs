@@ -115,11 +115,12 @@ impl Snapshot {
     }
 
     /// Whether all traffic goes to `to`: no router weight, active Service or ready endpoint leads to any other release,
-    /// and where the workload stands behind a Service, at least one ready endpoint leads to `to`.
+    /// and at least one ready endpoint leads to `to`, where the strategy names the Service that takes the traffic or the
+    /// workload was `served` by one when the rollback was planned.
     ///
     /// # Errors
     /// What still stands in the way.
-    pub fn traffic_on(&self, to: &str) -> Result<(), Finding> {
+    pub fn traffic_on(&self, to: &str, served: bool) -> Result<(), Finding> {
         let Some(rollout) = &self.rollout else {
             return Err(Reason::WorkloadGone.into());
         };
@@ -179,12 +180,24 @@ impl Snapshot {
             );
             return Err(Reason::TrafficMoving.because(said));
         }
-        if reached.is_empty() && !watched.is_empty() {
+        let named = match &rollout.strategy {
+            Strategy::BlueGreen { .. } => true,
+            Strategy::Canary {
+                routed, services, ..
+            } => *routed && !services.is_empty(),
+        };
+        if reached.is_empty() && rollout.replicas > 0 && (named || served || !watched.is_empty()) {
             return Err(
                 Reason::TrafficMoving.because("no pod of the destination takes traffic yet")
             );
         }
         Ok(())
+    }
+
+    /// Whether any Service sends traffic to the workload.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.ready)
     }
 
     /// In one line what state the release is in: what a person must know before touching it.

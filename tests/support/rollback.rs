@@ -42,8 +42,9 @@ pub(crate) fn running(target: &str) -> Value {
         "plan": {
             "made": "2026-11-22T03:12:41.200Z", "procedure": "emergency-canary", "severity": "P0", "budgetSeconds": 30.0,
             "from": from, "to": to, "chosen": "it was stable for 2 d 3 h",
+            "workload": "options-api-pinn-fixes", "giveUpSeconds": 900.0, "served": true,
             "steps": [
-                {"revert": {"operation": "op", "from": from, "to": to, "replicaSet": "rs"}},
+                {"revert": {"operation": "op", "from": from, "to": to, "replicaSet": "rs", "served": true}},
                 {"healthy": {
                     "to": to, "consecutive": 3, "every": "1s", "within": "2m",
                     "health": {"path": "/health/pinn", "port": 8000, "pointer": "/overall_status", "equals": "healthy", "timeout": "2s"},

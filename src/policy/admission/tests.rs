@@ -209,3 +209,26 @@ fn without_a_destination_a_person_is_asked() {
     assert_eq!(declined(&admit(&world, &claimed())), Reason::NoDestination);
     assert_eq!(target().start_within, Duration::from_secs(120));
 }
+
+#[test]
+fn a_request_without_a_release_does_not_undo_what_another_has_done() {
+    let mut by_hand = claimed();
+    by_hand.spec.alerts.clear();
+    by_hand.spec.release = None;
+    let mut other = rollback(1, Phase::Succeeded);
+    let run = &mut other.status.as_mut().unwrap().run;
+    run.first_mutation = Some(second(992));
+    run.finished = Some(second(995));
+    let mut world = world();
+    world.rollbacks = vec![std::sync::Arc::new(other)];
+    assert_eq!(declined(&admit(&world, &by_hand)), Reason::Duplicate);
+    by_hand.spec.received = Some(second(996));
+    assert!(matches!(admit(&world, &by_hand), Admission::Go { .. }));
+}
+
+#[test]
+fn a_trigger_that_acts_no_more_is_not_acted_on() {
+    let mut world = world();
+    world.policy.triggers[0].mode = crate::rollback::object::Mode::Shadow;
+    assert_eq!(declined(&admit(&world, &claimed())), Reason::Shadow);
+}

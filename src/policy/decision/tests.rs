@@ -130,6 +130,9 @@ fn after_success() -> World {
         from: snapshots::in_flight().live().unwrap(),
         to: snapshots::restored().live().unwrap(),
         chosen: String::new(),
+        workload: "x".into(),
+        give_up_seconds: 900.0,
+        served: true,
         steps: vec![],
     });
     status.run.first_mutation = Some(second(952));
@@ -366,17 +369,57 @@ fn a_failed_one_latches_until_a_person_acknowledges_it() {
 }
 
 #[test]
-fn the_number_of_rollbacks_of_one_release_is_capped() {
+fn only_rollbacks_that_changed_something_count_towards_the_cap() {
+    let of = |touched: bool, count: usize| {
+        let mut world = world();
+        for number in 1..=u32::try_from(count).unwrap() {
+            let mut past = rollback(number, Phase::Declined);
+            let status = past.status.as_mut().unwrap();
+            status.reason = Some(Reason::TooLate.into());
+            status.run.first_mutation = touched.then(|| second(960));
+            world = world.with(past);
+        }
+        reason_of(&world.decide(&alert(990)))
+    };
+    assert_eq!(of(true, name::CAP - 1), Reason::Claimed);
+    assert_eq!(of(true, name::CAP), Reason::AttemptsExhausted);
+    assert_eq!(of(false, name::CAP + 4), Reason::Claimed);
+    assert_eq!(of(false, name::NUMBERS as usize), Reason::AttemptsExhausted);
+}
+
+#[test]
+fn an_alert_that_began_before_the_deploy_never_pulls_back_the_fix() {
     let mut world = world();
-    for number in 1..=name::CAP {
-        let mut late = rollback(number, Phase::Declined);
-        late.status.as_mut().unwrap().reason = Some(Reason::TooLate.into());
-        world = world.with(late);
-    }
-    assert_eq!(
-        reason_of(&world.decide(&alert(990))),
-        Reason::AttemptsExhausted
-    );
+    let live = Live {
+        uid: "uid".into(),
+        revision: 2,
+        hash: "bad".into(),
+        changed: second(900),
+        promoted: None,
+    };
+    world.memory.status = Some(MemoryStatus {
+        live: Some(live),
+        ..MemoryStatus::default()
+    });
+    let Decision::Start { refusal, .. } = world.decide(&alert(100)) else {
+        panic!()
+    };
+    assert_eq!(refusal.unwrap().reason, Reason::NoRecentChange);
+    let Decision::Start { refusal, .. } = world.decide(&alert(850)) else {
+        panic!()
+    };
+    assert_eq!(refusal, None, "within the skew of clocks");
+}
+
+#[test]
+fn a_promotion_while_the_alert_fires_does_not_clear_the_release() {
+    let mut world = World::promoted_since(0);
+    let live = world.memory.status.as_mut().unwrap().live.as_mut().unwrap();
+    live.promoted = Some(second(990));
+    let Decision::Start { refusal, .. } = world.decide(&alert(120)) else {
+        panic!()
+    };
+    assert_eq!(refusal, None);
 }
 
 #[test]

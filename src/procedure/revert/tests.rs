@@ -14,6 +14,7 @@ fn plan() -> Plan {
         from: release(2, "bad"),
         to: release(1, "good"),
         replica_set: "uid-good".into(),
+        served: true,
     }
 }
 

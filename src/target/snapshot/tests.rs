@@ -112,17 +112,17 @@ fn endpoint(pod: &str, ready: bool) -> Endpoint {
 #[test]
 fn traffic_is_back_when_no_other_pod_takes_any() {
     assert_eq!(
-        in_flight().traffic_on("good").unwrap_err().said,
+        in_flight().traffic_on("good", true).unwrap_err().said,
         "1 pod of another release still takes traffic"
     );
-    assert_eq!(restored().traffic_on("good"), Ok(()));
+    assert_eq!(restored().traffic_on("good", true), Ok(()));
 }
 
 #[test]
 fn a_pod_that_is_no_longer_ready_takes_no_traffic() {
     let mut at = in_flight();
     at.endpoints[2].ready = false;
-    assert_eq!(at.traffic_on("good"), Ok(()));
+    assert_eq!(at.traffic_on("good", true), Ok(()));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn an_empty_service_is_not_traffic_back() {
         endpoint.ready = false;
     }
     assert_eq!(
-        at.traffic_on("good").unwrap_err().reason,
+        at.traffic_on("good", true).unwrap_err().reason,
         Reason::TrafficMoving
     );
 }
@@ -146,12 +146,12 @@ fn a_router_weight_and_an_active_selector_count() {
         canary_weight: Some(20),
         verified: None,
     };
-    assert!(at.traffic_on("good").is_err());
+    assert!(at.traffic_on("good", true).is_err());
     at.rollout.as_mut().unwrap().strategy = Strategy::BlueGreen {
         active: "bad".into(),
         service: "x".into(),
     };
-    assert!(at.traffic_on("good").is_err());
+    assert!(at.traffic_on("good", true).is_err());
 }
 
 #[test]
@@ -208,19 +208,36 @@ fn a_service_that_takes_no_traffic_does_not_count() {
         ready: true,
     });
     assert!(
-        at.traffic_on("good").is_err(),
+        at.traffic_on("good", true).is_err(),
         "without a router it takes traffic"
     );
     at.rollout.as_mut().unwrap().strategy = Strategy::BlueGreen {
         active: "good".into(),
         service: "x".into(),
     };
-    assert_eq!(at.traffic_on("good"), Ok(()));
+    assert_eq!(at.traffic_on("good", true), Ok(()));
     at.rollout.as_mut().unwrap().strategy = Strategy::Canary {
         routed: true,
         services: vec!["x".into(), "x-canary".into()],
         canary_weight: Some(0),
         verified: None,
     };
-    assert_eq!(at.traffic_on("good"), Ok(()));
+    assert_eq!(at.traffic_on("good", true), Ok(()));
+}
+
+#[test]
+fn a_service_that_lost_all_its_endpoints_is_not_traffic_back() {
+    let mut at = restored();
+    at.endpoints.clear();
+    assert!(at.traffic_on("good", true).is_err());
+    assert_eq!(
+        at.traffic_on("good", false),
+        Ok(()),
+        "it never stood behind a Service"
+    );
+    at.rollout.as_mut().unwrap().strategy = Strategy::BlueGreen {
+        active: "good".into(),
+        service: "x".into(),
+    };
+    assert!(at.traffic_on("good", false).is_err());
 }
