@@ -28,13 +28,13 @@ pub struct Settings {
     pub retention: Retention,
 }
 
-/// Which ended rollbacks are kept. A target's newest always is, and one whose release still exists too.
+/// Which ended rollbacks are kept: the newest of each target, those that are younger, and those whose release is live.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// How many ended rollbacks of one target are kept at most.
+    /// How many of a target's ended rollbacks are kept however old they are.
     pub keep_per_target: usize,
-    /// How long after its end a rollback is removed.
+    /// How long after its end a rollback beyond those is removed.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub ended_after: Duration,

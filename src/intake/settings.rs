@@ -14,8 +14,9 @@ pub struct Settings {
     /// The address and port to listen on.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Files of the tokens that senders show as `Authorization: Bearer`; each non-empty line is one token, and any of
-    /// them does, so that a token can be changed without a gap. Without a token nobody is let in.
+    /// Files of the tokens that senders show as `Authorization: Bearer`: one token in each file, and any of them does, so
+    /// that a token can be changed without a gap. Without a file, the service starts only where nobody else can reach it
+    /// or no trigger acts.
     pub bearer_token_files: Vec<PathBuf>,
     /// The largest body that is read, in bytes or as text such as `16MiB`. Alertmanager sends about 1 KiB an alert.
     #[serde(with = "size")]

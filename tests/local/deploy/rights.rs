@@ -199,7 +199,7 @@ async fn every_right_that_is_granted_is_used_and_no_other() {
     sandbox.stop().await;
 }
 
-/// The right to read ConfigMaps is limited to one name, and so is every request for one.
+/// The right to read `ConfigMaps` is limited to one name, and so is every request for one.
 fn only_the_hold_is_read(sandbox: &Sandbox) {
     let home: Role = manifest("rbac/own-namespace.yaml", "Role");
     let rules = home.rules.unwrap();
