@@ -21,21 +21,13 @@ impl Scene {
         self.rollbacks().into_iter().find(|r| what(r)).unwrap()
     }
 
-    /// Waits until this rollback has ended and the engine has let it go, which takes a call of its own.
+    /// Waits until this rollback has ended and the engine has let it go.
     pub(crate) async fn ended(&self, name: &str) -> Rollback {
-        let ended = |rollback: &Rollback| {
+        self.until(|rollback| {
             let mut held = rollback.metadata.finalizers.iter().flatten();
             rollback.name() == name && rollback.phase().ended() && held.next().is_none()
-        };
-        let found = self.until(ended).await;
-        let path = format!("/rollbacks/{name}");
-        let let_go = || {
-            let all = self.sandbox.requests().into_iter().rev();
-            let mut last = all.take_while(|call| !(call.method == "PATCH" && is_journal(call)));
-            last.any(|call| call.method == "GET" && call.path.ends_with(&path))
-        };
-        self.until_called(let_go).await;
-        found
+        })
+        .await
     }
 
     /// Waits until the calls of the API are like this.
@@ -88,12 +80,17 @@ impl Scene {
         self.sandbox.requests().len()
     }
 
-    /// What intake called since then, each as method and status. The engine's own calls about rollbacks are its writes of
-    /// the journal, and reads when a run begins and ends.
+    /// What intake called since then, each as method and status. It reads only after a write that failed; other reads
+    /// of rollbacks are the engine's.
     pub(crate) fn intake_calls(&self, mark: usize) -> Vec<String> {
+        let mut failed = false;
         let since = self.sandbox.requests().into_iter().skip(mark);
-        since
-            .filter(is_intake)
+        let calls = since.filter(is_intake).filter(|call| {
+            let counts = call.method != "GET" || failed;
+            failed |= call.method != "GET" && call.status >= 400;
+            counts
+        });
+        calls
             .map(|call| format!("{} {}", call.method, call.status))
             .collect()
     }
@@ -109,11 +106,6 @@ fn is_intake(call: &Request) -> bool {
             "PATCH" => one && changes(call, "/status/alerts"),
             _ => false,
         }
-}
-
-/// Whether this is a write of the engine's journal.
-fn is_journal(call: &Request) -> bool {
-    changes(call, "/status/run")
 }
 
 /// Whether a call patches this path.
