@@ -5,6 +5,8 @@
 
 pub mod check;
 pub mod crd;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod exit;
 pub mod explain;
 pub mod serve;
@@ -48,6 +50,9 @@ pub struct Cli {
 pub enum Command {
     /// Run the service.
     Serve,
+    /// Show the main job on a simulated cluster in this process.
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
     /// Check settings and policy, and say what is wrong with them.
     Check(check::Args),
     /// Say what a notification would lead to, and why.
@@ -98,20 +103,22 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
 /// Runs a command to its end.
 pub async fn run(cli: Cli) -> Exit {
     let answer = match &cli.command {
-        Command::Serve => {
-            return serve::run(cli.settings_path(), &cli.policy)
-                .await
-                .unwrap_or_else(|error| {
-                    // The log may not be set up yet.
-                    anstream::eprintln!("error: {error:#}");
-                    Exit::Failed
-                });
-        }
+        Command::Serve => return ended(serve::run(cli.settings_path(), &cli.policy).await),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => return ended(demo::run(args).await),
         Command::Check(args) => check::run(args, cli.settings_path(), &cli.policy),
         Command::Explain(args) => explain::run(args, &cli.policy).await,
         Command::Crd(args) => crd::run(args),
     };
     answer.print()
+}
+
+/// How a command ended that speaks for itself while it runs.
+fn ended(end: anyhow::Result<Exit>) -> Exit {
+    end.unwrap_or_else(|error| {
+        anstream::eprintln!("error: {error:#}");
+        Exit::Failed
+    })
 }
 
 // === impl Cli ===

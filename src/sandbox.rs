@@ -2,38 +2,35 @@
 //! uses, a miniature canary controller, and a demo application that answers on loopback addresses.
 //!
 //! For `ripcord demo` and for tests. It is never evidence about Argo Rollouts: where the two differ, the sandbox is wrong.
-//! Only the basic canary is simulated. CEL rules of CRDs are not evaluated, server-side apply and strategic merge patches
-//! are refused, and nobody has to log in.
+//! Only the basic canary is simulated. Objects are pruned and get defaults but are not validated, what has lost its owner
+//! stays, server-side apply and strategic merge patches are refused, and nobody has to log in.
 
 mod app;
 mod client;
 mod driver;
 pub mod fixture;
-mod front;
-mod json;
 mod kind;
-mod listen;
-mod query;
+mod object;
 mod refusal;
 mod rollout;
 mod router;
-mod schema;
 mod store;
 mod watcher;
 mod workload;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
+use self::app::Listener;
 use self::driver::{Failure, Shared};
-use self::listen::Listener;
+use self::object::text;
 use self::store::{Key, Part, Store};
-use self::workload::Settings;
 
 pub use self::client::{Client, Tally};
 pub use self::refusal::Refusal;
@@ -41,7 +38,7 @@ pub use self::refusal::Refusal;
 /// How a sandbox behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long after a change the controllers look at it.
+    /// How often the controllers look at the objects.
     pub controller_lag: Duration,
     /// How long a pod takes to become ready.
     pub pod_start: Duration,
@@ -51,33 +48,19 @@ pub struct Options {
     pub app_port: u16,
     /// Port of the API server on 127.0.0.1; 0 takes a free one.
     pub api_port: u16,
-    /// How many changes watches can look back.
-    pub history: usize,
 }
 
 /// A running sandbox. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Sandbox {
     shared: Arc<Shared>,
-    api: Listener,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-/// Why a sandbox did not start, or did not do what it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The API server's port cannot be had.
-    #[error("cannot listen for the Kubernetes API")]
-    Listen(#[from] std::io::Error),
-    /// The API server refused an object.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
+    tasks: JoinSet<()>,
 }
 
 /// One request that the API server answered.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Number of the request, from 1.
+    /// Its place among all requests.
     pub seq: u64,
     /// When it came.
     pub time: Timestamp,
@@ -87,11 +70,9 @@ pub struct Request {
     pub path: String,
     /// Query, or empty.
     pub query: String,
-    /// `Content-Type`, or empty.
-    pub content_type: String,
-    /// `User-Agent`, or empty.
+    /// Who asked, as they say.
     pub user_agent: String,
-    /// The body: JSON, or else a JSON string of its text.
+    /// The body; null when there is none.
     pub body: Value,
     /// Status code of the answer.
     pub status: u16,
@@ -99,8 +80,6 @@ pub struct Request {
 
 /// The objects at one moment.
 pub struct View<'a>(&'a Store);
-
-// === impl Options ===
 
 impl Default for Options {
     fn default() -> Self {
@@ -110,70 +89,54 @@ impl Default for Options {
             pod_stop: Duration::from_millis(200),
             app_port: 8000,
             api_port: 0,
-            history: 5_000,
         }
     }
 }
 
-// === impl Sandbox ===
-
 impl Sandbox {
     /// Starts the API server, the controllers and the demo application. Needs a tokio runtime.
-    // Nothing waits in here today, but callers should not have to change when something does.
-    #[expect(
-        clippy::unused_async,
-        reason = "it must be called on a runtime, and this says so"
-    )]
-    pub async fn start(options: Options) -> Result<Self, Error> {
-        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, options.api_port))?;
-        let port = socket.local_addr()?.port();
-        let settings = Settings {
-            network: network(port),
-            pod_start: options.pod_start,
-            pod_stop: options.pod_stop,
-            app_port: options.app_port,
-        };
-        let store = Store::new(port, options.history);
-        let shared = Arc::new(Shared::new(store, settings, options.controller_lag));
-        let api = Listener::serve(socket, router::router(shared.clone()))?;
-        let tasks = vec![
-            tokio::spawn(driver::run(shared.clone())),
-            tokio::spawn(front::run(shared.clone())),
-        ];
-        Ok(Self { shared, api, tasks })
+    pub async fn start(mut options: Options) -> std::io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, options.api_port)).await?;
+        options.api_port = socket.local_addr()?.port();
+        let shared = Arc::new(Shared::new(options));
+        let api = Listener::serve(socket.into_std()?, router::router(shared.clone()))?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver::run(shared.clone()));
+        tasks.spawn(app::run(shared.clone(), api));
+        Ok(Self { shared, tasks })
     }
 
     /// Where the API server listens: `http://127.0.0.1:<port>`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.api.address)
+        format!("http://127.0.0.1:{}", self.shared.options.api_port)
     }
 
-    /// A kubeconfig for this API server, as YAML: for kube, kubectl and other processes.
+    /// A kubeconfig for this API server, as JSON, which is YAML: for kube, kubectl and other processes.
     #[must_use]
     pub fn kubeconfig(&self) -> String {
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: sandbox\n\
-             clusters:\n- name: sandbox\n  cluster:\n    server: {}\n\
-             users:\n- name: sandbox\n  user: {{}}\n\
-             contexts:\n- name: sandbox\n  context:\n    cluster: sandbox\n    user: sandbox\n    namespace: default\n",
-            self.url()
-        )
+        let context = json!({ "cluster": "sandbox", "user": "sandbox", "namespace": "default" });
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "sandbox",
+            "clusters": [{ "name": "sandbox", "cluster": { "server": self.url() } }],
+            "users": [{ "name": "sandbox", "user": {} }],
+            "contexts": [{ "name": "sandbox", "context": context }],
+        });
+        kubeconfig.to_string()
     }
 
     /// Where a Service's clients connect, once the Service has an address.
     #[must_use]
     pub fn front(&self, namespace: &str, service: &str) -> Option<SocketAddr> {
-        let key = Key::new("", "services", namespace, service);
-        self.shared
-            .with(|state| state.store.get(&key).and_then(front::address))
+        let service = self.object("services", namespace, service)?;
+        self.shared.address(&service)
     }
 
     /// The latest requests to the API server, at most 20,000, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        self.shared
-            .with(|state| state.requests.iter().cloned().collect())
+        let requests = self.shared.with(|state| state.requests.clone());
+        requests.into()
     }
 
     /// From now on this is forbidden: access reviews say so, and the call is answered 403.
@@ -196,7 +159,6 @@ impl Sandbox {
     /// Lets the Rollouts controller go on.
     pub fn resume_controller(&self) {
         self.shared.with(|state| state.paused = false);
-        self.shared.wake();
     }
 
     /// Answers the next `count` requests with this method, and this text in their path, with `code`; nothing else happens to them.
@@ -213,59 +175,41 @@ impl Sandbox {
     /// One object, by its plural without the group; the namespace is empty for objects of the whole cluster.
     #[must_use]
     pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.shared
-            .with(|state| View(&state.store).object(plural, namespace, name).cloned())
+        let key = Key::new(plural, namespace, name);
+        self.shared.with(|state| state.store.get(&key).cloned())
     }
 
     /// All objects with this plural.
     #[must_use]
     pub fn objects(&self, plural: &str) -> Vec<Value> {
-        self.shared
-            .with(|state| View(&state.store).objects(plural).cloned().collect())
+        let objects = |store: &Store| View(store).objects(plural).cloned().collect();
+        self.shared.with(|state| objects(&state.store))
     }
 
     /// Creates an object, or replaces its main part, as an API client would.
-    pub fn apply(&self, object: Value) -> Result<Value, Error> {
+    pub fn apply(&self, object: Value) -> Result<Value, Refusal> {
         self.shared.with(|state| {
-            let (version, name) = (
-                object["apiVersion"].as_str().unwrap_or_default(),
-                object["kind"].as_str(),
-            );
-            let group = version.rsplit_once('/').map_or("", |(group, _)| group);
-            let kind = state
-                .store
-                .kinds()
-                .find(|kind| kind.group == group && Some(kind.name.as_str()) == name);
-            let kind = kind.ok_or_else(Refusal::no_such_resource)?;
+            let mut kinds = state.store.kinds();
+            let kind = kinds.find(|kind| kind.is_of(&object));
+            drop(kinds);
+            let kind = kind.ok_or_else(|| Refusal::not_found("the kind"))?;
             let metadata = &object["metadata"];
-            let namespace = if kind.namespaced() {
-                metadata["namespace"].as_str().unwrap_or("default")
-            } else {
-                ""
-            };
-            let name = metadata["name"]
-                .as_str()
-                .ok_or_else(|| Refusal::bad_request("metadata.name is required"))?;
-            let key = Key::new(group, &kind.plural, namespace, name);
+            let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+            let key = Key::new(&kind.plural, namespace, name);
             if state.store.get(&key).is_some() {
-                return Ok(state.store.update(&key, Part::Main, object, false)?);
+                return state.store.update(&key, Part::Main, object, driver::now());
             }
-            Ok(state.store.create(&key, object, driver::now(), false)?)
+            state.store.create(&key, object, driver::now())
         })
     }
 
     /// Changes the image of a Rollout's first container, as a deployment does.
-    pub fn deploy(&self, namespace: &str, name: &str, image: &str) -> Result<Value, Error> {
-        let key = Key::new("argoproj.io", "rollouts", namespace, name);
+    pub fn deploy(&self, namespace: &str, name: &str, image: &str) -> Result<Value, Refusal> {
+        let key = Key::new("rollouts", namespace, name);
         self.shared.with(|state| {
-            let kind = state.store.kind(&key.group, &key.plural)?;
-            let mut object = state
-                .store
-                .get(&key)
-                .cloned()
-                .ok_or_else(|| Refusal::not_found(&kind, name))?;
+            let mut object = state.store.find(&key)?;
             object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
-            Ok(state.store.update(&key, Part::Main, object, false)?)
+            state.store.update(&key, Part::Main, object, driver::now())
         })
     }
 
@@ -288,43 +232,19 @@ impl Sandbox {
 
     /// Ends everything and waits until the controllers and the application have ended.
     pub async fn stop(mut self) {
-        for task in std::mem::take(&mut self.tasks) {
-            task.abort();
-            // An aborted task ends with an error that says nothing else.
-            drop(task.await);
-        }
+        self.tasks.shutdown().await;
     }
 }
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-// === impl View ===
 
 impl<'a> View<'a> {
     /// One object, by its plural without the group.
     #[must_use]
     pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<&'a Value> {
-        let mut found = self.0.all().filter(|(key, _)| {
-            key.plural == plural && key.namespace == namespace && key.name == name
-        });
-        found.next().map(|(_, object)| object)
+        self.0.get(&Key::new(plural, namespace, name))
     }
 
     /// All objects with this plural.
     pub fn objects(&self, plural: &str) -> impl Iterator<Item = &'a Value> {
-        self.0
-            .all()
-            .filter(move |(key, _)| key.plural == plural)
-            .map(|(_, object)| object)
+        self.0.list(plural).map(|(_, object)| object)
     }
-}
-
-/// A network of its own for each API port, so that sandboxes side by side do not meet.
-fn network(port: u16) -> [u8; 2] {
-    let [first, second] = [16 + port % 235, port / 235 % 256];
-    [first, second].map(|number| u8::try_from(number).unwrap_or_default())
 }

@@ -124,7 +124,6 @@ impl Service {
             Arc::clone(&clock),
         )?;
         let identity = identity(settings.engine.identity.as_deref());
-
         let context = Context {
             cluster: cluster.clone(),
             caches: Arc::clone(&caches),
@@ -138,24 +137,14 @@ impl Service {
             metrics: metrics.clone(),
             ended: CancellationToken::new(),
         };
-        let wall = Arc::clone(&clock);
-        let lease = Lease::new(
-            cluster.client(),
+        let (standing, watched) = watch::channel(Standing::default());
+        let election = elect(
+            &settings,
             &namespace,
-            settings.engine.lease_name.clone(),
-            identity.clone(),
-            settings.engine.lease.clone(),
-            move || wall(),
-        );
-        let (standing, _) = watch::channel(Standing::default());
-        let watched = standing.subscribe();
-        let reporter = Reporter::new(&settings, &namespace)?;
-        let election = tokio::spawn(leader::lead(
-            lease,
+            context,
             stop_leading.clone(),
             standing,
-            move |term| begin(&context, reporter.as_ref(), term),
-        ));
+        )?;
         tokio::spawn(gauges(
             Arc::clone(&caches),
             watched,
@@ -205,6 +194,28 @@ impl Service {
     }
 }
 
+/// Takes part in the election; the engine and the report work in the terms that this replica leads.
+fn elect(
+    settings: &Settings,
+    namespace: &str,
+    context: Context,
+    stop: CancellationToken,
+    standing: watch::Sender<Standing>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let reporter = Reporter::new(settings, namespace)?;
+    let clock = Arc::clone(&context.clock);
+    let lease = Lease::new(
+        context.cluster.client(),
+        namespace,
+        settings.engine.lease_name.clone(),
+        context.identity.clone(),
+        settings.engine.lease.clone(),
+        move || clock(),
+    );
+    let on_term = move |term: &Term| begin(&context, reporter.as_ref(), term);
+    Ok(tokio::spawn(leader::lead(lease, stop, standing, on_term)))
+}
+
 /// Puts the engine and the report to work for a term.
 fn begin(context: &Context, reporter: Option<&Reporter>, term: &Term) {
     let context = Context {
@@ -243,7 +254,7 @@ impl Reporter {
     }
 
     async fn work(self, context: Context) {
-        let metrics = context.metrics.clone();
+        let (metrics, gauge) = (context.metrics.clone(), context.metrics.clone());
         let policy = Arc::clone(&context.policy);
         let outbox = Outbox {
             slack: self.slack,
@@ -252,6 +263,7 @@ impl Reporter {
             everyone: self.everyone,
             clock: context.clock,
             observe: Arc::new(move |outcome| observe(&metrics, outcome)),
+            waiting: Arc::new(move |rollbacks| gauge.slack_pending(rollbacks)),
         };
         let caches = Arc::clone(&context.caches);
         let policy = context.policy;

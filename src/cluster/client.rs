@@ -25,13 +25,25 @@ impl Cluster {
     /// # Errors
     /// What is wrong with the configuration. Nothing is called yet.
     pub async fn connect(kubeconfig: Option<&Path>, timeout: Duration) -> anyhow::Result<Self> {
-        let mut config = match kubeconfig {
-            Some(path) => {
-                let read = Kubeconfig::read_from(path)?;
-                Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await?
-            }
-            None => Config::infer().await?,
-        };
+        match kubeconfig {
+            Some(path) => Self::connect_by(Kubeconfig::read_from(path)?, timeout).await,
+            None => Self::of(Config::infer().await?, timeout),
+        }
+    }
+
+    /// Connects as a kubeconfig says that was read already.
+    ///
+    /// # Errors
+    /// What is wrong with it. Nothing is called yet.
+    pub async fn connect_by(kubeconfig: Kubeconfig, timeout: Duration) -> anyhow::Result<Self> {
+        let options = KubeConfigOptions::default();
+        Self::of(
+            Config::from_custom_kubeconfig(kubeconfig, &options).await?,
+            timeout,
+        )
+    }
+
+    fn of(mut config: Config, timeout: Duration) -> anyhow::Result<Self> {
         // The library would send a write again after a 503 or 504, for minutes, and not tell.
         config.default_retry = false;
         config.connect_timeout = Some(timeout);

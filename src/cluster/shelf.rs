@@ -1,4 +1,7 @@
 //! One kind of object, as the watches last told: a cache that says when it is filled and when it changes.
+//!
+//! What a write returned may come before the watch tells of it, or after the watch told of something newer. The newer one
+//! stays: objects are compared by resourceVersion, which for one kind only grows, and which a watch tells in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,8 +23,15 @@ pub struct Shelf<T> {
 }
 
 struct State<T> {
-    objects: BTreeMap<Key, Arc<T>>,
+    objects: BTreeMap<Key, Kept<T>>,
     filled: BTreeSet<String>,
+    /// The newest version that the watch of a namespace told.
+    told: BTreeMap<String, u64>,
+}
+
+struct Kept<T> {
+    version: u64,
+    object: Arc<T>,
 }
 
 impl<T> Shelf<T> {
@@ -32,6 +42,7 @@ impl<T> Shelf<T> {
             state: RwLock::new(State {
                 objects: BTreeMap::new(),
                 filled: BTreeSet::new(),
+                told: BTreeMap::new(),
             }),
             changed,
         }
@@ -44,7 +55,7 @@ impl<T> Shelf<T> {
             state
                 .objects
                 .get(&(namespace.to_owned(), name.to_owned()))
-                .cloned()
+                .map(|kept| Arc::clone(&kept.object))
         })
     }
 
@@ -58,7 +69,7 @@ impl<T> Shelf<T> {
                 .range(from..)
                 .take_while(|((ns, _), _)| ns == namespace);
             range
-                .map(|(_, object)| object)
+                .map(|(_, kept)| &kept.object)
                 .filter(|object| wanted(object))
                 .cloned()
                 .collect()
@@ -68,7 +79,10 @@ impl<T> Shelf<T> {
     /// Every object.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<T>> {
-        self.read(|state| state.objects.values().cloned().collect())
+        self.read(|state| {
+            let all = state.objects.values();
+            all.map(|kept| Arc::clone(&kept.object)).collect()
+        })
     }
 
     /// Whether a namespace was listed completely once.
@@ -77,22 +91,29 @@ impl<T> Shelf<T> {
         self.read(|state| state.filled.contains(namespace))
     }
 
-    /// Puts in what a write has just returned, where the watch has not told of it yet.
-    pub fn offer(&self, namespace: &str, name: &str, object: T) {
+    /// Puts in what a call has just returned, unless something newer is known: of the object, or of its end.
+    pub fn offer(&self, namespace: &str, name: &str, object: T)
+    where
+        T: Resource,
+    {
+        let version = version(&object);
         self.write(|state| {
-            state
-                .objects
-                .entry((namespace.to_owned(), name.to_owned()))
-                .or_insert_with(|| Arc::new(object));
+            let key = (namespace.to_owned(), name.to_owned());
+            let told = state.told.get(namespace).copied().unwrap_or_default();
+            let known = state.objects.get(&key).map_or(0, |kept| kept.version);
+            if version == 0 || version > told.max(known) {
+                let object = Arc::new(object);
+                state.objects.insert(key, Kept { version, object });
+            }
         });
     }
 
-    /// Puts in what a write has just returned, over what the watch told before it.
-    pub fn replace(&self, namespace: &str, name: &str, object: T) {
+    /// Takes out what a read has just shown to be gone.
+    pub fn forget(&self, namespace: &str, name: &str) {
         self.write(|state| {
             state
                 .objects
-                .insert((namespace.to_owned(), name.to_owned()), Arc::new(object));
+                .remove(&(namespace.to_owned(), name.to_owned()));
         });
     }
 
@@ -111,7 +132,10 @@ impl<T> Shelf<T> {
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Init) => listed.clear(),
+                Ok(Event::Init) => {
+                    listed.clear();
+                    self.forget_versions(namespace);
+                }
                 Ok(Event::InitApply(object)) => {
                     listed.insert(object.name_any());
                     self.put(namespace, object, &convert);
@@ -125,13 +149,7 @@ impl<T> Shelf<T> {
                     });
                 }
                 Ok(Event::Apply(object)) => self.put(namespace, object, &convert),
-                Ok(Event::Delete(object)) => {
-                    self.write(|state| {
-                        state
-                            .objects
-                            .remove(&(namespace.to_owned(), object.name_any()));
-                    });
-                }
+                Ok(Event::Delete(object)) => self.end(namespace, &object),
                 Err(error) => {
                     tracing::warn!(k8s.namespace = namespace, kind = std::any::type_name::<T>(), %error, "a watch failed and is begun again");
                     // The stream backs off by itself; this keeps a refusal from filling the log.
@@ -141,6 +159,17 @@ impl<T> Shelf<T> {
         }
     }
 
+    /// A new list is taken as it is: it is newer than all before, even where a restored server counts from an earlier
+    /// version.
+    fn forget_versions(&self, namespace: &str) {
+        self.write(|state| {
+            state.told.remove(namespace);
+            let all = state.objects.iter_mut();
+            all.filter(|((ns, _), _)| ns == namespace)
+                .for_each(|(_, kept)| kept.version = 0);
+        });
+    }
+
     fn put<K: Resource>(
         &self,
         namespace: &str,
@@ -148,12 +177,34 @@ impl<T> Shelf<T> {
         convert: impl Fn(K, Option<&T>) -> Option<T>,
     ) {
         let key = (namespace.to_owned(), object.name_any());
+        let version = version(&object);
         self.write(|state| {
-            let before = state.objects.get(&key).cloned();
-            match convert(object, before.as_deref()) {
-                Some(kept) => state.objects.insert(key, Arc::new(kept)),
+            state.tell(namespace, version);
+            let before = state.objects.get(&key);
+            if before.is_some_and(|kept| kept.version > version) {
+                return;
+            }
+            let before = before.map(|kept| Arc::clone(&kept.object));
+            match convert(object, before.as_deref()).map(Arc::new) {
+                Some(object) => state.objects.insert(key, Kept { version, object }),
                 None => state.objects.remove(&key),
             };
+        });
+    }
+
+    fn end<K: Resource>(&self, namespace: &str, object: &K) {
+        let key = (namespace.to_owned(), object.name_any());
+        let version = version(object);
+        self.write(|state| {
+            state.tell(namespace, version);
+            // One of the same name that was made since stays.
+            if state
+                .objects
+                .get(&key)
+                .is_some_and(|kept| kept.version <= version || version == 0)
+            {
+                state.objects.remove(&key);
+            }
         });
     }
 
@@ -164,5 +215,75 @@ impl<T> Shelf<T> {
     fn write(&self, change: impl FnOnce(&mut State<T>)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_modify(|seq| *seq = seq.wrapping_add(1));
+    }
+}
+
+impl<T> State<T> {
+    fn tell(&mut self, namespace: &str, version: u64) {
+        let told = self.told.entry(namespace.to_owned()).or_default();
+        *told = version.max(*told);
+    }
+}
+
+/// The resourceVersion as a number; 0 where it is none, which nothing is compared with.
+fn version(object: &impl Resource) -> u64 {
+    let version = object.meta().resource_version.as_deref();
+    version.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn object(version: u64) -> ConfigMap {
+        let mut object = ConfigMap::default();
+        object.metadata.name = Some("x".into());
+        object.metadata.resource_version = Some(version.to_string());
+        object
+    }
+
+    fn shelf() -> Shelf<ConfigMap> {
+        Shelf::new(watch::Sender::new(0))
+    }
+
+    fn kept(shelf: &Shelf<ConfigMap>) -> Option<u64> {
+        shelf.get("n", "x").map(|object| version(&*object))
+    }
+
+    #[test]
+    fn what_a_call_returned_late_does_not_hide_what_the_watch_told() {
+        let shelf = shelf();
+        shelf.put("n", object(5), |object, _| Some(object));
+        shelf.offer("n", "x", object(4));
+        assert_eq!(kept(&shelf), Some(5));
+        shelf.offer("n", "x", object(6));
+        assert_eq!(kept(&shelf), Some(6));
+    }
+
+    #[test]
+    fn what_the_watch_tells_late_does_not_hide_what_a_call_returned() {
+        let shelf = shelf();
+        shelf.offer("n", "x", object(6));
+        shelf.put("n", object(5), |object, _| Some(object));
+        assert_eq!(kept(&shelf), Some(6));
+        shelf.put("n", object(7), |object, _| Some(object));
+        assert_eq!(kept(&shelf), Some(7));
+        shelf.forget_versions("n");
+        shelf.put("n", object(2), |object, _| Some(object));
+        assert_eq!(kept(&shelf), Some(2));
+    }
+
+    #[test]
+    fn what_is_gone_does_not_come_back_and_what_was_made_since_stays() {
+        let shelf = shelf();
+        shelf.put("n", object(5), |object, _| Some(object));
+        shelf.end("n", &object(6));
+        shelf.offer("n", "x", object(5));
+        assert_eq!(kept(&shelf), None);
+        shelf.offer("n", "x", object(8));
+        shelf.end("n", &object(7));
+        assert_eq!(kept(&shelf), Some(8));
     }
 }

@@ -2,12 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::Instrument as _;
 
 use super::lease::Term;
 use super::{Context, queue, run};
 use crate::rollback::Rollback;
+use crate::telemetry::TraceContext;
 
 type Key = (String, String);
+
+/// How long a rollback is left alone after this replica had to leave it.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Works until the term ends.
 pub async fn work(ctx: Context, term: Term) {
@@ -68,13 +75,18 @@ async fn work_on(ctx: &Context, (namespace, target): &Key) {
             return;
         };
         let name = next.name().to_owned();
-        if let Err(halt) = run::run(ctx, namespace, &name).await {
+        let trace = next.spec.trace.as_deref().and_then(TraceContext::parse);
+        let trace_id = trace.map(|trace| trace.trace_id());
+        let span = tracing::info_span!("rollback", name, namespace, target, trace_id);
+        if let Err(halt) = run::run(ctx, namespace, &name).instrument(span).await {
             tracing::info!(
                 rollback = name,
                 k8s.namespace = namespace,
                 ?halt,
                 "this replica leaves the rollback"
             );
+            // Whoever has it now needs a moment; asking again at once would only fence them in turn.
+            ctx.pause(AGAIN).await;
             return;
         }
     }

@@ -215,7 +215,7 @@ pub async fn remember(
             Ok(memory) => {
                 ctx.caches
                     .memories
-                    .replace(&target.workload.namespace, &target.name, memory);
+                    .offer(&target.workload.namespace, &target.name, memory);
                 return Ok(());
             }
             Err(error) => {

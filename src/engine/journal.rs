@@ -41,12 +41,15 @@ impl Journal {
                 Ok(rollback) => {
                     ctx.caches
                         .rollbacks
-                        .replace(namespace, name, rollback.clone());
+                        .offer(namespace, name, rollback.clone());
                     return Ok(
                         (!rollback.phase().ended()).then(|| Self::of(rollback, &ctx.identity))
                     );
                 }
-                Err(Error::NotFound(_)) => return Ok(None),
+                Err(Error::NotFound(_)) => {
+                    ctx.caches.rollbacks.forget(namespace, name);
+                    return Ok(None);
+                }
                 Err(error) => {
                     tracing::warn!(rollback = name, %error, "the rollback cannot be read");
                 }
@@ -163,7 +166,7 @@ impl Journal {
     fn kept(&mut self, ctx: &Context, found: Rollback) {
         ctx.caches
             .rollbacks
-            .replace(found.namespace(), found.name(), found.clone());
+            .offer(found.namespace(), found.name(), found.clone());
         self.rollback = found;
     }
 

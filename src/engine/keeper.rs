@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::{Context, ending};
+use super::Context;
 use crate::cluster::caches::Seen;
 use crate::reason::Finding;
 use crate::rollback::memory::Shown;
@@ -83,7 +83,7 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
         return;
     }
     let created = created(ctx, target, &seen, cached.as_deref()).await;
-    let kept = ending::remember(ctx, target, |memory| {
+    let kept = ctx.cluster.remember(target, |memory| {
         learn(
             memory,
             target,
@@ -95,9 +95,17 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
             now,
         )
     });
-    if kept.await.is_ok()
-        && let Some(latch) = ctx.caches.memory(target).as_deref().and_then(Memory::latch)
-        && cached.as_deref().and_then(Memory::latch) != Some(latch)
+    // One try: the next round comes soon, and one target's trouble must not keep the others waiting.
+    let memory = match kept.await {
+        Ok(memory) => memory,
+        Err(error) => {
+            tracing::warn!(target = target.name, %error, "the target's memory cannot be kept");
+            return;
+        }
+    };
+    if let Some(latch) = memory
+        .latch()
+        .filter(|latch| cached.as_deref().and_then(Memory::latch) != Some(*latch))
     {
         tracing::warn!(
             target = target.name,
@@ -107,6 +115,8 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
             latch.finding
         );
     }
+    let namespace = &target.workload.namespace;
+    ctx.caches.memories.offer(namespace, &target.name, memory);
 }
 
 /// When the live release's replica set was made, where that matters: for a release that is new to the memory.

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
 use crate::cluster::Error;
+use crate::policy::guard::Hold;
 use crate::procedure::{Intent, Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
@@ -33,6 +34,8 @@ struct Runner<'a> {
     at: Snapshot,
     seen: Vec<Sighting>,
     races: u32,
+    /// Whether another leader began it.
+    resumed: bool,
     /// For how long the API server did not answer: it does not count towards giving up.
     silence: SignedDuration,
     noted: Option<Timestamp>,
@@ -53,7 +56,8 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
     let Some(mut journal) = Journal::open(ctx, namespace, name).await? else {
         return Ok(());
     };
-    let (target, at) = if journal.page.phase == Phase::Running {
+    let resumed = journal.page.phase == Phase::Running;
+    let (target, at) = if resumed {
         journal.write(ctx).await?;
         tracing::info!(
             rollback = name,
@@ -61,10 +65,10 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
             epoch = journal.page.run.epoch,
             "rollback resumed"
         );
-        let Some(resumed) = resume(ctx, &mut journal).await? else {
+        let Some(found) = resume(ctx, &mut journal).await? else {
             return Ok(());
         };
-        resumed
+        found
     } else {
         let Some(admitted) = admission::admit(ctx, &mut journal).await? else {
             return Ok(());
@@ -83,6 +87,7 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         at,
         seen: Vec::new(),
         races: 0,
+        resumed,
         silence: SignedDuration::ZERO,
         noted: None,
     };
@@ -203,8 +208,21 @@ impl Runner<'_> {
                 Ok(Round::Soon)
             }
             Next::Fail(finding) => self.ended(Phase::Failed, finding).await,
+            Next::Yield(_) if self.bad_again() => {
+                let finding = Reason::Overwritten.because(format!(
+                    "{} was restored, and {} is live again: its owner (GitOps?) put it back",
+                    self.plan.to, self.plan.from
+                ));
+                self.ended(Phase::Failed, finding).await
+            }
             Next::Yield(finding) => self.ended(Phase::Superseded, finding).await,
         }
+    }
+
+    /// Whether the release that was left is live again after the restore: that is no new release, and it is not fought.
+    fn bad_again(&self) -> bool {
+        let live = self.at.live();
+        self.touched() && live.is_some_and(|live| live.hash == self.plan.from.hash)
     }
 
     /// A person's wish to stop, the budget and the time to give up.
@@ -251,9 +269,10 @@ impl Runner<'_> {
     /// Makes a change: the intent is on record first, the release is blamed before the first one.
     async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
-        if !self.touched()
-            && let Some(refused) = self.no_longer(now)
-        {
+        // The bad release is live and the template is not ours: whatever was intended before had no effect.
+        let first = matches!(effect, Effect::RestoreTemplate { .. })
+            && self.journal.page.run.first_mutation.is_none();
+        if first && let Some(refused) = self.no_longer(now).await {
             let target = Some(&self.target);
             ending::decline(self.ctx, &mut self.journal, target, refused, false).await?;
             return Ok(Round::Ended);
@@ -297,11 +316,24 @@ impl Runner<'_> {
         }
     }
 
-    /// Why a first change is no longer wanted, if it is not.
-    fn no_longer(&self, now: Timestamp) -> Option<Finding> {
-        let late = admission::late(&self.journal.rollback, &self.target, now);
-        let ended = self.journal.rollback.all_ended();
-        late.or_else(|| ended.then(|| Reason::ResolvedBeforeStart.into()))
+    /// Why a first change is no longer wanted, if it is not. The hold was read with the other guards a moment ago, but
+    /// not if another leader asked them.
+    async fn no_longer(&self, now: Timestamp) -> Option<Finding> {
+        if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
+            return Some(late);
+        }
+        if self.journal.rollback.all_ended() {
+            return Some(Reason::ResolvedBeforeStart.into());
+        }
+        if !self.resumed {
+            return None;
+        }
+        let (namespace, name) = self.ctx.caches.hold_at();
+        match self.ctx.cluster.hold(namespace, name).await {
+            Hold::Free => None,
+            Hold::Held(said) => Some(Reason::Held.because(format!("held: {said}"))),
+            Hold::Unreadable => Some(Reason::HoldUnreadable.into()),
+        }
     }
 
     /// Journals that the API server confirmed a change.

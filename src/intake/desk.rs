@@ -104,7 +104,7 @@ impl Registrar {
             for (decision, requests) in group(decided) {
                 match self.record(target, &decision, &requests, trace).await {
                     Ok(Recorded::Done) => {
-                        settled.answers.extend(answers(target, &decision, requests))
+                        settled.answers.extend(answers(target, &decision, requests));
                     }
                     Ok(Recorded::Again) => again.extend(requests),
                     Ok(Recorded::Wait(finding)) => {
@@ -273,14 +273,10 @@ impl Registrar {
                 severity = %found.spec.severity,
                 "rollback claimed"
             );
-            self.caches
-                .rollbacks
-                .offer(claim.namespace(), claim.name(), *found);
-        } else {
-            self.caches
-                .rollbacks
-                .replace(claim.namespace(), claim.name(), *found);
         }
+        self.caches
+            .rollbacks
+            .offer(claim.namespace(), claim.name(), *found);
         Ok(recorded)
     }
 
@@ -308,11 +304,11 @@ impl Registrar {
                 .await
             {
                 Ok(written) => {
-                    self.caches.rollbacks.replace(namespace, name, written);
+                    self.caches.rollbacks.offer(namespace, name, written);
                     return Ok(Recorded::Done);
                 }
                 Err(Error::Precondition(_)) => {
-                    rollback = self.cluster.rollback(namespace, name).await?
+                    rollback = self.cluster.rollback(namespace, name).await?;
                 }
                 Err(error) => return Err(error),
             }

@@ -148,7 +148,8 @@ impl<D: Desk> Door<D> {
             Err(refusal) => return Answer::Unread(refusal),
         };
         let desk = self.desk.clone();
-        let work = take(desk, bytes, room, received, trace.clone());
+        let metrics = self.metrics.clone();
+        let work = take(desk, metrics, bytes, room, received, trace.clone());
         match timeout(self.desk_time, self.tasks.spawn(work)).await {
             Ok(Ok(answer)) => {
                 if matches!(answer, Answer::Done(..)) {
@@ -209,9 +210,10 @@ impl<D: Desk> Door<D> {
     }
 }
 
-/// Decodes a body and gives it to the desk. The room stays taken until the desk is done.
+/// Decodes a body, gives it to the desk, and counts what each alert led to. The room stays taken until the desk is done.
 async fn take<D: Desk>(
     desk: Arc<D>,
+    metrics: Metrics,
     bytes: Vec<u8>,
     room: Room,
     received: Timestamp,
@@ -224,6 +226,9 @@ async fn take<D: Desk>(
     let count = notification.alerts.len();
     let mut outcome = desk.take(notification, received, trace).await;
     drop(room);
+    for answered in &outcome.decisions {
+        metrics.alert(answered.decision, answered.reason);
+    }
     match outcome.unrecorded.take() {
         Some(finding) => Answer::Unrecorded(Some(count), finding, outcome.decisions),
         None => Answer::Done(count, outcome),

@@ -149,7 +149,16 @@ impl Facts<'_> {
         live: &Release,
     ) -> Result<(), (Finding, bool)> {
         self.latched().map_err(|finding| (finding, false))?;
-        if self.ours(live).is_some() {
+        if let Some(ours) = self.ours(live) {
+            let settle = SignedDuration::try_from(target.settle).unwrap_or_default();
+            if self.now < ours.since + settle {
+                // Claimed by a replica that had not heard of the restore yet.
+                let said = format!(
+                    "{live} was restored and may take {} to show its effect",
+                    rough(settle)
+                );
+                return Err((Reason::Duplicate.because(said), false));
+            }
             let finding =
                 Reason::ReleaseIsOurs.because(format!("{live} is what Ripcord itself restored"));
             return Err((finding, true));

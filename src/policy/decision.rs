@@ -370,6 +370,7 @@ impl Facts<'_> {
         let judged_here = matches!(
             finding.reason,
             Reason::Held
+                | Reason::HoldUnreadable
                 | Reason::TargetHeld
                 | Reason::Latched
                 | Reason::NoRecentChange
@@ -386,7 +387,7 @@ impl Facts<'_> {
 }
 
 fn join(active: &Rollback, alert: &AlertRecord) -> Decision {
-    let known = active.record(&alert.episode()).is_some();
+    let known = active.record(&alert.episode()).is_some() || active.may_count(alert);
     Decision::Join {
         rollback: active.name().to_owned(),
         known,

@@ -83,6 +83,8 @@ pub struct Outbox<L> {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Told what became of every attempt.
     pub observe: Arc<dyn Fn(Outcome) + Send + Sync>,
+    /// Told how many rollbacks have something untold.
+    pub waiting: Arc<dyn Fn(usize) + Send + Sync>,
 }
 
 // === impl Outbox ===
@@ -160,6 +162,8 @@ impl<L: Ledger> Outbox<L> {
                 }
             }
         }
+        let unsettled = desk.entries.values().filter(|it| it.settled.is_none());
+        (self.waiting)(unsettled.count());
         for (channel, candidate) in candidates {
             if desk.occupied.contains(&channel) {
                 continue;

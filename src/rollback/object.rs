@@ -395,6 +395,17 @@ impl Rollback {
             .find(|record| record.episode() == *episode)
     }
 
+    /// Whether this firing may be one of those that were counted with the request and not listed: some were, it began
+    /// before the request was received, and it is no more severe than what is listed.
+    #[must_use]
+    pub fn may_count(&self, alert: &AlertRecord) -> bool {
+        self.spec.alerts_omitted > 0
+            && self
+                .received()
+                .is_some_and(|received| alert.began <= received)
+            && !alert.severity.is_more_severe_than(self.severity())
+    }
+
     /// Every firing on record, each once, with its end where that is known.
     #[must_use]
     pub fn records(&self) -> Vec<&AlertRecord> {

@@ -1,107 +1,140 @@
-//! The demo application: one listener for each running pod, on the pod's own loopback address.
+//! The demo application, and the way to it: each pod and each Service answers on a loopback address of its own, and a
+//! Service's requests go to its ready endpoints in turn. What the `EndpointSlices` do not say yet, a client does not feel.
 //!
-//! The words of the image's tag (`demo:v2-half500`) say how it behaves: `half500`, `slow`, `unhealthy`, `neverready`,
-//! `ready5`, `dies`. A tag with none of them is a good release.
+//! The words of the image's tag (`demo:v2-half500`) say how a pod behaves: `half500`, `slow`, `unhealthy`, `neverready`.
+//! A tag with none of them is a good release.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use axum_server::Handle;
 use serde_json::{Value, json};
 
-/// What an image does: the words of its tag.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Behaviour(String);
+use super::driver::Shared;
+use super::object::{items, text};
+use super::store::Store;
 
-struct App {
-    behaviour: Behaviour,
-    pod: String,
-    business: AtomicU64,
-    failed: AtomicU64,
+/// A listening socket that ends, with its connections, when it is dropped.
+#[derive(Debug)]
+pub(super) struct Listener(Handle<SocketAddr>);
+
+/// What answers at one address.
+struct Door {
+    shared: Arc<Shared>,
+    address: String,
+    turn: AtomicUsize,
 }
 
-// === impl Behaviour ===
-
-impl Behaviour {
-    /// Reads the tag.
-    pub(super) fn of(image: &str) -> Self {
-        let image = image.split('@').next().unwrap_or_default();
-        let last = image.rsplit('/').next().unwrap_or_default();
-        Self(
-            last.split_once(':')
-                .map_or("latest", |(_, tag)| tag)
-                .to_owned(),
-        )
-    }
-
-    /// Whether the tag has this word.
-    pub(super) fn has(&self, word: &str) -> bool {
-        self.0.split('-').any(|one| one == word)
+/// Keeps the API's listener, and one for each pod and each Service, until it is dropped.
+pub(super) async fn run(shared: Arc<Shared>, _api: Listener) {
+    let mut changed = shared.changes();
+    let mut open: BTreeMap<SocketAddr, Listener> = BTreeMap::new();
+    loop {
+        changed.borrow_and_update();
+        let wanted: BTreeSet<_> = shared.with(|state| {
+            let objects = state.store.all().map(|(_, object)| object);
+            let listening = objects.filter_map(|object| shared.address(object));
+            listening.collect()
+        });
+        open.retain(|at, _| wanted.contains(at));
+        for at in wanted {
+            if open.contains_key(&at) {
+                continue;
+            }
+            let door = Arc::new(Door {
+                shared: shared.clone(),
+                address: at.ip().to_string(),
+                turn: AtomicUsize::new(0),
+            });
+            let router = Router::new().fallback(answer).with_state(door);
+            let socket = TcpListener::bind(at);
+            match socket.and_then(|socket| Listener::serve(socket, router)) {
+                Ok(listener) => drop(open.insert(at, listener)),
+                Err(error) => tracing::warn!(address = %at, %error, "the sandbox cannot listen"),
+            }
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
     }
 }
 
-/// The application in one pod.
-pub(super) fn router(image: &str, pod: &str) -> Router {
-    let app = App {
-        behaviour: Behaviour::of(image),
-        pod: pod.to_owned(),
-        business: AtomicU64::new(0),
-        failed: AtomicU64::new(0),
+/// Where a pod or a Service listens; null for what does not.
+pub(super) fn ip(object: &Value) -> &Value {
+    let (pod, service) = (&object["status"]["podIP"], &object["spec"]["clusterIP"]);
+    if pod.is_null() { service } else { pod }
+}
+
+/// Whether the tag of a pod's image has this word.
+pub(super) fn says(pod: &Value, word: &str) -> bool {
+    tag(pod).split('-').any(|one| one == word)
+}
+
+fn tag(pod: &Value) -> &str {
+    let image = text(&pod["spec"]["containers"][0]["image"]);
+    image.rsplit_once(':').map_or("latest", |(_, tag)| tag)
+}
+
+async fn answer(State(door): State<Arc<Door>>, uri: Uri) -> (StatusCode, Json<Value>) {
+    let pods = door.shared.with(|state| pods(&state.store, &door.address));
+    let turn = door.turn.fetch_add(1, Ordering::Relaxed);
+    let Some(pod) = pods.get(turn % pods.len().max(1)) else {
+        let body = json!({ "error": "no ready endpoint" });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body));
     };
-    Router::new().fallback(answer).with_state(Arc::new(app))
-}
-
-/// Whether the pod's process runs: it has started, and it has not died.
-pub(super) fn runs(pod: &Value) -> bool {
-    pod["status"]["phase"] == "Running"
-        && pod["status"]["containerStatuses"][0]["state"]["waiting"].is_null()
-}
-
-async fn answer(State(app): State<Arc<App>>, uri: Uri) -> Response {
-    let (behaviour, version) = (&app.behaviour, &app.behaviour.0);
-    if behaviour.has("slow") {
+    if says(pod, "slow") {
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
-    let overall = if behaviour.has("unhealthy") {
-        "degraded"
+    let mut body = json!({ "version": tag(pod), "pod": pod["metadata"]["name"] });
+    let mut code = StatusCode::OK;
+    if uri.path().starts_with("/health") {
+        let sick = says(pod, "unhealthy");
+        body["overall_status"] = json!(if sick { "degraded" } else { "healthy" });
+    } else if says(pod, "half500") && turn / pods.len() % 2 == 1 {
+        body["error"] = json!("the model answered nonsense");
+        code = StatusCode::INTERNAL_SERVER_ERROR;
     } else {
-        "healthy"
+        body["price"] = json!(42.0);
+    }
+    (code, Json(body))
+}
+
+/// Who may answer at an address: the pod itself, or the ready endpoints of the Service.
+fn pods(store: &Store, address: &str) -> Vec<Value> {
+    let pods = || store.list("pods").map(|(_, pod)| pod);
+    if let Some(pod) = pods().find(|pod| *ip(pod) == address) {
+        return vec![pod.clone()];
+    }
+    let mut services = store.list("services");
+    let Some((key, _)) = services.find(|(_, service)| *ip(service) == address) else {
+        return Vec::new();
     };
-    match uri.path() {
-        "/health/pinn" | "/health/pinn/quick" => {
-            Json(json!({ "overall_status": overall, "version": version, "pod": app.pod }))
-                .into_response()
-        }
-        "/health" => Json(json!({ "status": "healthy" })).into_response(),
-        "/health/deployment/readiness" => {
-            Json(json!({ "ready": true, "version": version })).into_response()
-        }
-        "/metrics" => {
-            let (all, failed) = (
-                app.business.load(Ordering::Relaxed),
-                app.failed.load(Ordering::Relaxed),
-            );
-            format!(
-                "# TYPE http_requests_total counter\n\
-                 http_requests_total{{pod=\"{pod}\",version=\"{version}\",code=\"200\"}} {good}\n\
-                 http_requests_total{{pod=\"{pod}\",version=\"{version}\",code=\"500\"}} {failed}\n",
-                pod = app.pod,
-                good = all - failed,
-            )
-            .into_response()
-        }
-        _ => {
-            let count = app.business.fetch_add(1, Ordering::Relaxed);
-            if behaviour.has("half500") && count % 2 == 1 {
-                app.failed.fetch_add(1, Ordering::Relaxed);
-                let body = json!({ "error": "the model answered nonsense", "version": version, "pod": app.pod });
-                return (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response();
-            }
-            Json(json!({ "price": 42.0, "version": version, "pod": app.pod })).into_response()
-        }
+    let slice = store.get(&key.slice()).unwrap_or(&Value::Null);
+    let endpoints = items(&slice["endpoints"]).iter();
+    let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+    let of = |endpoint: &Value| pods().find(|pod| *ip(pod) == endpoint["addresses"][0]);
+    ready.filter_map(of).cloned().collect()
+}
+
+impl Listener {
+    /// Serves `router` on a socket.
+    pub(super) fn serve(socket: TcpListener, router: Router) -> std::io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let handle = Handle::new();
+        let server = axum_server::from_tcp(socket)?.handle(handle.clone());
+        tokio::spawn(server.serve(router.into_make_service()));
+        Ok(Self(handle))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.shutdown();
     }
 }

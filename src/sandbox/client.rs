@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Uri;
-use http_body_util::BodyExt;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::driver;
-use super::front::{self, Http};
 
 /// How many of the latest answers a tally keeps.
 const RECENT: usize = 60;
@@ -41,13 +41,11 @@ pub struct Tally {
     pub recent: VecDeque<bool>,
 }
 
-// === impl Client ===
-
 impl Client {
     /// Starts to ask `url`, `rate` times a second.
     #[must_use]
     pub fn start(url: Uri, rate: u32) -> Self {
-        let tally = Arc::new(Mutex::new(Tally::default()));
+        let tally = Arc::new(Mutex::default());
         let task = tokio::spawn(run(url, rate.max(1), tally.clone()));
         Self { tally, task }
     }
@@ -55,25 +53,18 @@ impl Client {
     /// What was counted up to now.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.tally
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.clone()
     }
 
     /// Stops asking and returns what was counted; answers under way are not waited for.
-    pub async fn stop(self) -> Tally {
+    pub async fn stop(mut self) -> Tally {
         self.task.abort();
         // An aborted task ends with an error that says nothing else.
-        drop(self.task.await);
-        self.tally
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        drop((&mut self.task).await);
+        self.tally()
     }
 }
-
-// === impl Tally ===
 
 impl Tally {
     fn count(&mut self, good: bool, now: Timestamp) {
@@ -92,34 +83,20 @@ impl Tally {
 }
 
 async fn run(url: Uri, rate: u32, tally: Arc<Mutex<Tally>>) {
-    let http = front::client();
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+    let http = legacy::Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let mut ticks = interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Dropped with the task, and the requests under way with it.
     let mut running = JoinSet::new();
     loop {
         ticks.tick().await;
         while running.try_join_next().is_some() {}
-        let (http, url, tally) = (http.clone(), url.clone(), tally.clone());
+        let (answer, tally) = (http.get(url.clone()), tally.clone());
         running.spawn(async move {
-            let good = tokio::time::timeout(PATIENCE, ask(&http, url))
-                .await
-                .unwrap_or(false);
-            tally
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .count(good, driver::now());
+            let answer = timeout(PATIENCE, answer).await;
+            let good = matches!(answer, Ok(Ok(answer)) if answer.status().as_u16() < 400);
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            tally.count(good, driver::now());
         });
     }
-}
-
-async fn ask(http: &Http, url: Uri) -> bool {
-    let Ok(request) = axum::http::Request::get(url).body(Body::empty()) else {
-        return false;
-    };
-    let Ok(response) = http.request(request).await else {
-        return false;
-    };
-    let good = response.status().as_u16() < 400;
-    good && response.into_body().collect().await.is_ok()
 }

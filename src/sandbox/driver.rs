@@ -1,44 +1,40 @@
-//! The shared state of one sandbox, and the task that moves it: controllers run a moment after each change, and at the
-//! times that they asked for. The only place that reads the wall clock.
+//! The shared state of one sandbox, and the task that moves it: every moment the controllers look at the objects.
+//!
+//! The only place that reads the wall clock.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::Request;
-use super::json::set;
-use super::rollout::{self, Write};
 use super::store::{Key, Store};
-use super::workload::{self, Settings};
+use super::{Options, Request, app, rollout, workload};
 
-/// The API log keeps this many requests.
-const REQUESTS: usize = 20_000;
+/// What a controller wants an object to be; `None` removes it.
+pub(super) type Write = (Key, Option<Value>);
 
 /// What every part of a sandbox shares.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
-    pub(super) settings: Settings,
-    pub(super) lag: Duration,
+    changed: watch::Sender<()>,
+    /// With the API server's real port.
+    pub(super) options: Options,
 }
 
 /// Everything behind the lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) store: Store,
     pub(super) requests: VecDeque<Request>,
-    pub(super) logged: u64,
+    /// Verb, group, resource and subresource.
     pub(super) denied: Vec<[String; 4]>,
     pub(super) failures: Vec<Failure>,
     /// How many of the next status requests the controller overwrites.
     pub(super) to_lose: u32,
-    /// Copies from before such a request; the controller's next pass writes them back.
-    pub(super) stale: Vec<(Key, Value)>,
     pub(super) paused: bool,
 }
 
@@ -51,118 +47,63 @@ pub(super) struct Failure {
     pub(super) left: u32,
 }
 
-// === impl Shared ===
-
 impl Shared {
-    pub(super) fn new(store: Store, settings: Settings, lag: Duration) -> Self {
-        let state = State {
-            store,
-            requests: VecDeque::new(),
-            logged: 0,
-            denied: Vec::new(),
-            failures: Vec::new(),
-            to_lose: 0,
-            stale: Vec::new(),
-            paused: false,
-        };
+    pub(super) fn new(options: Options) -> Self {
         Self {
-            state: Mutex::new(state),
-            changed: watch::Sender::new(0),
-            settings,
-            lag,
+            state: Mutex::default(),
+            changed: watch::Sender::new(()),
+            options,
         }
     }
 
     /// Works on the state, and tells everybody who waits if objects changed.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = state.store.version();
+        let before = state.store.version;
         let result = work(&mut state);
-        let after = state.store.version();
-        if before != after {
-            self.changed.send_replace(after);
+        if before != state.store.version {
+            self.changed.send_replace(());
         }
         result
     }
 
     /// Wakes whenever objects change.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Wakes the controllers without a change.
-    pub(super) fn wake(&self) {
-        self.changed.send_modify(|_| {});
+    /// Where an object listens, if it does: a Service at its first port, a pod at the application's.
+    pub(super) fn address(&self, object: &Value) -> Option<SocketAddr> {
+        let ip = app::ip(object).as_str()?.parse().ok()?;
+        let port = object["spec"]["ports"][0]["port"].as_u64();
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        Some(SocketAddr::new(ip, port.unwrap_or(self.options.app_port)))
     }
 }
 
-// === impl State ===
-
 impl State {
-    pub(super) fn log(&mut self, mut request: Request) {
-        self.logged += 1;
-        request.seq = self.logged;
-        self.requests.push_back(request);
-        if self.requests.len() > REQUESTS {
-            self.requests.pop_front();
-        }
-    }
-
-    /// One pass of the controllers. Returns when to look again if nothing changes before.
-    fn pass(&mut self, settings: &Settings, now: Timestamp) -> Option<Timestamp> {
-        let mut wake = Vec::new();
-        if !self.paused {
-            for (key, stale) in std::mem::take(&mut self.stale) {
-                self.overwrite(&key, &stale, now);
-            }
-            wake.extend(self.apply(rollout::reconcile(&self.store, now), now));
-        }
-        wake.extend(self.apply(workload::reconcile(&self.store, settings, now), now));
-        wake.into_iter().min()
-    }
-
-    /// Writes back what the controller believed before a client's request, as a controller that raced it does.
-    fn overwrite(&mut self, key: &Key, stale: &Value, now: Timestamp) {
-        let Some(mut object) = self.store.get(key).cloned() else {
-            return;
-        };
-        for field in ["abort", "promoteFull"] {
-            set(
-                &mut object["status"],
-                field,
-                stale["status"].get(field).cloned(),
-            );
-        }
-        self.store.put(key, object, now);
-    }
-
-    fn apply(&mut self, writes: Vec<Write>, now: Timestamp) -> Option<Timestamp> {
-        let mut wake = None;
-        for write in writes {
-            match write {
-                Write::Put(key, object) => self.store.put(&key, object, now),
-                Write::Remove(key) => self.store.remove(&key),
-                Write::Wake(at) => wake = Some(wake.map_or(at, |wake: Timestamp| wake.min(at))),
+    fn apply(&mut self, writes: Vec<Write>, now: Timestamp) {
+        for (key, object) in writes {
+            match object {
+                Some(object) => drop(self.store.put(&key, object, now)),
+                None => self.store.remove(&key),
             }
         }
-        wake
     }
 }
 
 /// Runs the controllers until it is dropped.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut changed = shared.changes();
     loop {
-        changed.borrow_and_update();
-        let wake = shared.with(|state| state.pass(&shared.settings, now()));
-        let pause = wake.map_or(Duration::MAX, |wake| {
-            Duration::try_from(wake.duration_since(now())).unwrap_or_default()
+        shared.with(|state| {
+            let now = now();
+            if !state.paused {
+                state.apply(rollout::reconcile(&state.store, now), now);
+            }
+            let writes = workload::reconcile(&state.store, &shared.options, now);
+            state.apply(writes, now);
         });
-        tokio::select! {
-            change = changed.changed() => if change.is_err() { return },
-            () = tokio::time::sleep(pause) => {}
-        }
-        tokio::time::sleep(shared.lag).await;
+        tokio::time::sleep(shared.options.controller_lag).await;
     }
 }
 

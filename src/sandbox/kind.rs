@@ -1,131 +1,110 @@
-//! Which kinds the API server knows: a fixed list of built-in ones, and those of the stored CRDs.
+//! Which kinds the API server knows: a fixed list, and those of the stored CRDs. All but CRDs live in namespaces.
 //!
-//! A kind that is on neither list does not exist here, as on a real server.
+//! Of a CRD's schema only pruning and defaults are done. Nothing is validated, and CEL rules are not evaluated.
 
 use serde_json::{Value, json};
 
-use super::json::items;
+use super::object::{items, text};
+
+/// The plural of the one kind that is not in a namespace.
+pub(super) const CRDS: &str = "customresourcedefinitions";
+
+/// `apiVersion`, plural and kind.
+const BUILTIN: &str = "\
+v1 configmaps ConfigMap
+v1 pods Pod
+v1 services Service
+apiextensions.k8s.io/v1 customresourcedefinitions CustomResourceDefinition
+apps/v1 replicasets ReplicaSet
+argoproj.io/v1alpha1 rollouts Rollout
+coordination.k8s.io/v1 leases Lease
+discovery.k8s.io/v1 endpointslices EndpointSlice
+events.k8s.io/v1 events Event";
 
 /// What the server has to know about a kind to store it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Kind {
-    pub(super) group: String,
-    pub(super) version: String,
+    pub(super) api_version: String,
     pub(super) plural: String,
     pub(super) name: String,
-    traits: &'static str,
-    /// The structural schema, for kinds from a CRD.
-    pub(super) schema: Option<Value>,
+    /// A list, or null.
+    pub(super) short_names: Value,
+    /// The structural schema, or null.
+    schema: Value,
 }
 
-/// Group, version, plural, kind, and traits: **n**amespaced, `.status` written through `/status` (**s**) only, **g**eneration
-/// counted, re**p**lace must name the version that it replaces.
-const BUILTIN: &[(&str, &str, &str, &str, &str)] = &[
-    ("", "v1", "configmaps", "ConfigMap", "n"),
-    ("", "v1", "events", "Event", "n"),
-    ("", "v1", "namespaces", "Namespace", "s"),
-    ("", "v1", "nodes", "Node", "s"),
-    ("", "v1", "pods", "Pod", "ns"),
-    ("", "v1", "secrets", "Secret", "n"),
-    ("", "v1", "services", "Service", "ns"),
-    (
-        "apiextensions.k8s.io",
-        "v1",
-        "customresourcedefinitions",
-        "CustomResourceDefinition",
-        "sg",
-    ),
-    ("apps", "v1", "deployments", "Deployment", "nsg"),
-    ("apps", "v1", "replicasets", "ReplicaSet", "nsg"),
-    ("argoproj.io", "v1alpha1", "rollouts", "Rollout", "nsgp"),
-    ("coordination.k8s.io", "v1", "leases", "Lease", "np"),
-    (
-        "discovery.k8s.io",
-        "v1",
-        "endpointslices",
-        "EndpointSlice",
-        "ng",
-    ),
-    ("events.k8s.io", "v1", "events", "Event", "n"),
-];
-
-// === impl Kind ===
-
 impl Kind {
-    /// The built-in kinds.
     pub(super) fn builtin() -> impl Iterator<Item = Self> {
-        BUILTIN
-            .iter()
-            .map(|(group, version, plural, name, traits)| {
-                let [group, version, plural, name] =
-                    [group, version, plural, name].map(|text| (*text).to_owned());
-                Self {
-                    group,
-                    version,
-                    plural,
-                    name,
-                    traits,
-                    schema: None,
-                }
-            })
+        BUILTIN.lines().map(|line| {
+            let mut words = line.split(' ').map(str::to_owned);
+            let mut word = || words.next().unwrap_or_default();
+            Self {
+                api_version: word(),
+                plural: word(),
+                name: word(),
+                ..Self::default()
+            }
+        })
     }
 
     /// The kind that a CRD defines, in the version that it stores.
     pub(super) fn from_crd(crd: &Value) -> Option<Self> {
-        let spec = &crd["spec"];
-        let versions = items(&spec["versions"]);
-        let version = versions.iter().find(|version| version["storage"] == true)?;
-        let cluster = spec["scope"] == "Cluster";
+        let (spec, names) = (&crd["spec"], &crd["spec"]["names"]);
+        let mut versions = items(&spec["versions"]).iter();
+        let version = versions.find(|version| version["storage"] == true)?;
         Some(Self {
-            group: spec["group"].as_str()?.to_owned(),
-            version: version["name"].as_str()?.to_owned(),
-            plural: spec["names"]["plural"].as_str()?.to_owned(),
-            name: spec["names"]["kind"].as_str()?.to_owned(),
-            traits: match (cluster, version["subresources"]["status"].is_object()) {
-                (false, true) => "nsgp",
-                (false, false) => "ngp",
-                (true, true) => "sgp",
-                (true, false) => "gp",
-            },
-            schema: version["schema"].get("openAPIV3Schema").cloned(),
+            api_version: format!("{}/{}", text(&spec["group"]), text(&version["name"])),
+            plural: text(&names["plural"]).to_owned(),
+            name: text(&names["kind"]).to_owned(),
+            short_names: names["shortNames"].clone(),
+            schema: version["schema"]["openAPIV3Schema"].clone(),
         })
     }
 
-    pub(super) fn namespaced(&self) -> bool {
-        self.traits.contains('n')
+    pub(super) fn group(&self) -> &str {
+        let parts = self.api_version.split_once('/');
+        parts.map_or("", |(group, _)| group)
     }
 
-    pub(super) fn has_status(&self) -> bool {
-        self.traits.contains('s')
+    pub(super) fn is_of(&self, object: &Value) -> bool {
+        object["apiVersion"] == self.api_version && object["kind"] == self.name
     }
 
-    pub(super) fn counts_generations(&self) -> bool {
-        self.traits.contains('g')
+    /// Makes an object one of this kind: unknown fields go, defaults come.
+    pub(super) fn admit(&self, object: &mut Value) {
+        let metadata = object["metadata"].take();
+        shape(object, &self.schema);
+        object["metadata"] = metadata;
+        object["apiVersion"] = json!(self.api_version);
+        object["kind"] = json!(self.name);
     }
+}
 
-    pub(super) fn replaces_by_version(&self) -> bool {
-        self.traits.contains('p')
-    }
-
-    /// `apiVersion` as objects of this kind carry it.
-    pub(super) fn api_version(&self) -> String {
-        format!("{}/{}", self.group, self.version)
-            .trim_start_matches('/')
-            .to_owned()
-    }
-
-    /// `plural.group`, as error messages write it.
-    pub(super) fn resource(&self) -> String {
-        format!("{}.{}", self.plural, self.group)
-            .trim_end_matches('.')
-            .to_owned()
-    }
-
-    /// One line of the server's discovery answer.
-    pub(super) fn discovery(&self) -> Value {
-        json!({
-            "name": self.plural, "singularName": self.name.to_lowercase(), "namespaced": self.namespaced(), "kind": self.name,
-            "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
-        })
+fn shape(value: &mut Value, schema: &Value) {
+    let (known, extra) = (&schema["properties"], &schema["additionalProperties"]);
+    match value {
+        _ if schema.is_null() => {}
+        Value::Array(items) => {
+            for item in items {
+                shape(item, &schema["items"]);
+            }
+        }
+        Value::Object(fields) => {
+            let open = schema["x-kubernetes-preserve-unknown-fields"] == true || !extra.is_null();
+            // A null where none is allowed counts as absent, so that the default can come.
+            fields.retain(|name, value| match known.get(name) {
+                Some(field) => !value.is_null() || field["nullable"] == true,
+                None => open,
+            });
+            for (name, field) in known.as_object().into_iter().flatten() {
+                if let Some(default) = field.get("default") {
+                    fields.entry(name).or_insert_with(|| default.clone());
+                }
+            }
+            for (name, value) in fields {
+                shape(value, known.get(name).unwrap_or(extra));
+            }
+        }
+        _ => {}
     }
 }

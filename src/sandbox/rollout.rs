@@ -1,344 +1,317 @@
-//! A miniature of Argo Rollouts' controller: the basic canary (no traffic routing) with `setWeight` and `pause` steps.
+//! A miniature of Argo Rollouts' controller: the basic canary with `setWeight` and `pause` steps.
 //!
-//! Pure: it reads the store and returns writes. It keeps the real controller's traps: a changed template forgets an abort
-//! or a promotion that was not yet seen, a promoted rollout drops an abort in silence, and so does one with a full
-//! promotion pending. Blue-green, traffic routing, analysis and `workloadRef` are reported as an invalid spec.
+//! Pure: it reads the store and returns writes. It keeps the real controller's traps: it completes the template that it
+//! finds, a changed template forgets an abort or a promotion that was not yet seen, a promoted rollout drops an abort in
+//! silence, and so does one with a full promotion pending. Rollouts of any other kind are left alone: never observed.
 
-mod scale;
 mod spec;
-mod status;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::spec::Step;
-use super::json::{count, owned, set, stamp, text};
+use super::driver::Write;
+use super::object::{count, is_owned, is_stopping, owner, short, stamp, text};
 use super::store::{Key, Store};
-
-/// What a controller wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Write {
-    Put(Key, Value),
-    Remove(Key),
-    /// Nothing to write, but look again at this time.
-    Wake(Timestamp),
-}
 
 /// Label that ties pods and `ReplicaSets` to one template.
 const HASH: &str = "rollouts-pod-template-hash";
 const REVISION: &str = "rollout.argoproj.io/revision";
-const HISTORY: &str = "rollout.argoproj.io/revision-history";
+
+/// What the controller remembers, tells and is asked for: `status` of a Rollout.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    #[serde(rename = "currentPodHash")]
+    current: String,
+    #[serde(rename = "stableRS")]
+    stable: String,
+    #[serde(rename = "currentStepIndex")]
+    step: Option<usize>,
+    abort: bool,
+    aborted_at: Option<String>,
+    promote_full: bool,
+    controller_pause: bool,
+    pause_conditions: Option<Value>,
+    /// A string, unlike in every other kind.
+    observed_generation: String,
+    phase: String,
+    message: String,
+}
 
 /// One `ReplicaSet` of the rollout, with the numbers that decide.
 struct Set {
     key: Key,
     object: Value,
     hash: String,
+    revision: u64,
     asked: u64,
     live: u64,
     available: u64,
-    wanted: u64,
 }
 
 /// One pass over one rollout.
-struct Sync<'a> {
+struct Sync {
+    key: Key,
     rollout: Value,
+    status: Status,
     sets: Vec<Set>,
     steps: Vec<Step>,
     hash: String,
     replicas: u64,
     now: Timestamp,
-    wake: Option<Timestamp>,
-    store: &'a Store,
-    key: &'a Key,
 }
 
 /// One pass of the controller over every rollout.
 pub(super) fn reconcile(store: &Store, now: Timestamp) -> Vec<Write> {
-    let rollouts = store.list("argoproj.io", "rollouts", None);
-    let alive = rollouts.filter(|(_, one)| one["metadata"]["deletionTimestamp"].is_null());
-    alive
-        .flat_map(|(key, one)| sync(store, key, one, now))
-        .collect()
+    let rollouts = store.list("rollouts");
+    let alive = rollouts.filter(|(_, rollout)| !is_stopping(rollout));
+    let writes = alive.filter_map(|(key, rollout)| sync(store, key, rollout.clone(), now));
+    writes.flatten().collect()
 }
 
-fn sync(store: &Store, key: &Key, found: &Value, now: Timestamp) -> Vec<Write> {
-    let mut rollout = found.clone();
-    let steps = match spec::steps(&rollout["spec"]) {
-        Ok(steps) => steps,
-        Err(why) => {
-            status::invalid(&mut rollout, &why, now);
-            return vec![Write::Put(key.clone(), rollout)];
-        }
-    };
-    if spec::complete(&mut rollout["spec"]["template"]) {
-        return vec![Write::Put(key.clone(), rollout)];
+fn sync(store: &Store, key: &Key, mut rollout: Value, now: Timestamp) -> Option<Vec<Write>> {
+    let steps = spec::steps(&rollout["spec"])?;
+    if spec::complete(&mut rollout) {
+        return Some(vec![(key.clone(), Some(rollout))]);
     }
-    let sets = store.list("apps", "replicasets", Some(&key.namespace));
-    let sets = sets.filter(|(_, set)| owned(set, found));
+    let sets = store.list("replicasets");
+    let sets = sets.filter(|(_, set)| is_owned(set, &rollout));
     let mut sync = Sync {
-        sets: sets
-            .map(|(key, set)| Set::new(key.clone(), set.clone()))
-            .collect(),
-        hash: spec::template_hash(&rollout["spec"]["template"]),
-        // No more than a sandbox has addresses for.
-        replicas: rollout["spec"]["replicas"].as_u64().unwrap_or(1).min(150),
-        wake: None,
+        key: key.clone(),
+        status: serde_json::from_value(rollout["status"].clone()).unwrap_or_default(),
+        sets: sets.map(Set::new).collect(),
+        hash: short(&rollout["spec"]["template"]),
+        replicas: rollout["spec"]["replicas"].as_u64().unwrap_or(1).min(100),
         rollout,
         steps,
         now,
-        store,
-        key,
     };
-    if sync.rollout["status"]["currentPodHash"] == sync.hash.as_str() {
-        sync.requests();
+    if sync.status.current == sync.hash {
+        sync.obey();
         if sync.rollout["spec"]["paused"] != true {
             sync.advance();
-            sync.want();
             sync.scale();
         }
     } else {
         sync.adopt();
     }
     sync.report();
-    sync.writes()
+    Some(sync.writes())
 }
-
-/// A controller's reference to the owner of what it makes.
-pub(super) fn owner(api_version: &str, kind: &str, owner: &Value) -> Value {
-    let metadata = &owner["metadata"];
-    json!({
-        "apiVersion": api_version, "kind": kind, "name": metadata["name"], "uid": metadata["uid"],
-        "controller": true, "blockOwnerDeletion": true,
-    })
-}
-
-// === impl Set ===
 
 impl Set {
-    fn new(key: Key, object: Value) -> Self {
+    fn new((key, object): (&Key, &Value)) -> Self {
         let asked = count(&object["spec"]["replicas"]);
+        let revision = text(&object["metadata"]["annotations"][REVISION]);
         Self {
+            hash: text(&object["metadata"]["labels"][HASH]).to_owned(),
+            revision: revision.parse().unwrap_or_default(),
             asked,
             live: count(&object["status"]["replicas"]),
             // The status may be from before the last scaling.
             available: count(&object["status"]["availableReplicas"]).min(asked),
-            wanted: 0,
-            hash: text(&object["metadata"]["labels"][HASH]).to_owned(),
-            key,
-            object,
-        }
-    }
-
-    fn revision(&self) -> u64 {
-        text(&self.object["metadata"]["annotations"][REVISION])
-            .parse()
-            .unwrap_or_default()
-    }
-
-    /// A template that comes back becomes the newest revision.
-    fn renumber(&mut self, revision: u64) {
-        let old = self.revision();
-        if old != revision {
-            let annotations = &mut self.object["metadata"]["annotations"];
-            let history = format!("{},{old}", text(&annotations[HISTORY]));
-            annotations[HISTORY] = json!(history.trim_start_matches(','));
-            annotations[REVISION] = json!(revision.to_string());
+            key: key.clone(),
+            object: object.clone(),
         }
     }
 }
 
-// === impl Sync ===
-
-impl Sync<'_> {
-    fn status(&mut self) -> &mut Value {
-        &mut self.rollout["status"]
-    }
-
-    fn is(&self, field: &str) -> bool {
-        self.rollout["status"][field] == true
-    }
-
-    fn clear(&mut self, fields: &[&str]) {
-        for field in fields {
-            set(self.status(), field, None);
-        }
-    }
-
-    fn unpause(&mut self) {
-        self.clear(&["pauseConditions", "controllerPause"]);
-    }
-
-    fn stable(&self) -> String {
-        text(&self.rollout["status"]["stableRS"]).to_owned()
-    }
-
-    fn current(&self) -> Option<&Set> {
-        self.sets.iter().find(|set| set.hash == self.hash)
+impl Sync {
+    fn is_settled(&self) -> bool {
+        self.status.stable == self.hash
     }
 
     fn step(&self) -> usize {
-        let index = count(&self.rollout["status"]["currentStepIndex"]);
-        usize::try_from(index)
-            .unwrap_or_default()
-            .min(self.steps.len())
+        self.status.step.unwrap_or_default().min(self.steps.len())
     }
 
-    fn set_step(&mut self, index: usize) {
-        let index = (!self.steps.is_empty()).then(|| json!(index));
-        set(self.status(), "currentStepIndex", index);
+    fn set_step(&mut self, step: usize) {
+        self.status.step = (!self.steps.is_empty()).then_some(step);
     }
 
-    /// A template that was not seen before: everything that was asked of the old one is forgotten.
+    /// A template that was not seen before: everything that was asked of the old one is forgotten. One that comes back
+    /// becomes the newest revision.
     fn adopt(&mut self) {
-        let newest = self
-            .sets
-            .iter()
-            .map(Set::revision)
-            .max()
-            .unwrap_or_default();
-        let known = self.sets.iter().position(|set| set.hash == self.hash);
-        let revision = match known.map(|at| &mut self.sets[at]) {
-            Some(set) if set.revision() == newest => newest,
-            Some(set) => {
-                set.renumber(newest + 1);
-                newest + 1
+        let newest = self.sets.iter().map(|set| set.revision).max();
+        if !self.sets.iter().any(|set| set.hash == self.hash) {
+            self.sets.push(self.new_set());
+        }
+        for set in self.sets.iter_mut().filter(|set| set.hash == self.hash) {
+            if newest != Some(set.revision) {
+                set.revision = newest.unwrap_or_default() + 1;
             }
-            None => {
-                let set = self.new_set(newest + 1);
-                self.sets.push(set);
-                newest + 1
-            }
-        };
-        self.rollout["metadata"]["annotations"][REVISION] = json!(revision.to_string());
-        self.unpause();
-        self.clear(&["abort", "abortedAt", "promoteFull"]);
-        let back = self.stable() == self.hash || self.stable().is_empty();
-        self.set_step(if back { self.steps.len() } else { 0 });
-        self.rollout["status"]["currentPodHash"] = json!(self.hash);
-    }
-
-    fn new_set(&self, revision: u64) -> Set {
-        let spec = &self.rollout["spec"];
-        let (mut template, mut selector) = (spec["template"].clone(), spec["selector"].clone());
-        template["metadata"]["labels"][HASH] = json!(self.hash);
-        selector["matchLabels"][HASH] = json!(self.hash);
-        let mut annotations = self.rollout["metadata"]["annotations"].clone();
-        annotations[REVISION] = json!(revision.to_string());
-        let object = json!({
-            "metadata": {
-                "labels": template["metadata"]["labels"], "annotations": annotations,
-                "ownerReferences": [owner("argoproj.io/v1alpha1", "Rollout", &self.rollout)],
-            },
-            "spec": { "replicas": 0, "selector": selector, "template": template },
-            "status": { "replicas": 0 },
-        });
-        let name = format!("{}-{}", self.key.name, self.hash);
-        Set::new(
-            Key::new("apps", "replicasets", &self.key.namespace, &name),
-            object,
-        )
-    }
-
-    /// Answers the requests that clients write into the status.
-    fn requests(&mut self) {
-        let settled = self.stable() == self.hash || self.stable().is_empty();
-        if settled || self.is("promoteFull") {
-            self.clear(&["abort"]);
-            self.unpause();
-            self.set_step(self.steps.len());
+            let revision = json!(set.revision.to_string());
+            set.object["metadata"]["annotations"][REVISION] = revision.clone();
+            self.rollout["metadata"]["annotations"][REVISION] = revision;
         }
-        if settled {
-            self.clear(&["promoteFull"]);
+        if self.status.stable.is_empty() {
+            self.status.stable.clone_from(&self.hash);
         }
-        if !self.is("abort") {
-            return self.clear(&["abortedAt"]);
-        }
-        if self.rollout["status"]["abortedAt"].is_null() {
-            self.rollout["status"]["abortedAt"] = json!(stamp(self.now));
-        }
+        self.status.current.clone_from(&self.hash);
+        self.status.abort = false;
+        self.status.promote_full = false;
         self.unpause();
         self.set_step(0);
     }
 
-    /// Goes on to the next step when the present one is done, and to stable after the last.
-    fn advance(&mut self) {
-        let stable = self.stable();
-        if self.is("abort") || stable == self.hash {
-            return;
-        }
-        let available = self.current().map_or(0, |set| set.available);
-        match self.steps.get(self.step()) {
-            _ if stable.is_empty() => self.promote(),
-            None if available >= self.replicas => self.promote(),
-            None => {}
-            Some(Step::Pause(duration)) => self.pause(*duration),
-            Some(Step::Weight(_)) => {
-                self.want();
-                let serves = |set: &Set| set.hash == self.hash || set.hash == stable;
-                let there = |set: &Set| set.available >= set.wanted || !serves(set);
-                if self
-                    .sets
-                    .iter()
-                    .all(|set| set.asked == set.wanted && there(set))
-                {
-                    self.set_step(self.step() + 1);
-                    self.advance();
-                }
-            }
-        }
+    fn new_set(&self) -> Set {
+        let spec = &self.rollout["spec"];
+        let (mut template, mut selector) = (spec["template"].clone(), spec["selector"].clone());
+        template["metadata"]["labels"][HASH] = json!(self.hash);
+        selector["matchLabels"][HASH] = json!(self.hash);
+        let labels = template["metadata"]["labels"].clone();
+        let object = json!({
+            "apiVersion": "apps/v1",
+            "kind": "ReplicaSet",
+            "metadata": { "labels": labels, "ownerReferences": [owner(&self.rollout)] },
+            "spec": { "replicas": 0, "selector": selector, "template": template },
+        });
+        let name = format!("{}-{}", self.key.name, self.hash);
+        let key = Key::new("replicasets", &self.key.namespace, &name);
+        Set::new((&key, &object))
     }
 
-    fn promote(&mut self) {
-        self.rollout["status"]["stableRS"] = json!(self.hash);
-        self.clear(&["promoteFull"]);
-    }
-
-    /// Begins a pause, or ends it when its time is over or somebody took its condition away.
-    fn pause(&mut self, duration: Option<SignedDuration>) {
-        let since = text(&self.rollout["status"]["pauseConditions"][0]["startTime"]);
-        let since: Option<Timestamp> = since.parse().ok();
-        let begun = since.is_some();
-        if !begun && !self.is("controllerPause") {
-            let condition = json!({ "reason": "CanaryPauseStep", "startTime": stamp(self.now) });
-            self.rollout["status"]["pauseConditions"] = json!([condition]);
-            self.rollout["status"]["controllerPause"] = json!(true);
-        }
-        let end = duration.map(|duration| since.unwrap_or(self.now) + duration);
-        let taken = !begun && self.rollout["status"]["pauseConditions"].is_null();
-        if taken || end.is_some_and(|end| end <= self.now) {
+    /// Answers the requests that clients write into the status.
+    fn obey(&mut self) {
+        if self.is_settled() || self.status.promote_full {
+            self.status.abort = false;
             self.unpause();
-            self.set_step(self.step() + 1);
-            return self.advance();
+            self.set_step(self.steps.len());
         }
-        self.wake = end;
+        if self.is_settled() {
+            self.status.promote_full = false;
+        }
+        if self.status.abort {
+            let now = self.now;
+            self.status.aborted_at.get_or_insert_with(|| stamp(now));
+            self.unpause();
+            self.set_step(0);
+        } else {
+            self.status.aborted_at = None;
+        }
+    }
+
+    /// Goes on to the next step while the present one is done, and makes the release stable after the last.
+    fn advance(&mut self) {
+        while !self.status.abort && !self.is_settled() {
+            let at = self.step();
+            let there = |set: &Set| set.asked == self.wanted(set) && set.available == set.asked;
+            let done = match self.steps.get(at) {
+                None => {
+                    let current = self.sets.iter().find(|set| set.hash == self.hash);
+                    if current.is_some_and(|set| set.available >= self.replicas) {
+                        self.status.stable.clone_from(&self.hash);
+                        self.status.promote_full = false;
+                    }
+                    return;
+                }
+                Some(Step::Weight(_)) => self.sets.iter().all(there),
+                Some(Step::Pause(duration)) => self.has_paused(*duration),
+            };
+            if !done {
+                return;
+            }
+            self.unpause();
+            self.set_step(at + 1);
+        }
+    }
+
+    /// Begins a pause. It is over after its time, or when somebody took its condition away.
+    fn has_paused(&mut self, duration: Option<SignedDuration>) -> bool {
+        let Some(conditions) = &self.status.pause_conditions else {
+            let condition = json!({ "reason": "CanaryPauseStep", "startTime": stamp(self.now) });
+            self.status.pause_conditions = Some(json!([condition]));
+            return std::mem::replace(&mut self.status.controller_pause, true);
+        };
+        let since = text(&conditions[0]["startTime"]).parse();
+        let passed = self.now.duration_since(since.unwrap_or(self.now));
+        duration.is_some_and(|duration| passed >= duration)
+    }
+
+    fn unpause(&mut self) {
+        self.status.controller_pause = false;
+        self.status.pause_conditions = None;
+    }
+
+    /// How many pods a set should have in the end, at the present step.
+    fn wanted(&self, set: &Set) -> u64 {
+        let weight = match self.steps.get(..=self.step()) {
+            _ if self.is_settled() => 100,
+            _ if self.status.abort => 0,
+            None => 100,
+            Some(done) => {
+                let weights = done.iter().rev().filter_map(Step::weight);
+                weights.take(1).sum()
+            }
+        };
+        // The nearest count, but none of either only when that is what was asked for.
+        let nearest = (self.replicas * weight + 50) / 100;
+        let least = self.replicas.min(1);
+        let canary = if weight == 0 { 0 } else { nearest.max(least) };
+        if set.hash == self.hash {
+            canary
+        } else if set.hash == self.status.stable && weight < 100 {
+            (self.replicas - canary).max(least)
+        } else {
+            0
+        }
+    }
+
+    /// Sets grow at once, and shrink as soon as enough others are available: the rollout never has fewer than it found.
+    fn scale(&mut self) {
+        let available: u64 = self.sets.iter().map(|set| set.available).sum();
+        let mut spare = available.saturating_sub(self.replicas);
+        let wanted: Vec<u64> = self.sets.iter().map(|set| self.wanted(set)).collect();
+        for (set, wanted) in self.sets.iter_mut().zip(wanted) {
+            let excess = set.asked.saturating_sub(wanted);
+            let broken = excess.min(set.asked - set.available);
+            let healthy = (excess - broken).min(spare);
+            spare -= healthy;
+            set.asked = set.asked.max(wanted) - broken - healthy;
+        }
+    }
+
+    /// Generation, phase and message.
+    fn report(&mut self) {
+        let generation = count(&self.rollout["metadata"]["generation"]);
+        let revision = text(&self.rollout["metadata"]["annotations"][REVISION]);
+        let status = &mut self.status;
+        let healthy = self.sets.iter().all(|set| {
+            let current = set.hash == self.hash;
+            current && set.available >= self.replicas || !current && set.live == 0
+        });
+        let aborted = format!("RolloutAborted: Rollout aborted update to revision {revision}");
+        let (phase, message) = if status.abort {
+            ("Degraded", aborted.as_str())
+        } else if self.rollout["spec"]["paused"] == true {
+            ("Paused", "manually paused")
+        } else if status.pause_conditions.is_some() {
+            ("Paused", "CanaryPauseStep")
+        } else if status.stable == self.hash && healthy {
+            ("Healthy", "")
+        } else {
+            ("Progressing", "more replicas need to be updated")
+        };
+        status.observed_generation = generation.to_string();
+        phase.clone_into(&mut status.phase);
+        message.clone_into(&mut status.message);
     }
 
     fn writes(mut self) -> Vec<Write> {
-        let limit = self.rollout["spec"]["revisionHistoryLimit"]
-            .as_u64()
-            .unwrap_or(10);
-        let stable = self.stable();
-        let mut writes: Vec<Write> = self.wake.map(Write::Wake).into_iter().collect();
-        self.sets.sort_by_key(|set| Reverse(set.revision()));
-        let mut old = 0;
-        for mut set in self.sets {
-            old += u64::from(set.hash != self.hash && set.hash != stable);
-            let empty = set.asked + set.live + set.wanted == 0;
-            if old > limit && empty && set.hash != self.hash && set.hash != stable {
-                writes.push(Write::Remove(set.key));
-                continue;
-            }
-            set.object["spec"]["replicas"] = json!(set.asked);
-            if self.store.get(&set.key) != Some(&set.object) {
-                writes.push(Write::Put(set.key, set.object));
-            }
+        let mut status = json!(self.status);
+        if let Some(fields) = status.as_object_mut() {
+            fields.retain(|_, value| !value.is_null() && *value != false && *value != "");
         }
-        writes.push(Write::Put(self.key.clone(), self.rollout));
+        self.rollout["status"] = status;
+        let mut writes = vec![(self.key, Some(self.rollout))];
+        for mut set in self.sets {
+            set.object["spec"]["replicas"] = json!(set.asked);
+            writes.push((set.key, Some(set.object)));
+        }
         writes
     }
 }

@@ -1,11 +1,10 @@
 //! The objects of the simulated cluster, as untyped JSON, with the bookkeeping that an API server does: versions, uids,
 //! generations, finalizers, the status subresource, and a bounded log of changes for watches.
 //!
-//! No clock and no I/O: `now` is passed in. CEL rules of CRDs are not evaluated.
+//! No clock and no I/O: `now` is passed in.
 
 #[cfg(test)]
 mod tests;
-mod verbs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,14 +12,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::json::{set, stamp};
-use super::kind::Kind;
+use super::kind::{CRDS, Kind};
+use super::object::{count, is_stopping, items, set, stamp, text};
 use super::refusal::Refusal;
 
-/// Where an object is. The API version is not part of it: every version is the same object.
+/// How many changes watches can look back.
+const HISTORY: usize = 5_000;
+
+/// Where an object is. No two kinds here have the same plural.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    pub(super) group: String,
     pub(super) plural: String,
     /// Empty for objects of the whole cluster.
     pub(super) namespace: String,
@@ -34,190 +35,216 @@ pub(super) enum Part {
     Status,
 }
 
-/// One entry of the log: the object before and after. A deleted object's last form carries the version of its deletion.
+/// One entry of the log. A deleted object's last form carries the version of its deletion.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub(super) version: u64,
     pub(super) key: Key,
     pub(super) before: Option<Arc<Value>>,
-    pub(super) after: Option<Arc<Value>>,
+    pub(super) last: Arc<Value>,
+    pub(super) gone: bool,
 }
 
 /// All objects and the log of the latest changes.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
     log: VecDeque<Change>,
-    keep: usize,
-    version: u64,
-    issued: u64,
-    seed: u16,
+    /// The resourceVersion of the latest change.
+    pub(super) version: u64,
 }
-
-// === impl Key ===
 
 impl Key {
-    pub(super) fn new(group: &str, plural: &str, namespace: &str, name: &str) -> Self {
-        let [group, plural, namespace, name] = [group, plural, namespace, name].map(str::to_owned);
+    pub(super) fn new(plural: &str, namespace: &str, name: &str) -> Self {
         Self {
-            group,
-            plural,
-            namespace,
-            name,
+            plural: plural.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
         }
+    }
+
+    /// The `EndpointSlice` of a Service.
+    pub(super) fn slice(&self) -> Self {
+        Self::new("endpointslices", &self.namespace, &self.name)
     }
 }
 
-// === impl Store ===
-
 impl Store {
-    /// An empty store. `seed` tells the uids of one sandbox from those of another; `keep` bounds the log.
-    pub(super) fn new(seed: u16, keep: usize) -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            log: VecDeque::new(),
-            keep,
-            version: 1,
-            issued: 0,
-            seed,
-        }
-    }
-
-    /// The resourceVersion of the latest change.
-    pub(super) fn version(&self) -> u64 {
-        self.version
-    }
-
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {
         self.objects.get(key).map(Arc::as_ref)
     }
 
-    /// The objects of one kind, in one namespace or in all.
-    pub(super) fn list(
-        &self,
-        group: &str,
-        plural: &str,
-        namespace: Option<&str>,
-    ) -> impl Iterator<Item = (&Key, &Value)> {
-        let first = Key::new(group, plural, namespace.unwrap_or_default(), "");
-        let everywhere = namespace.is_none();
-        let objects = self.objects.range(first.clone()..);
-        let wanted = move |key: &Key| {
-            let here = everywhere || key.namespace == first.namespace;
-            key.group == first.group && key.plural == first.plural && here
-        };
-        let objects = objects.take_while(move |(key, _)| wanted(key));
-        objects.map(|(key, object)| (key, object.as_ref()))
+    /// A copy of an object for a client.
+    pub(super) fn find(&self, key: &Key) -> Result<Value, Refusal> {
+        let found = self.get(key).cloned();
+        found.ok_or_else(|| Refusal::not_found(&key.name))
     }
 
     /// Every object.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &Value)> {
-        self.objects
-            .iter()
-            .map(|(key, object)| (key, object.as_ref()))
+        let objects = self.objects.iter();
+        objects.map(|(key, object)| (key, object.as_ref()))
+    }
+
+    /// The objects of one kind.
+    pub(super) fn list(&self, plural: &str) -> impl Iterator<Item = (&Key, &Value)> {
+        self.all().filter(move |(key, _)| key.plural == plural)
     }
 
     /// Every kind that can be stored now.
     pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let crds = self.list("apiextensions.k8s.io", "customresourcedefinitions", None);
-        Kind::builtin().chain(crds.filter_map(|(_, crd)| Kind::from_crd(crd)))
+        let crds = self.list(CRDS).map(|(_, crd)| crd);
+        Kind::builtin().chain(crds.filter_map(Kind::from_crd))
     }
 
     /// The kind with this plural.
-    pub(super) fn kind(&self, group: &str, plural: &str) -> Result<Kind, Refusal> {
-        self.kinds()
-            .find(|kind| kind.group == group && kind.plural == plural)
-            .ok_or_else(Refusal::no_such_resource)
+    pub(super) fn kind(&self, plural: &str) -> Result<Kind, Refusal> {
+        let kind = self.kinds().find(|kind| kind.plural == plural);
+        kind.ok_or_else(|| Refusal::not_found(plural))
     }
 
     /// The changes after `version`, or `None` when the log no longer reaches back that far.
     pub(super) fn since(&self, version: u64) -> Option<impl Iterator<Item = &Change>> {
-        let oldest = self
-            .log
-            .front()
-            .map_or(self.version, |change| change.version - 1);
-        let later = self
-            .log
-            .iter()
-            .filter(move |change| change.version > version);
-        (version >= oldest).then_some(later)
+        let oldest = self.log.front().map_or(0, |change| change.version - 1);
+        let changes = self.log.iter();
+        (version >= oldest).then(|| changes.filter(move |change| change.version > version))
+    }
+
+    /// Creates an object for a client.
+    pub(super) fn create(
+        &mut self,
+        key: &Key,
+        mut object: Value,
+        now: Timestamp,
+    ) -> Result<Value, Refusal> {
+        if key.name.is_empty() {
+            return Err(Refusal::new(400, "BadRequest", "metadata.name is required"));
+        }
+        if self.get(key).is_some() {
+            let message = format!("{} already exists", key.name);
+            return Err(Refusal::new(409, "AlreadyExists", message));
+        }
+        set(&mut object, "status", None);
+        self.kind(&key.plural)?.admit(&mut object);
+        Ok(self.put(key, object, now))
+    }
+
+    /// Replaces one part of an object for a client. A resourceVersion or uid in `object` is a precondition.
+    pub(super) fn update(
+        &mut self,
+        key: &Key,
+        part: Part,
+        mut object: Value,
+        now: Timestamp,
+    ) -> Result<Value, Refusal> {
+        let found = self.find(key)?;
+        expect(&object["metadata"], &found)?;
+        let mut metadata = found["metadata"].clone();
+        if part == Part::Status {
+            let status = object.get("status").cloned();
+            object = found;
+            set(&mut object, "status", status);
+        } else {
+            set(&mut object, "status", found.get("status").cloned());
+            for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+                let value = object["metadata"].get(field).cloned();
+                set(&mut metadata, field, value);
+            }
+        }
+        object["metadata"] = metadata;
+        self.kind(&key.plural)?.admit(&mut object);
+        if is_stopping(&object) && items(&object["metadata"]["finalizers"]).is_empty() {
+            return Ok(self.commit(key, object, true));
+        }
+        Ok(self.put(key, object, now))
+    }
+
+    /// Deletes an object for a client, or only marks it while it has finalizers. Returns its last form.
+    pub(super) fn delete(
+        &mut self,
+        key: &Key,
+        preconditions: &Value,
+        now: Timestamp,
+    ) -> Result<Value, Refusal> {
+        let mut object = self.find(key)?;
+        expect(preconditions, &object)?;
+        let gone = items(&object["metadata"]["finalizers"]).is_empty();
+        if !gone && !is_stopping(&object) {
+            object["metadata"]["deletionTimestamp"] = json!(stamp(now));
+        }
+        Ok(self.commit(key, object, gone))
     }
 
     /// Writes a whole object, status included, as the simulated controllers do. Nothing happens when nothing differs.
-    pub(super) fn put(&mut self, key: &Key, mut object: Value, now: Timestamp) {
-        let Ok(kind) = self.kind(&key.group, &key.plural) else {
-            return;
-        };
-        match self.objects.get(key).cloned() {
-            None => {
-                object["apiVersion"] = json!(kind.api_version());
-                object["kind"] = json!(kind.name);
-                self.birth(&kind, key, &mut object, now);
-            }
-            Some(found) => verbs::bump(&kind, &found, &mut object),
+    pub(super) fn put(&mut self, key: &Key, mut object: Value, now: Timestamp) -> Value {
+        let metadata = &mut object["metadata"];
+        if let Some(found) = self.get(key) {
+            let generation = count(&found["metadata"]["generation"]);
+            let changed = asked(found) != asked(&object);
+            object["metadata"]["generation"] = json!(generation + u64::from(changed));
+        } else {
+            metadata["name"] = json!(key.name);
+            let namespace = Some(json!(key.namespace)).filter(|_| key.plural != CRDS);
+            set(metadata, "namespace", namespace);
+            let uid = format!("00000000-0000-4000-8000-{:012x}", self.version + 1);
+            metadata["uid"] = json!(uid);
+            metadata["creationTimestamp"] = json!(stamp(now));
+            metadata["generation"] = json!(1);
         }
-        self.commit(key, Some(object));
+        self.commit(key, object, false)
     }
 
     /// Removes an object whatever holds it.
     pub(super) fn remove(&mut self, key: &Key) {
-        self.commit(key, None);
-    }
-
-    fn birth(&mut self, kind: &Kind, key: &Key, object: &mut Value, now: Timestamp) {
-        self.issued += 1;
-        let metadata = &mut object["metadata"];
-        metadata["name"] = json!(key.name);
-        if !key.namespace.is_empty() {
-            metadata["namespace"] = json!(key.namespace);
+        if let Some(object) = self.get(key).cloned() {
+            self.commit(key, object, true);
         }
-        metadata["uid"] = json!(format!(
-            "{:08x}-0000-4000-8000-{:012x}",
-            self.seed, self.issued
-        ));
-        metadata["creationTimestamp"] = json!(stamp(now));
-        set(metadata, "deletionTimestamp", None);
-        set(
-            metadata,
-            "generation",
-            kind.counts_generations().then(|| json!(1)),
-        );
     }
 
     /// The one place where objects change.
-    fn commit(&mut self, key: &Key, object: Option<Value>) -> Value {
+    fn commit(&mut self, key: &Key, mut object: Value, gone: bool) -> Value {
         let before = self.objects.get(key).cloned();
-        if before.as_deref() == object.as_ref() {
-            return object.unwrap_or_default();
+        if !gone && before.as_deref() == Some(&object) {
+            return object;
         }
         self.version += 1;
-        let version = json!(self.version.to_string());
-        let stamped = |mut object: Value| {
-            object["metadata"]["resourceVersion"] = version;
-            Arc::new(object)
-        };
-        let (before, after) = match object {
-            Some(object) => (before, Some(stamped(object))),
-            None => (before.map(|object| stamped(object.as_ref().clone())), None),
-        };
-        match &after {
-            Some(object) => self.objects.insert(key.clone(), object.clone()),
-            None => self.objects.remove(key),
-        };
-        let written = after
-            .as_deref()
-            .or(before.as_deref())
-            .cloned()
-            .unwrap_or_default();
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let last = Arc::new(object.clone());
+        if gone {
+            self.objects.remove(key);
+        } else {
+            self.objects.insert(key.clone(), last.clone());
+        }
         self.log.push_back(Change {
             version: self.version,
             key: key.clone(),
             before,
-            after,
+            last,
+            gone,
         });
-        if self.log.len() > self.keep {
+        if self.log.len() > HISTORY {
             self.log.pop_front();
         }
-        written
+        object
     }
+}
+
+/// What the generation counts: everything but metadata and status.
+fn asked(object: &Value) -> Value {
+    let mut asked = object.clone();
+    set(&mut asked, "metadata", None);
+    set(&mut asked, "status", None);
+    asked
+}
+
+/// The preconditions that a client gave: the version and the identity that it knows.
+fn expect(given: &Value, found: &Value) -> Result<(), Refusal> {
+    for field in ["uid", "resourceVersion"] {
+        let given = text(&given[field]);
+        if !given.is_empty() && found["metadata"][field] != given {
+            let message = format!("the object has been modified: {field} is not {given}");
+            return Err(Refusal::new(409, "Conflict", message));
+        }
+    }
+    Ok(())
 }

@@ -1,172 +1,115 @@
-//! Watches: the changes of the log, one JSON line each, as one client asked for them.
+//! Watches, and which objects they and lists are about. Each change is one JSON line; there are no bookmarks.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use futures_util::stream::{self, Stream};
+use axum::body::Body;
+use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::driver::Shared;
-use super::kind::Kind;
-use super::query::{Parameters, Selector};
 use super::refusal::Refusal;
-use super::store::{Change, Store};
+use super::store::{Change, Key};
 
-/// A quiet watch gets a bookmark this often, if it asked for bookmarks.
-const BOOKMARK: Duration = Duration::from_secs(5);
+/// The query of a request.
+pub(super) type Query = BTreeMap<String, String>;
 
-/// One open watch.
-pub(super) struct Watcher {
-    shared: Arc<Shared>,
-    changed: watch::Receiver<u64>,
-    kind: Kind,
-    namespace: Option<String>,
-    selector: Selector,
-    cursor: u64,
-    bookmarks: bool,
-    ends: Instant,
-    over: bool,
-    lines: VecDeque<Bytes>,
+/// Which objects a client wants: the kind, and the string that they must have at each JSON pointer.
+pub(super) struct Selector {
+    plural: String,
+    terms: Vec<(String, String)>,
 }
 
-// === impl Watcher ===
-
-impl Watcher {
-    /// A watch from the asked version on; without one, or from 0, the present objects come first.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        store: &Store,
-        kind: &Kind,
-        namespace: Option<String>,
-        selector: Selector,
-        parameters: &Parameters,
-    ) -> Result<Self, Refusal> {
-        let from = parameters
-            .get("resourceVersion")
-            .unwrap_or("0")
-            .parse::<u64>();
-        let from = from.map_err(|_| Refusal::bad_request("resourceVersion is not a number"))?;
-        let seconds = parameters
-            .get("timeoutSeconds")
-            .and_then(|seconds| seconds.parse().ok())
-            .unwrap_or(300);
-        let initial = parameters.is_true("sendInitialEvents");
-        let mut watcher = Self {
-            changed: shared.changes(),
-            shared,
-            kind: kind.clone(),
-            namespace,
-            selector,
-            cursor: from,
-            bookmarks: parameters.is_true("allowWatchBookmarks"),
-            ends: Instant::now() + Duration::from_secs(seconds),
-            over: false,
-            lines: VecDeque::new(),
-        };
-        if from == 0 || initial {
-            let objects = store
-                .list(&kind.group, &kind.plural, watcher.namespace.as_deref())
-                .map(|(_, object)| object);
-            let objects: Vec<&Value> = objects
-                .filter(|object| watcher.selector.matches(object))
-                .collect();
-            for object in objects {
-                watcher.send("ADDED", object);
-            }
-            watcher.cursor = store.version();
+impl Selector {
+    /// The namespace, `labelSelector` and `fieldSelector`, of which only equality is known.
+    pub(super) fn new(place: &Key, query: &Query) -> Result<Self, Refusal> {
+        let mut terms = Vec::new();
+        if !place.namespace.is_empty() {
+            terms.push(("/metadata/namespace".to_owned(), place.namespace.clone()));
         }
-        if initial {
-            watcher.bookmark(&json!({ "k8s.io/initial-events-end": "true" }));
-        }
-        Ok(watcher)
-    }
-
-    /// The body of the answer.
-    pub(super) fn stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        stream::unfold(self, |mut watcher| async move {
-            let line = watcher.next().await?;
-            Some((Ok(line), watcher))
-        })
-    }
-
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(line) = self.lines.pop_front() {
-                return Some(line);
-            }
-            if self.over {
-                return None;
-            }
-            self.changed.borrow_and_update();
-            self.read();
-            if !self.lines.is_empty() {
+        for (parameter, text) in query {
+            let pointer = |name: &str| match parameter.as_str() {
+                "labelSelector" => format!("/metadata/labels/{}", name.replace('/', "~1")),
+                _ => format!("/{}", name.replace('.', "/")),
+            };
+            if !parameter.ends_with("Selector") {
                 continue;
             }
-            let pause = self.ends.min(Instant::now() + BOOKMARK);
-            match tokio::time::timeout_at(pause, self.changed.changed()).await {
-                Ok(Err(_)) => return None,
-                Err(_) if Instant::now() >= self.ends => return None,
-                Err(_) if self.bookmarks => self.bookmark(&json!({})),
-                Ok(Ok(())) | Err(_) => {}
+            for term in text.split(',').filter(|term| !term.is_empty()) {
+                let parts = term.split_once('=');
+                let Some((name, value)) = parts.filter(|_| !term.contains(['!', '('])) else {
+                    let why = format!("the sandbox knows no selector such as {term}");
+                    return Err(Refusal::new(400, "BadRequest", why));
+                };
+                terms.push((pointer(name), value.to_owned()));
             }
         }
+        let plural = place.plural.clone();
+        Ok(Self { plural, terms })
     }
 
-    /// Takes what is new in the log.
-    fn read(&mut self) {
-        let shared = self.shared.clone();
-        shared.with(|state| {
-            if let Some(changes) = state.store.since(self.cursor) {
-                changes.for_each(|change| self.take(change));
-                self.cursor = state.store.version();
-                return;
+    pub(super) fn matches(&self, key: &Key, object: &Value) -> bool {
+        let has = |(path, value): &(String, String)| {
+            let found = object.pointer(path).and_then(Value::as_str);
+            found == Some(value)
+        };
+        key.plural == self.plural && self.terms.iter().all(has)
+    }
+
+    /// What a change means for this client. An object that stops matching is gone for it.
+    fn event(&self, change: &Change) -> Option<String> {
+        let matches = |object: &Value| self.matches(&change.key, object);
+        let before = change.before.as_deref().is_some_and(matches);
+        let event = match (before, !change.gone && matches(&change.last)) {
+            (false, false) => return None,
+            (false, true) => "ADDED",
+            (true, true) => "MODIFIED",
+            (true, false) => "DELETED",
+        };
+        Some(line(event, &change.last))
+    }
+}
+
+/// The changes from the asked version on, without end; from as long ago as there is when no version was asked for.
+pub(super) fn watch(shared: Arc<Shared>, selector: Selector, query: &Query) -> Body {
+    let number = |name: &str| query.get(name).and_then(|value| value.parse().ok());
+    let ends = Instant::now() + Duration::from_secs(number("timeoutSeconds").unwrap_or(300));
+    let cursor = number("resourceVersion").or(Some(0));
+    let (changed, selector) = (shared.changes(), Arc::new(selector));
+    Body::from_stream(stream::unfold(
+        (cursor, changed),
+        move |(cursor, mut changed)| {
+            let (shared, selector) = (shared.clone(), selector.clone());
+            async move {
+                let mut cursor = cursor?;
+                loop {
+                    changed.borrow_and_update();
+                    let (lines, next) = news(&shared, &selector, cursor);
+                    if !lines.is_empty() {
+                        return Some((Ok::<_, axum::Error>(lines), (next, changed)));
+                    }
+                    cursor = next?;
+                    timeout_at(ends, changed.changed()).await.ok()?.ok()?;
+                }
             }
+        },
+    ))
+}
+
+/// What the log has after `cursor`, and where to go on; nowhere when the log no longer reaches back that far.
+fn news(shared: &Shared, selector: &Selector, cursor: u64) -> (String, Option<u64>) {
+    shared.with(|state| {
+        let Some(changes) = state.store.since(cursor) else {
             let gone = Refusal::new(410, "Expired", "too old resource version");
-            self.send("ERROR", &gone.status());
-            self.over = true;
-        });
-    }
+            return (line("ERROR", &gone.status()), None);
+        };
+        let lines = changes.filter_map(|change| selector.event(change));
+        (lines.collect(), Some(state.store.version))
+    })
+}
 
-    fn take(&mut self, change: &Change) {
-        let elsewhere = self
-            .namespace
-            .as_ref()
-            .is_some_and(|namespace| *namespace != change.key.namespace);
-        if change.key.group != self.kind.group || change.key.plural != self.kind.plural || elsewhere
-        {
-            return;
-        }
-        // An object that stops matching the selector is gone for this client.
-        let before = change
-            .before
-            .as_deref()
-            .filter(|object| self.selector.matches(object));
-        let after = change
-            .after
-            .as_deref()
-            .filter(|object| self.selector.matches(object));
-        match (before, after) {
-            (None, Some(object)) => self.send("ADDED", object),
-            (Some(_), Some(object)) => self.send("MODIFIED", object),
-            (Some(object), None) => self.send("DELETED", change.after.as_deref().unwrap_or(object)),
-            (None, None) => {}
-        }
-    }
-
-    fn bookmark(&mut self, annotations: &Value) {
-        let metadata =
-            json!({ "resourceVersion": self.cursor.to_string(), "annotations": annotations });
-        let object = json!({ "apiVersion": self.kind.api_version(), "kind": self.kind.name, "metadata": metadata });
-        self.send("BOOKMARK", &object);
-    }
-
-    fn send(&mut self, event: &str, object: &Value) {
-        let line = json!({ "type": event, "object": object });
-        self.lines.push_back(Bytes::from(format!("{line}\n")));
-    }
+fn line(event: &str, object: &Value) -> String {
+    format!("{}\n", json!({ "type": event, "object": object }))
 }

@@ -124,7 +124,7 @@ impl Snapshot {
             return Err(Reason::WorkloadGone.into());
         };
         match &rollout.strategy {
-            Strategy::BlueGreen { active } if active != to => {
+            Strategy::BlueGreen { active, .. } if active != to => {
                 return Err(
                     Reason::TrafficMoving.because(format!("the active Service selects {active}"))
                 );
@@ -155,11 +155,21 @@ impl Snapshot {
             .filter(|pod| pod.hash == to)
             .map(|pod| pod.name.as_str())
             .collect();
-        let (reached, astray): (Vec<_>, Vec<_>) = self
-            .endpoints
+        let counts = |endpoint: &&Endpoint| match &rollout.strategy {
+            Strategy::BlueGreen { service, .. } => endpoint.service == *service,
+            Strategy::Canary {
+                routed: true,
+                services,
+                ..
+            } if !services.is_empty() => services.contains(&endpoint.service),
+            Strategy::Canary { .. } => true,
+        };
+        let watched: Vec<&Endpoint> = self.endpoints.iter().filter(counts).collect();
+        let (reached, astray): (Vec<&Endpoint>, Vec<&Endpoint>) = watched
             .iter()
-            .filter(|e| e.ready)
-            .partition(|e| good.contains(e.pod.as_str()));
+            .copied()
+            .filter(|endpoint| endpoint.ready)
+            .partition(|endpoint| good.contains(endpoint.pod.as_str()));
         if !astray.is_empty() {
             let pods: BTreeSet<_> = astray.iter().map(|e| e.pod.as_str()).collect();
             let verb = if pods.len() == 1 { "takes" } else { "take" };
@@ -169,7 +179,7 @@ impl Snapshot {
             );
             return Err(Reason::TrafficMoving.because(said));
         }
-        if reached.is_empty() && !self.endpoints.is_empty() {
+        if reached.is_empty() && !watched.is_empty() {
             return Err(
                 Reason::TrafficMoving.because("no pod of the destination takes traffic yet")
             );

@@ -78,6 +78,8 @@ pub enum Strategy {
     Canary {
         /// Whether a router splits the traffic.
         routed: bool,
+        /// The Services that the router sends it to; any other may select pods that take none.
+        services: Vec<String>,
         /// `status.canary.weights.canary.weight`, in per cent of the router's whole.
         canary_weight: Option<i64>,
         /// `status.canary.weights.verified`, where the router can verify.
@@ -87,6 +89,8 @@ pub enum Strategy {
     BlueGreen {
         /// `status.blueGreen.activeSelector`.
         active: String,
+        /// The active Service; the preview Service, or one for metrics, may select pods that take no traffic.
+        service: String,
     },
 }
 
@@ -141,12 +145,18 @@ impl Rollout {
         let strategy = if object.pointer("/spec/strategy/blueGreen").is_some() {
             Strategy::BlueGreen {
                 active: text("/status/blueGreen/activeSelector"),
+                service: text("/spec/strategy/blueGreen/activeService"),
             }
         } else {
             Strategy::Canary {
                 routed: object
                     .pointer("/spec/strategy/canary/trafficRouting")
                     .is_some_and(|r| !r.is_null()),
+                services: ["stableService", "canaryService"]
+                    .map(|role| text(&format!("/spec/strategy/canary/{role}")))
+                    .into_iter()
+                    .filter(|name| !name.is_empty())
+                    .collect(),
                 canary_weight: object
                     .pointer("/status/canary/weights/canary/weight")
                     .and_then(Value::as_i64),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::stage::{self, LIMIT, NAME, NAMESPACE, Replica};
 
 /// The live release as the controller names it.
-fn live(sandbox: &Sandbox) -> Release {
+pub(crate) fn live(sandbox: &Sandbox) -> Release {
     let object = sandbox.object("rollouts", NAMESPACE, NAME).unwrap();
     Release {
         uid: object["metadata"]["uid"].as_str().unwrap().into(),
@@ -29,7 +29,7 @@ fn live(sandbox: &Sandbox) -> Release {
     }
 }
 
-fn image(sandbox: &Sandbox) -> String {
+pub(crate) fn image(sandbox: &Sandbox) -> String {
     let object = sandbox.object("rollouts", NAMESPACE, NAME).unwrap();
     object
         .pointer("/spec/template/spec/containers/0/image")
@@ -86,7 +86,7 @@ async fn claimed(replica: &Replica, sandbox: &Sandbox) -> String {
 }
 
 /// The writes to the workload, as method and path.
-fn changes(sandbox: &Sandbox) -> Vec<String> {
+pub(crate) fn changes(sandbox: &Sandbox) -> Vec<String> {
     let all = sandbox.requests().into_iter();
     let ours = all.filter(|r| {
         r.method == "PATCH"
@@ -198,7 +198,7 @@ async fn a_promoted_bad_release_is_restored_and_promoted_although_a_request_is_l
 }
 
 /// Promotes the update in flight, as a pipeline would.
-async fn promote(sandbox: &Sandbox) {
+pub(crate) async fn promote(sandbox: &Sandbox) {
     let url = format!(
         "{}/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/{NAME}/status",
         sandbox.url()

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 mod answers;
 mod bounds;
 mod closing;
+mod senders;
 
 const TOKEN: &str = "t0ken-of-the-first-sender";
 const NOW: &str = "2026-11-22T03:12:41Z";
@@ -121,18 +122,18 @@ impl Desk for FakeDesk {
 // === impl Service ===
 
 impl Service {
-    async fn start() -> Self {
-        Self::with(Limits::default()).await
+    fn start() -> Self {
+        Self::with(Limits::default())
     }
 
-    async fn with(limits: Limits) -> Self {
+    fn with(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         std::fs::write(&path, TOKEN).unwrap();
-        Self::with_tokens(limits, folder, vec![path]).await
+        Self::with_tokens(limits, folder, vec![path])
     }
 
-    async fn with_tokens(limits: Limits, folder: TempDir, paths: Vec<PathBuf>) -> Self {
+    fn with_tokens(limits: Limits, folder: TempDir, paths: Vec<PathBuf>) -> Self {
         let tokens = Some(Tokens::load(paths).unwrap());
         let desk = Arc::new(FakeDesk::new());
         let metrics = Metrics::new("1");
@@ -200,7 +201,7 @@ async fn read(response: reqwest::Response) -> (StatusCode, Value) {
         "{status}"
     );
     let text = response.text().await.unwrap();
-    let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let value = serde_json::from_str(&text).expect(&text);
     (status, value)
 }
 

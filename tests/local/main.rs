@@ -11,6 +11,7 @@
 mod support;
 
 mod cli;
+mod deploy;
 mod docs;
 mod engine;
 mod intake;
@@ -18,4 +19,5 @@ mod outbox;
 mod proxy;
 mod rooms;
 mod sandbox;
+mod service;
 mod slack_wire;

@@ -138,6 +138,7 @@ impl World {
                 began + SignedDuration::try_from(start.elapsed()).unwrap()
             }),
             observe: Arc::new(move |outcome| outcomes.lock().unwrap().push(outcome)),
+            waiting: Arc::new(|_| ()),
         };
         let stop = CancellationToken::new();
         let objects = Arc::clone(&self.objects);

@@ -1,5 +1,7 @@
 //! A sandbox with everything that Ripcord expects of a cluster: its CRDs, the hold, and a release that was good.
 
+pub(crate) mod scene;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A sandbox that is ready for Ripcord.
 pub(crate) async fn sandbox() -> Sandbox {
+    // A second one is refused, and is the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     for crd in [crd::rollbacks(), crd::targets()] {
         sandbox.apply(serde_json::to_value(crd).unwrap()).unwrap();
@@ -44,13 +48,7 @@ pub(crate) fn hold_config_map() -> Value {
 
 /// A good release, fully promoted, behind a Service. Canary steps: a quarter, then a pause without end.
 pub(crate) async fn good_release(sandbox: &Sandbox) {
-    let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
-    sandbox
-        .apply(fixture::service(NAMESPACE, NAME, 80))
-        .unwrap();
-    sandbox
-        .apply(fixture::rollout(NAMESPACE, NAME, "demo:v1-good", &steps))
-        .unwrap();
+    first_release(sandbox, "demo:v1-good");
     assert!(
         sandbox
             .wait(
@@ -60,6 +58,17 @@ pub(crate) async fn good_release(sandbox: &Sandbox) {
             .await,
         "v1 is healthy"
     );
+}
+
+/// The first release of the workload, whatever it is worth.
+pub(crate) fn first_release(sandbox: &Sandbox, image: &str) {
+    let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
+    sandbox
+        .apply(fixture::service(NAMESPACE, NAME, 80))
+        .unwrap();
+    sandbox
+        .apply(fixture::rollout(NAMESPACE, NAME, image, &steps))
+        .unwrap();
 }
 
 /// A bad canary that waits at its first pause.

@@ -31,7 +31,7 @@ fn without_a_token_the_service_starts_only_where_no_harm_can_come() {
         if let Err(error) = found {
             let said = error.to_string();
             assert!(
-                said.contains(&listen.to_string()) && said.contains("auth.bearer"),
+                said.contains(&listen.to_string()) && said.contains("no bearer token"),
                 "{said}"
             );
         }

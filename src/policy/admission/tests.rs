@@ -145,22 +145,28 @@ fn an_unobserved_release_is_waited_for_a_while() {
 fn our_own_release_latches_instead_of_being_pulled_back() {
     let mut world = world();
     world.at = snapshots::restored();
-    let made = Made {
-        hash: "good".into(),
-        revision: 3,
-        at: second(900),
-        rollback: "gone".into(),
-    };
-    world.memory.status = Some(MemoryStatus {
-        made: vec![made],
-        ..MemoryStatus::default()
-    });
     let mut claim = claimed();
     claim.spec.release = world.at.live();
-    let Admission::Decline { finding, latch } = admit(&world, &claim) else {
-        panic!()
-    };
-    assert_eq!((finding.reason, latch), (Reason::ReleaseIsOurs, true));
+    // While it may not have shown its effect yet, a claim is one of a replica that was not in step.
+    for (at, wanted) in [
+        (600, (Reason::ReleaseIsOurs, true)),
+        (900, (Reason::Duplicate, false)),
+    ] {
+        let made = Made {
+            hash: "good".into(),
+            revision: 3,
+            at: second(at),
+            rollback: "gone".into(),
+        };
+        world.memory.status = Some(MemoryStatus {
+            made: vec![made],
+            ..MemoryStatus::default()
+        });
+        let Admission::Decline { finding, latch } = admit(&world, &claim) else {
+            panic!()
+        };
+        assert_eq!((finding.reason, latch), wanted);
+    }
 }
 
 #[test]

@@ -70,6 +70,10 @@ impl Case<'_> {
     }
 
     fn running(&self, from: &str, to: &str) -> String {
+        if self.run().gave_up.is_some() {
+            let rest = format!(": {from} is not back on {to} · given up · you are needed");
+            return self.line("🛑", "", &rest);
+        }
         if self.run().over_budget.is_some() {
             let rest = format!(": still pulling {from} back to {to} · late · please look");
             return self.line("⏱️", "", &rest);
@@ -112,7 +116,7 @@ impl Case<'_> {
     }
 
     /// Emoji, target and verdict; the target's name gives way first, then the end of the line.
-    fn line(&self, emoji: &str, before: &str, rest: &str) -> String {
+    pub(super) fn line(&self, emoji: &str, before: &str, rest: &str) -> String {
         let room = VISIBLE.saturating_sub(units(emoji) + 1 + units(before) + units(rest));
         let name = cut_plain(&self.name(), room.max(LEAST_NAME));
         cut_plain(&format!("{emoji} {before}{name}{rest}"), VISIBLE)

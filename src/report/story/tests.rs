@@ -104,6 +104,12 @@ fn late() -> Value {
     json
 }
 
+fn given_up() -> Value {
+    let mut json = late();
+    json["status"]["run"]["gaveUp"] = "2026-11-22T03:27:41.100Z".into();
+    json
+}
+
 fn asked_by_hand() -> Value {
     let mut json = given::succeeded(NAME);
     json["spec"]["alerts"] = json!([]);
@@ -221,6 +227,8 @@ fn whoever_is_needed_is_called_by_a_new_message_once() {
     assert_eq!(calls(cancelled()), (false, none.clone()));
     assert_eq!(calls(shadowed()), (false, none.clone()));
     assert_eq!(calls(late()), (false, vec!["over_budget!".to_owned()]));
+    let both = vec!["over_budget!".to_owned(), "gave_up!".to_owned()];
+    assert_eq!(calls(given_up()), (false, both));
     assert_eq!(calls(persisting()), (false, vec!["persisting!".to_owned()]));
     let failed = calls(given::failed(NAME));
     assert_eq!(failed, (false, vec!["end/Failed!".to_owned()]));

@@ -27,6 +27,9 @@ impl Case<'_> {
         if self.phase() == Phase::Running && late.is_some() {
             told.push((late, self.over_budget(on_call)));
         }
+        if let Some(gave_up) = self.run().gave_up {
+            told.push((Some(gave_up), self.gave_up(on_call)));
+        }
         if self.phase().ended() {
             let finished = self.run().finished;
             told.extend(self.joined().map(|text| (finished, line("joined", text))));
@@ -59,6 +62,23 @@ impl Case<'_> {
             footer: Vec::new(),
         };
         ring("over_budget", page)
+    }
+
+    /// The run is given up and cannot be ended safely. It says the same after the end, so that it is told once.
+    fn gave_up(&self, on_call: &[Mention]) -> Told {
+        let mut page = Page {
+            headline: self.line(
+                "🛑",
+                "",
+                ": given up between restore and promotion · you are needed",
+            ),
+            call: on_call.to_vec(),
+            rows: Vec::new(),
+            next: vec![self.look()].into_iter().flatten().collect(),
+            footer: Vec::new(),
+        };
+        page.next.push(self.cancel());
+        ring("gave_up", page)
     }
 
     /// The end. It speaks of the run alone: what came later has messages of its own.

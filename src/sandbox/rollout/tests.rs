@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::sandbox::fixture;
 use crate::sandbox::store::Part;
-use crate::sandbox::workload::{self, Settings};
+use crate::sandbox::{Options, workload};
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// A store with one rollout, and a clock that the test moves.
 struct World {
@@ -15,15 +17,15 @@ struct World {
 }
 
 fn key() -> Key {
-    Key::new("argoproj.io", "rollouts", "shop", "api")
+    Key::new("rollouts", "shop", "api")
 }
 
 impl World {
     fn new(steps: &Value) -> Self {
-        let mut store = Store::new(7, 100);
+        let mut store = Store::default();
         let rollout = fixture::rollout("shop", "api", "demo:v1", steps);
         store
-            .create(&key(), rollout, Timestamp::UNIX_EPOCH, false)
+            .create(&key(), rollout, Timestamp::UNIX_EPOCH)
             .unwrap();
         let mut world = Self {
             store,
@@ -34,34 +36,33 @@ impl World {
     }
 
     fn apply(&mut self, writes: Vec<Write>) {
-        for write in writes {
-            match write {
-                Write::Put(key, object) => self.store.put(&key, object, self.now),
-                Write::Remove(key) => self.store.remove(&key),
-                Write::Wake(_) => {}
+        for (key, object) in writes {
+            match object {
+                Some(object) => drop(self.store.put(&key, object, self.now)),
+                None => self.store.remove(&key),
             }
         }
     }
 
     /// Passes until nothing changes any more, with pods that take no time. The fewest ready pods seen.
     fn settle(&mut self) -> usize {
-        let (pod_start, pod_stop) = (Duration::ZERO, Duration::ZERO);
-        let settings = Settings {
-            network: [1, 2],
-            pod_start,
-            pod_stop,
-            app_port: 8000,
+        let options = Options {
+            pod_start: Duration::ZERO,
+            pod_stop: Duration::ZERO,
+            ..Options::default()
         };
         let mut fewest = usize::MAX;
         loop {
-            let before = self.store.version();
+            let before = self.store.version;
             self.apply(reconcile(&self.store, self.now));
-            self.apply(workload::reconcile(&self.store, &settings, self.now));
-            if before == self.store.version() {
+            self.apply(workload::reconcile(&self.store, &options, self.now));
+            if before == self.store.version {
                 return fewest;
             }
-            let pods = self.store.list("", "pods", None);
-            let ready = pods.filter(|(_, pod)| pod["status"]["conditions"][2]["status"] == "True");
+            let pods = self.store.list("pods");
+            let ready = pods.filter(|(_, pod)| {
+                pod["status"]["conditions"][0]["status"] == "True" && !is_stopping(pod)
+            });
             fewest = fewest.min(ready.count());
         }
     }
@@ -69,9 +70,7 @@ impl World {
     fn deploy(&mut self, image: &str) -> usize {
         let mut object = self.store.get(&key()).unwrap().clone();
         object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
-        self.store
-            .update(&key(), Part::Main, object, false)
-            .unwrap();
+        self.store.update(&key(), Part::Main, object, NOW).unwrap();
         self.settle()
     }
 
@@ -79,7 +78,7 @@ impl World {
         let mut object = self.store.get(&key()).unwrap().clone();
         object["status"][field] = value;
         self.store
-            .update(&key(), Part::Status, object, false)
+            .update(&key(), Part::Status, object, NOW)
             .unwrap();
         self.settle()
     }
@@ -89,7 +88,7 @@ impl World {
     }
 
     fn pods(&self, image: &str) -> usize {
-        let pods = self.store.list("", "pods", None);
+        let pods = self.store.list("pods");
         pods.filter(|(_, pod)| pod["spec"]["containers"][0]["image"] == image)
             .count()
     }
@@ -154,11 +153,6 @@ fn an_abort_can_be_retried() {
             .unwrap()
             .ends_with("revision 2")
     );
-    let progressing = &world.status()["conditions"][1];
-    assert_eq!(
-        (&progressing["status"], &progressing["reason"]),
-        (&json!("False"), &json!("RolloutAborted"))
-    );
     world.ask("abort", json!(false));
     world.stands("Paused", 1, 3, 1);
     assert!(world.status()["abortedAt"].is_null());
@@ -172,7 +166,7 @@ fn a_template_that_comes_back_reuses_its_set_as_a_new_revision() {
     world.stands("Healthy", 4, 4, 0);
     let sets: Vec<&Value> = world
         .store
-        .list("apps", "replicasets", None)
+        .list("replicasets")
         .map(|(_, set)| set)
         .collect();
     assert_eq!(sets.len(), 2);
@@ -180,11 +174,7 @@ fn a_template_that_comes_back_reuses_its_set_as_a_new_revision() {
         .iter()
         .find(|set| set["spec"]["replicas"] == 4)
         .unwrap();
-    let annotations = &stable["metadata"]["annotations"];
-    assert_eq!(
-        (&annotations[REVISION], &annotations[HISTORY]),
-        (&json!("3"), &json!("1"))
-    );
+    assert_eq!(stable["metadata"]["annotations"][REVISION], "3");
 }
 
 #[test]
@@ -192,32 +182,24 @@ fn a_paused_spec_moves_no_pods() {
     let mut world = World::new(&steps());
     let mut object = world.store.get(&key()).unwrap().clone();
     object["spec"]["paused"] = json!(true);
-    world
-        .store
-        .update(&key(), Part::Main, object, false)
-        .unwrap();
+    world.store.update(&key(), Part::Main, object, NOW).unwrap();
     world.deploy("demo:v2");
     world.stands("Paused", 0, 4, 0);
 }
 
 #[test]
-fn a_release_that_never_gets_ready_takes_no_more_than_its_share() {
+fn a_release_that_never_gets_ready_takes_nothing_from_the_stable_one() {
     let mut world = World::new(&json!([]));
-    assert_eq!(world.deploy("demo:v2-neverready"), 3);
-    assert_eq!(
-        (world.pods("demo:v1"), world.pods("demo:v2-neverready")),
-        (3, 2)
-    );
+    assert_eq!(world.deploy("demo:v2-neverready"), 4);
+    assert_eq!(world.pods("demo:v1"), 4);
     assert_eq!(world.status()["phase"], "Progressing");
-    assert!(world.deploy("demo:v1") >= 3);
-    assert_eq!(
-        (world.pods("demo:v1"), world.status()["phase"].as_str()),
-        (4, Some("Healthy"))
-    );
+    assert_eq!(world.deploy("demo:v1"), 4);
+    assert_eq!(world.pods("demo:v2-neverready"), 0);
+    assert_eq!(world.status()["phase"], "Healthy");
 }
 
 #[test]
-fn what_it_does_not_know_is_an_invalid_spec() {
+fn what_it_does_not_know_is_left_alone() {
     for strategy in [
         json!({ "blueGreen": {} }),
         json!({ "canary": { "trafficRouting": {} } }),
@@ -225,37 +207,21 @@ fn what_it_does_not_know_is_an_invalid_spec() {
         json!({ "canary": { "steps": [{ "pause": { "duration": "soon" } }] } }),
     ] {
         let mut world = World::new(&steps());
+        let before = world.status().clone();
         let mut object = world.store.get(&key()).unwrap().clone();
         object["spec"]["strategy"] = strategy;
-        world
-            .store
-            .update(&key(), Part::Main, object, false)
-            .unwrap();
+        world.store.update(&key(), Part::Main, object, NOW).unwrap();
         world.settle();
-        let status = world.status();
-        assert_eq!(status["phase"], "Degraded");
-        assert!(
-            status["message"]
-                .as_str()
-                .unwrap()
-                .starts_with("InvalidSpec: "),
-            "{status}"
-        );
+        assert_eq!(*world.status(), before);
     }
 }
 
 #[test]
 fn the_hash_is_of_the_content_alone() {
-    let hash = |text: &str| spec::template_hash(&serde_json::from_str(text).unwrap());
-    let plain = hash(r#"{"metadata":{"labels":{"app":"a"}},"spec":{"x":[1,2]}}"#);
-    let turned = r#"{"spec":{"x":[1,2]},"metadata":{"labels":{"rollouts-pod-template-hash":"1","app":"a"}}}"#;
-    assert_eq!(plain, hash(turned));
-    assert_ne!(
-        plain,
-        hash(r#"{"metadata":{"labels":{"app":"a"}},"spec":{"x":[2,1]}}"#)
-    );
-    assert!(
-        plain.bytes().all(|letter| b"456789bcdf".contains(&letter)),
-        "{plain}"
-    );
+    let hash = |text: &str| short(&serde_json::from_str(text).unwrap());
+    let one = r#"{"metadata":{"labels":{"app":"a"}},"spec":{"x":[1,2]}}"#;
+    let turned = r#"{"spec":{"x":[1,2]},"metadata":{"labels":{"app":"a"}}}"#;
+    let other = r#"{"metadata":{"labels":{"app":"a"}},"spec":{"x":[2,1]}}"#;
+    assert_eq!(hash(one), hash(turned));
+    assert_ne!(hash(one), hash(other));
 }

@@ -21,6 +21,7 @@ pub(crate) fn in_flight() -> Snapshot {
             replicas: 3,
             strategy: Strategy::Canary {
                 routed: false,
+                services: vec![],
                 canary_weight: None,
                 verified: None,
             },
@@ -141,12 +142,14 @@ fn a_router_weight_and_an_active_selector_count() {
     let mut at = restored();
     at.rollout.as_mut().unwrap().strategy = Strategy::Canary {
         routed: true,
+        services: vec!["x".into()],
         canary_weight: Some(20),
         verified: None,
     };
     assert!(at.traffic_on("good").is_err());
     at.rollout.as_mut().unwrap().strategy = Strategy::BlueGreen {
         active: "bad".into(),
+        service: "x".into(),
     };
     assert!(at.traffic_on("good").is_err());
 }
@@ -193,4 +196,31 @@ fn the_live_release_has_no_identity_before_it_is_observed() {
     assert_eq!(at.live().unwrap().to_string(), "r2 bad");
     at.rollout.as_mut().unwrap().observed = false;
     assert_eq!(at.live(), None);
+}
+
+#[test]
+fn a_service_that_takes_no_traffic_does_not_count() {
+    let mut at = restored();
+    at.pods.push(pod("bad-1", "bad"));
+    at.endpoints.push(Endpoint {
+        service: "metrics".into(),
+        pod: "bad-1".into(),
+        ready: true,
+    });
+    assert!(
+        at.traffic_on("good").is_err(),
+        "without a router it takes traffic"
+    );
+    at.rollout.as_mut().unwrap().strategy = Strategy::BlueGreen {
+        active: "good".into(),
+        service: "x".into(),
+    };
+    assert_eq!(at.traffic_on("good"), Ok(()));
+    at.rollout.as_mut().unwrap().strategy = Strategy::Canary {
+        routed: true,
+        services: vec!["x".into(), "x-canary".into()],
+        canary_weight: Some(0),
+        verified: None,
+    };
+    assert_eq!(at.traffic_on("good"), Ok(()));
 }

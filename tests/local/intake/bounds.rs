@@ -33,7 +33,7 @@ async fn what_is_too_large_is_refused_and_its_sender_learns_it() {
         max_body: 100_000,
         ..Limits::default()
     };
-    let service = Service::with(limits).await;
+    let service = Service::with(limits);
     for size in [100_001, 1_000_000, 20_000_000] {
         let (status, answer) = send(service.post().body(vec![b'x'; size])).await;
         assert_eq!(
@@ -53,7 +53,7 @@ async fn what_is_too_large_is_refused_and_its_sender_learns_it() {
 
 #[tokio::test]
 async fn a_sender_that_asks_first_is_refused_before_it_sends() {
-    let service = Service::start().await;
+    let service = Service::start();
     let mut stream = service.connect().await;
     write(
         &mut stream,
@@ -70,7 +70,7 @@ async fn a_slow_body_is_answered_with_503_and_the_connection_ends() {
         body_timeout: Duration::from_millis(200),
         ..Limits::default()
     };
-    let service = Service::with(limits).await;
+    let service = Service::with(limits);
     for length in ["Content-Length: 1000", "Transfer-Encoding: chunked"] {
         let mut stream = service.connect().await;
         write(&mut stream, &format!("{}3\r\n{{\"v", head(length))).await;
@@ -88,7 +88,7 @@ async fn slow_heads_and_idle_connections_are_closed() {
         header_timeout: Duration::from_millis(200),
         ..Limits::default()
     };
-    let service = Service::with(limits).await;
+    let service = Service::with(limits);
     for said in [
         "",
         "P",
@@ -112,7 +112,7 @@ async fn slow_heads_and_idle_connections_are_closed() {
 
 #[tokio::test]
 async fn heads_that_are_too_large_are_refused() {
-    let service = Service::start().await;
+    let service = Service::start();
     let mut stream = service.connect().await;
     let long = format!("X-Long: {}", "x".repeat(100_000));
     write(&mut stream, &head(&long)).await;
@@ -130,7 +130,7 @@ async fn connections_that_are_too_many_are_closed() {
         connections: 3,
         ..Limits::default()
     };
-    let service = Service::with(limits).await;
+    let service = Service::with(limits);
     let mut guests = Vec::new();
     for _ in 0..3 {
         let mut stream = service.connect().await;
@@ -160,7 +160,7 @@ async fn bodies_share_one_budget_and_never_exceed_it() {
         body_timeout: PATIENCE,
         ..Limits::default()
     };
-    let service = Service::with(limits).await;
+    let service = Service::with(limits);
     service.desk.hold();
     let body = notification(1, BODY - 400);
     let post = || tokio::spawn(send(service.post().body(body.clone())));
@@ -208,7 +208,7 @@ async fn without_room_in_time_the_sender_is_asked_to_come_back() {
         room_timeout: Duration::from_millis(50),
         ..Limits::default()
     };
-    let service = Service::with(limits).await;
+    let service = Service::with(limits);
     service.desk.hold();
     let first = tokio::spawn(send(service.post().body(notification(1, 200_000))));
     until("the first is at the desk", || service.desk.begun() == 1).await;
@@ -229,7 +229,7 @@ async fn without_room_in_time_the_sender_is_asked_to_come_back() {
 
 #[tokio::test]
 async fn a_body_that_never_fits_is_a_wrong_setting() {
-    let service = Service::start().await;
+    let service = Service::start();
     let limits = Limits {
         max_body: 2048,
         bytes_in_flight: 1024,

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn what_has_arrived_is_recorded_although_its_sender_went_away() {
-    let service = Service::start().await;
+    let service = Service::start();
     service.desk.hold();
     let mut stream = service.connect().await;
     let body = notification(3, 200_000);
@@ -32,7 +32,7 @@ async fn what_has_arrived_is_recorded_although_its_sender_went_away() {
 
 #[tokio::test]
 async fn half_a_body_leads_to_nothing() {
-    let service = Service::start().await;
+    let service = Service::start();
     let mut stream = service.connect().await;
     write(
         &mut stream,
@@ -56,7 +56,7 @@ async fn half_a_body_leads_to_nothing() {
 
 #[tokio::test]
 async fn draining_says_so_and_goes_on_listening() {
-    let service = Service::start().await;
+    let service = Service::start();
     service.running.drain();
     let (status, answer) = send(service.post().body(notification(1, 0))).await;
     assert_eq!(
@@ -75,7 +75,7 @@ async fn draining_says_so_and_goes_on_listening() {
 
 #[tokio::test]
 async fn finishing_waits_for_what_was_accepted() {
-    let service = Service::start().await;
+    let service = Service::start();
     service.desk.hold();
     let idle = service.get("/healthz").await;
     assert_eq!(idle.0, 200);
@@ -109,7 +109,7 @@ async fn finishing_waits_for_what_was_accepted() {
 
 #[tokio::test]
 async fn finishing_does_not_wait_forever() {
-    let service = Service::start().await;
+    let service = Service::start();
     service.desk.hold();
     let request = service.post().body(notification(1, 0));
     let post = tokio::spawn(request.send());

@@ -1,0 +1,254 @@
+//! The metrics themselves, by what they are about: registered under their names, described, and at zero.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+
+use super::book::{Book, Entry};
+use super::labels::{
+    AlertLabels, BuildLabels, Delivery, DeliveryLabels, PolicyLabels, Received, ReceivedLabels,
+    Reload, ReloadLabels, RollbackLabels,
+};
+
+/// Bounds, in seconds, for how long a recovery takes: from "at once" to the time after which it is given up.
+const RECOVERY: [f64; 19] = [
+    0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0,
+    300.0, 600.0, 900.0,
+];
+/// Bounds, in seconds, for how long a call takes.
+const CALL: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// What comes in, and what it leads to.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) notifications: Family<ReceivedLabels, Counter>,
+    pub(super) last_notification: Gauge<f64, AtomicU64>,
+    pub(super) alerts: Family<AlertLabels, Counter>,
+    pub(super) intake: Histogram,
+    pub(super) claim: Histogram,
+    pub(super) bytes_in_flight: Gauge,
+    pub(super) panics: Counter,
+}
+
+/// What is rolled back, and how fast.
+#[derive(Debug)]
+pub(super) struct Rollbacks {
+    pub(super) ended: Family<RollbackLabels, Counter>,
+    pub(super) first_mutation: Histogram,
+    pub(super) traffic_back: Histogram,
+    pub(super) healthy: Histogram,
+    pub(super) pending: Gauge,
+    pub(super) running: Gauge,
+    pub(super) latched: Gauge,
+}
+
+/// What this replica is, and what it says to people.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) leader: Gauge,
+    pub(super) transitions: Counter,
+    pub(super) hold: Gauge,
+    pub(super) slack: Family<DeliveryLabels, Counter>,
+    pub(super) slack_pending: Gauge,
+    pub(super) policy: Family<PolicyLabels, Gauge>,
+    pub(super) reloads: Family<ReloadLabels, Counter>,
+}
+
+// === impl Door ===
+
+impl Door {
+    pub(super) fn new(book: &mut Book) -> Self {
+        let door = Self {
+            notifications: book.add(
+                &Entry(
+                    "notifications",
+                    "`result`",
+                    "Notifications, by what became of them at the door",
+                ),
+                Family::default(),
+            ),
+            last_notification: book.add_seconds(
+                &Entry(
+                    "last_notification_timestamp",
+                    "",
+                    "When a notification was last accepted, in seconds since 1970",
+                ),
+                Gauge::default(),
+            ),
+            alerts: book.add(
+                &Entry(
+                    "alerts",
+                    "`decision`, `reason`",
+                    "Alerts, by what they led to and why",
+                ),
+                Family::default(),
+            ),
+            intake: book.add_seconds(
+                &Entry(
+                    "intake",
+                    "",
+                    "From the request to its answer, over all notifications",
+                ),
+                Histogram::new(CALL),
+            ),
+            claim: book.add_seconds(
+                &Entry(
+                    "claim",
+                    "",
+                    "How long the API server took to record a claim",
+                ),
+                Histogram::new(CALL),
+            ),
+            bytes_in_flight: book.add(
+                &Entry(
+                    "bytes_in_flight",
+                    "",
+                    "Bytes reserved for notifications that are being read and decided",
+                ),
+                Gauge::default(),
+            ),
+            panics: book.add(
+                &Entry(
+                    "handler_panics",
+                    "",
+                    "Requests whose handling panicked; each is a defect",
+                ),
+                Counter::default(),
+            ),
+        };
+        // A series that starts at zero lets the first event be seen as an increase.
+        for &result in Received::ALL {
+            drop(door.notifications.get_or_create(&ReceivedLabels { result }));
+        }
+        door
+    }
+}
+
+// === impl Rollbacks ===
+
+impl Rollbacks {
+    pub(super) fn new(book: &mut Book) -> Self {
+        Self {
+            ended: book.add(
+                &Entry(
+                    "rollbacks",
+                    "`procedure`, `outcome`",
+                    "Rollbacks that ended, by the phase they ended in",
+                ),
+                Family::default(),
+            ),
+            first_mutation: book.add_seconds(
+                &Entry(
+                    "received_to_first_mutation",
+                    "",
+                    "From the notification to the first change",
+                ),
+                Histogram::new(RECOVERY),
+            ),
+            traffic_back: book.add_seconds(
+                &Entry(
+                    "received_to_traffic_back",
+                    "",
+                    "From the notification to all traffic on the destination",
+                ),
+                Histogram::new(RECOVERY),
+            ),
+            healthy: book.add_seconds(
+                &Entry(
+                    "received_to_healthy",
+                    "",
+                    "From the notification to the proof that the destination is healthy",
+                ),
+                Histogram::new(RECOVERY),
+            ),
+            pending: book.add(
+                &Entry("queue_pending", "", "Rollbacks that wait for the leader"),
+                Gauge::default(),
+            ),
+            running: book.add(
+                &Entry("rollbacks_running", "", "Rollbacks that run"),
+                Gauge::default(),
+            ),
+            latched: book.add(
+                &Entry(
+                    "targets_latched",
+                    "",
+                    "Targets that wait for a person after a failed rollback",
+                ),
+                Gauge::default(),
+            ),
+        }
+    }
+}
+
+// === impl Replica ===
+
+impl Replica {
+    pub(super) fn new(book: &mut Book, version: &'static str) -> Self {
+        let build = Entry("build", "`version`", "Always 1: the version of the program");
+        book.add_info(&build, Info::new(BuildLabels { version }));
+        let replica = Self {
+            leader: book.add(
+                &Entry(
+                    "lease_leader",
+                    "",
+                    "1 on the replica that leads, 0 on the others",
+                ),
+                Gauge::default(),
+            ),
+            transitions: book.add(
+                &Entry(
+                    "lease_transitions",
+                    "",
+                    "How often this replica saw the lease change hands",
+                ),
+                Counter::default(),
+            ),
+            hold: book.add(
+                &Entry("hold", "", "1 while the global hold stops every start"),
+                Gauge::default(),
+            ),
+            slack: book.add(
+                &Entry(
+                    "slack_messages",
+                    "`result`",
+                    "Messages to Slack, by what became of them",
+                ),
+                Family::default(),
+            ),
+            slack_pending: book.add(
+                &Entry(
+                    "slack_pending",
+                    "",
+                    "Rollbacks with something that Slack was not told yet",
+                ),
+                Gauge::default(),
+            ),
+            policy: book.add(
+                &Entry("policy_info", "`digest`", "Always 1: the policy in force"),
+                Family::default(),
+            ),
+            reloads: book.add(
+                &Entry(
+                    "policy_reload",
+                    "`result`",
+                    "Changed policies, by whether they were taken",
+                ),
+                Family::default(),
+            ),
+        };
+        for &result in Delivery::ALL {
+            drop(replica.slack.get_or_create(&DeliveryLabels { result }));
+        }
+        for &result in Reload::ALL {
+            drop(replica.reloads.get_or_create(&ReloadLabels { result }));
+        }
+        replica
+    }
+}

@@ -1,0 +1,234 @@
+//! Names, paths and ports of the manifests fit each other and the code.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, PodSpec, Service as KubeService};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use ripcord::cli::{self, Command};
+use ripcord::config::{Settings, load_policy};
+use ripcord::rollback::object::Mode;
+use serde_json::Value;
+
+use super::{HOME, deploy, http, manifest, service, text, until};
+use crate::support::stage::{self, LIMIT};
+
+fn deployment() -> Deployment {
+    manifest("deployment.yaml", "Deployment")
+}
+
+fn pod() -> PodSpec {
+    deployment().spec.unwrap().template.spec.unwrap()
+}
+
+fn container() -> Container {
+    let mut containers = pod().containers;
+    assert_eq!(containers.len(), 1);
+    containers.remove(0)
+}
+
+fn settings() -> Settings {
+    Settings::load(Some(&deploy().join("config/ripcord.yaml")), []).unwrap()
+}
+
+fn kustomization() -> Value {
+    serde_saphyr::from_str(&text("kustomization.yaml")).unwrap()
+}
+
+/// The folder in the container that a volume with this source is mounted at.
+fn mounted_at(name: &str) -> String {
+    let pod = pod();
+    let volumes = pod.volumes.unwrap();
+    let volume = volumes.iter().find(|volume| {
+        let map = volume.config_map.as_ref().map(|map| map.name.as_str());
+        let secret = volume
+            .secret
+            .as_ref()
+            .and_then(|it| it.secret_name.as_deref());
+        map == Some(name) || secret == Some(name)
+    });
+    let volume = &volume.unwrap().name;
+    let mounts = container().volume_mounts.unwrap();
+    let mount = mounts.iter().find(|mount| mount.name == *volume).unwrap();
+    assert_eq!(mount.sub_path, None, "a sub-path is never updated");
+    mount.mount_path.clone()
+}
+
+#[test]
+fn the_container_serves_with_the_files_that_are_mounted() {
+    let words = ["ripcord".to_owned()].into_iter();
+    let words = words.chain(container().args.unwrap()).map(Into::into);
+    let cli = cli::parse(words).unwrap();
+    assert!(matches!(cli.command, Command::Serve));
+    let generator = &kustomization()["configMapGenerator"][0];
+    let at = mounted_at(generator["name"].as_str().unwrap());
+    let files: Vec<_> = generator["files"].as_array().unwrap().iter().collect();
+    let paths = [cli.settings.unwrap(), cli.policy];
+    assert_eq!(files.len(), paths.len());
+    for (path, file) in paths.iter().zip(files) {
+        let file = file.as_str().unwrap();
+        let (_, name) = file.rsplit_once('/').unwrap();
+        assert_eq!(path.to_str().unwrap(), format!("{at}/{name}"));
+        assert!(deploy().join(file).is_file());
+    }
+}
+
+#[test]
+fn the_secrets_are_those_that_the_instructions_make() {
+    let at = mounted_at("ripcord-secrets");
+    let settings = settings();
+    let mut files = settings.intake.bearer_token_files;
+    files.extend(settings.report.slack.token_file);
+    assert_eq!(files.len(), 2);
+    let instructions = text("README.md");
+    assert!(instructions.contains("create secret generic ripcord-secrets"));
+    for file in files {
+        let key = file.strip_prefix(&at).unwrap().to_str().unwrap();
+        assert!(
+            instructions.contains(&format!("--from-file={key}=")),
+            "{key}"
+        );
+    }
+}
+
+#[test]
+fn ports_and_labels_fit_each_other() {
+    let ports = container().ports.unwrap();
+    assert_eq!(ports.len(), 1);
+    let listen = settings().intake.listen;
+    assert_eq!(ports[0].container_port, i32::from(listen.port()));
+    assert!(listen.ip().is_unspecified(), "others must reach it");
+    let name = IntOrString::String(ports[0].name.clone().unwrap());
+
+    let spec = deployment().spec.unwrap();
+    let labels = spec.template.metadata.unwrap().labels.unwrap();
+    let service: KubeService = manifest("service.yaml", "Service");
+    let service = service.spec.unwrap();
+    assert_eq!(service.ports.as_ref().unwrap()[0].target_port, Some(name));
+    let budget: PodDisruptionBudget = manifest("pod-disruption-budget.yaml", "PodDisruptionBudget");
+    let budget = budget.spec.unwrap();
+    assert_eq!(budget.min_available, Some(IntOrString::Int(1)));
+    for selector in [
+        spec.selector.match_labels,
+        service.selector,
+        budget.selector.unwrap().match_labels,
+    ] {
+        let selector = selector.unwrap();
+        assert!(!selector.is_empty());
+        let chosen = selector
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value));
+        assert!(chosen, "{selector:?}");
+    }
+}
+
+#[test]
+fn the_pods_are_what_the_service_needs() {
+    let spec = deployment().spec.unwrap();
+    assert_eq!(spec.replicas, Some(2));
+    let pod = pod();
+    // Kubernetes would otherwise put RIPCORD_* variables into the pod.
+    assert_eq!(pod.enable_service_links, Some(false));
+    let grace = u64::try_from(pod.termination_grace_period_seconds.unwrap()).unwrap();
+    let stopping = settings().intake.shutdown_grace + Duration::from_secs(5);
+    assert!(Duration::from_secs(grace) > stopping, "the end is cut off");
+    let env = container().env.unwrap();
+    for (name, path) in [
+        ("POD_NAME", "metadata.name"),
+        ("POD_NAMESPACE", "metadata.namespace"),
+    ] {
+        let variable = env.iter().find(|it| it.name == name).unwrap();
+        let from = variable.value_from.as_ref().unwrap();
+        assert_eq!(from.field_ref.as_ref().unwrap().field_path, path);
+    }
+    assert_eq!(pod.service_account_name.as_deref(), Some(HOME));
+    assert_eq!(kustomization()["namespace"], HOME);
+    let account: Value = manifest("service-account.yaml", "ServiceAccount");
+    assert_eq!(account["metadata"]["name"], HOME);
+}
+
+#[test]
+fn the_image_is_what_the_pods_expect() {
+    let root = deploy();
+    let root = root.parent().unwrap();
+    let file = std::fs::read_to_string(root.join("Dockerfile")).unwrap();
+    assert_eq!(
+        container().image.unwrap(),
+        kustomization()["images"][0]["name"].as_str().unwrap()
+    );
+    assert_eq!(container().command, None);
+    let user = pod().security_context.unwrap().run_as_user.unwrap();
+    let port = settings().intake.listen.port();
+    for line in [
+        "ENTRYPOINT [\"/usr/local/bin/ripcord\"]".to_owned(),
+        format!("USER {user}:{user}"),
+        format!("EXPOSE {port}"),
+        format!("ARG VERSION={}", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert!(file.lines().any(|it| it == line), "{line}");
+    }
+    assert!(file.contains("--locked --no-default-features --bin ripcord"));
+    assert_eq!(
+        kustomization()["images"][0]["newTag"],
+        env!("CARGO_PKG_VERSION")
+    );
+    let builder = file
+        .lines()
+        .find_map(|it| it.strip_prefix("ARG RUST_VERSION="));
+    let minor = |version: &str| version.split('.').nth(1).unwrap().parse::<u32>().unwrap();
+    assert!(minor(builder.unwrap()) >= minor(env!("CARGO_PKG_RUST_VERSION")));
+}
+
+#[test]
+fn the_shipped_policy_only_watches() {
+    let shipped = load_policy(&deploy().join("config/rollbacks.yaml")).unwrap();
+    let shown = load_policy(&deploy().with_file_name("config/rollbacks.yaml")).unwrap();
+    let triggers = &shipped.policy.triggers;
+    assert!(!triggers.is_empty());
+    assert!(triggers.iter().all(|it| it.mode == Mode::Shadow));
+    assert!(shipped.policy.protected.contains(HOME));
+    assert_eq!(shipped.policy.protected, shown.policy.protected);
+    let example: Value =
+        serde_saphyr::from_str(&text("examples/options-production/kustomization.yaml")).unwrap();
+    let namespaces = shipped.policy.namespaces();
+    let namespaces: Vec<_> = namespaces.iter().collect();
+    assert_eq!(namespaces, [example["namespace"].as_str().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_and_alertmanager_ask_where_the_service_answers() {
+    let sandbox = stage::sandbox().await;
+    let service = service(&sandbox, stage::policy()).await;
+    let container = container();
+    let probes = [
+        container.startup_probe,
+        container.liveness_probe,
+        container.readiness_probe,
+    ];
+    for probe in probes {
+        let HTTPGetAction { path, port, .. } = probe.unwrap().http_get.unwrap();
+        assert_eq!(port, IntOrString::String("http".to_owned()));
+        let url = format!("http://{}{}", service.addr, path.unwrap());
+        let good = until(LIMIT, async || {
+            let answer = http().get(&url).send().await.unwrap();
+            answer.status().is_success()
+        });
+        assert!(good.await, "{url} does not get well");
+    }
+
+    let example: Value = serde_saphyr::from_str(&text("alertmanager/alertmanager.yml")).unwrap();
+    let webhook = &example["receivers"][0]["webhook_configs"][0];
+    let url: reqwest::Url = webhook["url"].as_str().unwrap().parse().unwrap();
+    let kube: KubeService = manifest("service.yaml", "Service");
+    let name = kube.metadata.name.unwrap();
+    assert_eq!(url.host_str(), Some(format!("{name}.{HOME}.svc").as_str()));
+    let port = kube.spec.unwrap().ports.unwrap()[0].port;
+    assert_eq!(url.port_or_known_default().map(i32::from), Some(port));
+    let url = format!("http://{}{}", service.addr, url.path());
+    let body = r#"{"version": "4", "alerts": []}"#;
+    let answer = http().post(url).body(body).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.status());
+    service.stop().await;
+    sandbox.stop().await;
+}

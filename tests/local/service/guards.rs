@@ -1,0 +1,195 @@
+//! What keeps a rollback from starting: holds, shadow mode, no cause, nowhere to go, no permission.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use reqwest::Method;
+use ripcord::alert::Alert;
+use ripcord::cluster::clock;
+use ripcord::policy::guard::Hold;
+use ripcord::rollback::Phase;
+use serde_json::json;
+
+use super::{ending, restored, said, untouched};
+use crate::engine::{changes, image, live, promote};
+use crate::support::stage::scene::{self, COLD, LATENCY, Scene, firing, labelled};
+use crate::support::stage::{self, NAME};
+
+/// The alert is refused, the refusal is on record, and asking again costs nothing.
+async fn refused(scene: &Scene, alert: &Alert, reason: &str) -> ripcord::rollback::Rollback {
+    let done = scene.done().await;
+    assert_eq!(ending(&done), (Phase::Declined, reason), "{}", said(&done));
+    let mark = scene.mark();
+    assert_eq!(scene.send(alert).await.one(), ("decline", reason));
+    assert_eq!(scene.intake_calls(mark), [""; 0]);
+    untouched(&scene.sandbox);
+    done
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_told_and_its_end_lets_the_next_repeat_start() {
+    let scene = Scene::incident(scene::policy()).await;
+    scene.hold(Some("jo: freeze"));
+    let alert = firing(LATENCY);
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "held"));
+    let first = refused(&scene, &alert, "held").await;
+    assert_eq!(said(&first), "held: jo: freeze");
+    scene.hold(None);
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
+    let second = scene.ended(&format!("{}-2", first.name())).await;
+    assert_eq!(ending(&second), (Phase::Succeeded, "done"));
+    assert_eq!(second.spec.parent.as_deref(), Some(first.name()));
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_cannot_be_read_holds_until_it_can() {
+    let scene = Scene::incident(scene::policy()).await;
+    scene.lose_hold().await;
+    let alert = firing(LATENCY);
+    assert_eq!(
+        scene.send(&alert).await.one(),
+        ("decline", "hold_unreadable")
+    );
+    assert_eq!(scene.replicas[0].caches.hold(), Hold::Unreadable);
+    refused(&scene, &alert, "hold_unreadable").await;
+    scene.hold(None);
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
+    scene.until(|r| r.phase() == Phase::Succeeded).await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_stops_no_rollback_that_runs() {
+    let scene = Scene::incident(scene::policy()).await;
+    scene.sandbox.pause_controller();
+    scene.send(&firing(LATENCY)).await;
+    restored(&scene).await;
+    scene.hold(Some("jo: too late"));
+    scene.in_step().await;
+    scene.sandbox.resume_controller();
+    assert_eq!(ending(&scene.done().await), (Phase::Succeeded, "done"));
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_target_is_held_until_its_time_is_over() {
+    let scene = Scene::incident(scene::policy()).await;
+    let hold = |minutes| {
+        let until = clock::system()() + SignedDuration::from_mins(minutes);
+        json!({"spec": {"hold": {"owner": "jo", "reason": "load test", "until": until}}})
+    };
+    assert_eq!(
+        scene.person(Method::PATCH, "targets/api", hold(5)).await.0,
+        200
+    );
+    let alert = firing(LATENCY);
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "target_held"));
+    let first = refused(&scene, &alert, "target_held").await;
+    assert_eq!(said(&first), "held by jo: load test");
+    assert_eq!(
+        scene.person(Method::PATCH, "targets/api", hold(-1)).await.0,
+        200
+    );
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
+    scene.until(|r| r.phase() == Phase::Succeeded).await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_plans_and_touches_nothing_and_blocks_nothing() {
+    let scene = Scene::incident(scene::policy()).await;
+    let alert = firing(COLD);
+    assert_eq!(scene.send(&alert).await.one(), ("shadow", "shadow"));
+    let shadow = scene.done().await;
+    assert_eq!(ending(&shadow), (Phase::Shadowed, "shadow"));
+    assert!(shadow.name().ends_with("-shadow"), "{}", shadow.name());
+    let plan = shadow.state().plan.clone().unwrap();
+    assert_eq!((plan.from.revision, plan.to.revision), (2, 1));
+    let mark = scene.mark();
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "shadow"));
+    assert_eq!(scene.intake_calls(mark), [""; 0]);
+    untouched(&scene.sandbox);
+    assert_eq!(
+        scene.send(&firing(LATENCY)).await.one(),
+        ("start", "claimed")
+    );
+    scene.until(|r| r.phase() == Phase::Succeeded).await;
+    assert_eq!(changes(&scene.sandbox), [NAME]);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_release_that_is_known_to_be_good_nothing_is_touched() {
+    let mut scene = Scene::empty(scene::policy()).await;
+    stage::good_release(&scene.sandbox).await;
+    stage::bad_canary(&scene.sandbox).await;
+    promote(&scene.sandbox).await;
+    // It has never seen another release stable than the bad one.
+    scene.replica().await;
+    let alert = firing(LATENCY);
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
+    refused(&scene, &alert, "no_destination").await;
+    assert_eq!(image(&scene.sandbox), "demo:v2-half500");
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_deploy_has_nowhere_to_go() {
+    let scene = Scene::open(scene::policy()).await;
+    let alert = firing(LATENCY);
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
+    refused(&scene, &alert, "no_destination").await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_is_named_and_nothing_is_touched() {
+    let scene = Scene::incident(scene::policy()).await;
+    scene.sandbox.deny("patch", "argoproj.io", "rollouts", "");
+    let alert = firing(LATENCY);
+    assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
+    let done = refused(&scene, &alert, "permission_missing").await;
+    assert_eq!(
+        said(&done),
+        "the service account may not patch rollouts.argoproj.io in shop"
+    );
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_is_older_than_the_window_is_not_the_cause() {
+    let scene = Scene::incident(scene::policy_with(|target| {
+        target.change_window = Duration::ZERO;
+    }))
+    .await;
+    promote(&scene.sandbox).await;
+    scene
+        .until_memory(|memory| memory.state().history.len() == 2)
+        .await;
+    let alert = firing(LATENCY);
+    assert_eq!(
+        scene.send(&alert).await.one(),
+        ("decline", "no_recent_change")
+    );
+    refused(&scene, &alert, "no_recent_change").await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_about_the_good_release_is_not_about_the_bad_one() {
+    let scene = Scene::open(scene::policy()).await;
+    let good = live(&scene.sandbox).hash;
+    stage::bad_canary(&scene.sandbox).await;
+    let about = |hash: &str| labelled(LATENCY, &[("rollouts_pod_template_hash", hash)]);
+    let alert = about(&good);
+    assert_eq!(
+        scene.send(&alert).await.one(),
+        ("decline", "not_this_release")
+    );
+    refused(&scene, &alert, "not_this_release").await;
+    let bad = live(&scene.sandbox).hash;
+    assert_eq!(scene.send(&about(&bad)).await.one(), ("start", "claimed"));
+    scene.until(|r| r.phase() == Phase::Succeeded).await;
+    scene.close().await;
+}
