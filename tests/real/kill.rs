@@ -13,7 +13,7 @@ use crate::support::proxy::{Act, Fault, Proxy, Seen};
 use crate::support::replica::until;
 
 /// How many clusters run at once.
-static TURNS: Semaphore = Semaphore::const_new(6);
+static TURNS: Semaphore = Semaphore::const_new(8);
 
 /// A write of the leader: what is written, and the how manieth of its kind it is, from 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
