@@ -172,7 +172,9 @@ impl Facts<'_> {
             .into_iter()
             .filter(|record| record.ended.is_none())
         {
-            match self.caused(target, live, record) {
+            let overtaken = self.overtaken(target, live, record);
+            let overtaken = overtaken.map_err(|(finding, _)| finding);
+            match overtaken.and_then(|()| self.caused(target, live, record)) {
                 Ok(()) => return Ok(()),
                 Err(finding) => refused.get_or_insert(finding),
             };

@@ -150,6 +150,9 @@ impl Facts<'_> {
         if let Some(decision) = self.on_our_own(ask, live, alert) {
             return decision;
         }
+        if let Err((finding, yielded)) = self.overtaken(ask.target, live, alert) {
+            return Decision::decline_by(finding, yielded);
+        }
         let refusal = self.refusal(ask, live, alert);
         let Some((number, last)) = self.newest_of(workload, live) else {
             let name = name::lock(workload, live, 1);
@@ -373,6 +376,7 @@ impl Facts<'_> {
                 | Reason::HoldUnreadable
                 | Reason::TargetHeld
                 | Reason::Latched
+                | Reason::Duplicate
                 | Reason::NoRecentChange
                 | Reason::NotThisRelease
                 | Reason::WorkloadMissing

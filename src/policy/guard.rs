@@ -9,8 +9,8 @@ use super::Policy;
 use crate::alert::Labels;
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::rough;
-use crate::rollback::object::AlertRecord;
-use crate::rollback::{Memory, Rollback};
+use crate::rollback::object::{AlertRecord, Mode};
+use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::workload::Rollout;
 use crate::target::{Release, Target};
 
@@ -153,6 +153,39 @@ impl Facts<'_> {
             return Err(Reason::NoRecentChange.because(said));
         }
         Ok(())
+    }
+
+    /// Whether somebody else's release took over from a rollback that this alert could have asked for: it is given the
+    /// settle window to show its effect before it is judged by an alert that began before it.
+    ///
+    /// # Errors
+    /// Until when it may take, and the rollback that it took over from.
+    pub fn overtaken(
+        &self,
+        target: &Target,
+        live: &Release,
+        alert: &AlertRecord,
+    ) -> Result<(), (Finding, &Rollback)> {
+        let changed = self.changed(live).unwrap_or(self.now);
+        let settled = changed + SignedDuration::try_from(target.settle).unwrap_or_default();
+        if alert.began >= changed || self.now >= settled {
+            return Ok(());
+        }
+        let yielded = self.rollbacks.iter().find(|rollback| {
+            let ended = rollback.state().run.finished;
+            rollback.spec.mode == Mode::Act
+                && rollback.phase() == Phase::Superseded
+                && rollback.from().is_some_and(|from| from.hash != live.hash)
+                && ended.is_some_and(|ended| alert.began <= ended)
+        });
+        let Some(yielded) = yielded else {
+            return Ok(());
+        };
+        let said = format!(
+            "{live} went live after {} began and may take until {settled:.0} to show its effect",
+            alert.name
+        );
+        Err((Reason::Duplicate.because(said), yielded))
     }
 
     /// When the live release went live: the later of its template change and its promotion.

@@ -570,3 +570,18 @@ fn a_late_copy_of_an_ended_firing_starts_nothing() {
     world.now = second(990 + 301);
     assert!(matches!(world.decide(&alert(950)), Decision::Start { .. }));
 }
+
+#[test]
+fn a_release_that_took_over_is_given_time_to_show_its_effect() {
+    let mut world = World::promoted_since(970);
+    let mut yielded = rollback(1, Phase::Superseded);
+    yielded.spec.release.as_mut().unwrap().hash = "older".into();
+    yielded.status.as_mut().unwrap().run.finished = Some(second(971));
+    world.rollbacks = vec![Arc::new(yielded)];
+    let reason = |world: &World, began| world.decide(&alert(began)).finding().reason;
+    assert_eq!(reason(&world, 960), Reason::Duplicate);
+    assert_eq!(reason(&world, 980), Reason::Claimed);
+    // After the settle window it is judged like any other.
+    world.now = second(1271);
+    assert_eq!(reason(&world, 960), Reason::Claimed);
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{ending, restored, said, untouched};
 use crate::engine::{changes, image};
-use crate::support::stage::scene::{self, LATENCY, Scene, firing};
+use crate::support::stage::scene::{self, ERRORS, LATENCY, Scene, firing};
 use crate::support::stage::{self, NAME, NAMESPACE};
 
 /// A request for a rollback, as a person writes it.
@@ -184,7 +184,8 @@ async fn between_restore_and_promotion_a_cancel_waits() {
 async fn a_fix_that_comes_in_the_middle_stays() {
     let scene = Scene::incident(scene::policy()).await;
     scene.sandbox.pause_controller();
-    scene.send(&firing(LATENCY)).await;
+    let alert = firing(LATENCY);
+    scene.send(&alert).await;
     restored(&scene).await;
     scene
         .sandbox
@@ -198,6 +199,15 @@ async fn a_fix_that_comes_in_the_middle_stays() {
     assert_eq!(image(&scene.sandbox), "demo:v3-fixed");
     assert_eq!(changes(&scene.sandbox), [NAME]);
     assert!(scene.memory().unwrap().latch().is_none());
+    // It takes a while until the alert sees that it is mended.
+    let mark = scene.mark();
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "duplicate"));
+    assert_eq!(scene.intake_calls(mark), [""; 0]);
+    // What begins with the new release is about the new release.
+    assert_eq!(
+        scene.send(&firing(ERRORS)).await.one(),
+        ("start", "claimed")
+    );
     scene.close().await;
 }
 
