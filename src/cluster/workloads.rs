@@ -82,7 +82,7 @@ impl Cluster {
     }
 
     /// Makes a change, on the condition that the workload still is what the snapshot showed: its uid, its generation and,
-    /// for a status request, the hash that the controller reconciled. Not its resourceVersion, which the controller
+    /// for a status request, the hash that the controller reconciled and the stable one. Not its resourceVersion, which the controller
     /// moves all the time.
     ///
     /// # Errors
@@ -119,6 +119,10 @@ impl Cluster {
             }
             Effect::PromoteFull { hash } => {
                 operations.push(test("/status/currentPodHash", json!(hash)));
+                // A request that comes late, from a leader that was frozen, must not linger on what is promoted by now.
+                if !rollout.stable.is_empty() {
+                    operations.push(test("/status/stableRS", json!(rollout.stable)));
+                }
                 operations.push(add("/status/promoteFull", json!(true)));
                 self.call(api.patch_status(&workload.name, &params, &patch(operations)))
                     .await?;

@@ -8,7 +8,7 @@ use ripcord::procedure::BUILT_IN;
 use ripcord::reason::Reason;
 use ripcord::rollback::object::{AlertRecord, Mode, RollbackSpec};
 use ripcord::rollback::{Phase, Rollback};
-use ripcord::sandbox::Sandbox;
+use ripcord::sandbox::{Sandbox, View};
 use ripcord::target::Release;
 use serde_json::{Value, json};
 
@@ -249,6 +249,31 @@ async fn a_hold_declines_and_nothing_is_touched() {
         (Phase::Declined, Reason::Held)
     );
     assert!(changes(&sandbox).is_empty());
+    replica.finish().await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_is_let_go_although_its_leader_was_killed_before_it_did() {
+    let sandbox = stage::sandbox().await;
+    stage::good_release(&sandbox).await;
+    let replica = Replica::start(&sandbox, "one", stage::policy()).await;
+    let mut held = stage::hold_config_map();
+    held["metadata"]["annotations"] = json!({"ripcord.dev/hold": "jo: freeze"});
+    sandbox.apply(held).unwrap();
+    stage::bad_canary(&sandbox).await;
+    let name = claimed(&replica, &sandbox).await;
+    let ended = replica
+        .until(&name, |rollback| rollback.phase().ended())
+        .await;
+    replica.cluster.pin(&ended, true).await.unwrap();
+    let free = |object: &Value| object.pointer("/metadata/finalizers/0").is_none();
+    let let_go = |view: &View<'_>| view.object("rollbacks", NAMESPACE, &name).is_some_and(free);
+    assert!(sandbox.wait(let_go, LIMIT).await);
+    let changes = sandbox.requests().into_iter();
+    let pins =
+        changes.filter(|r| r.method == "PATCH" && r.path.ends_with(&name) && r.status == 200);
+    assert_eq!(pins.count(), 2, "it was bound, and let go");
     replica.finish().await;
     sandbox.stop().await;
 }

@@ -5,7 +5,7 @@ use std::fs;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::scene::{Bad, LIMIT, Scene, labels, told};
+use crate::scene::{Bad, LIMIT, Scene, labels, now, told};
 use crate::support::alertmanager::Alertmanager;
 use crate::support::proxy::{Act, Fault, Proxy};
 use crate::support::replica::{Replica, TOKEN, until};
@@ -128,7 +128,7 @@ fn writes(scene: &Scene) -> usize {
 
 /// An alert that began long enough ago that no route waits for more of its group.
 fn a_while_ago() -> Timestamp {
-    Timestamp::now() - SignedDuration::from_secs(45)
+    now() - SignedDuration::from_secs(45)
 }
 
 /// Waits until an alert of the rollback has ended on record, and Slack was told.
@@ -182,7 +182,7 @@ async fn one_alert_to_two_replicas_leads_to_one_rollback() {
     sender.repeats(&[&sender.to[0], &sender.to[1]], 3).await;
     assert_eq!(writes(&scene), before, "a repeat costs no write");
 
-    sender.tell(&names, began, Some(Timestamp::now())).await;
+    sender.tell(&names, began, Some(now())).await;
     resolved(&scene, &lock).await;
     scene.is_mended(Bad::Canary, &hash).await;
     eprintln!("end to end: {:.1} s", scene.seconds());
@@ -207,7 +207,7 @@ async fn a_replica_that_answers_nothing_holds_nobody_up() {
     one.signal("CONT");
     sender.repeats(&[&sender.to[0], &sender.to[1]], 2).await;
     sender
-        .tell(&["PinnLatencyP95High"], began, Some(Timestamp::now()))
+        .tell(&["PinnLatencyP95High"], began, Some(now()))
         .await;
     resolved(&scene, &lock).await;
     scene.is_mended(Bad::Canary, &hash).await;
@@ -283,7 +283,7 @@ async fn a_replica_that_is_told_to_stop_midway_hands_over() {
         .tell(
             &["PinnLatencyP95High", "PinnErrorRateHigh"],
             began,
-            Some(Timestamp::now()),
+            Some(now()),
         )
         .await;
     resolved(&scene, &lock).await;

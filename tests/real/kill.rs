@@ -13,7 +13,7 @@ use crate::support::proxy::{Act, Fault, Proxy, Seen};
 use crate::support::replica::until;
 
 /// How many clusters run at once.
-static TURNS: Semaphore = Semaphore::const_new(6);
+static TURNS: Semaphore = Semaphore::const_new(8);
 
 /// A write of the leader: what is written, and the how manieth of its kind it is, from 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,9 +121,7 @@ async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> (bool, Vec<Point>) {
         scene.alert(&urls).await;
     };
     let killing = async {
-        if kill.is_none() {
-            return None;
-        }
+        kill?;
         let ended = async || {
             let rollback = scene.rollback(&lock)?;
             told(&rollback)
@@ -146,8 +144,19 @@ async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> (bool, Vec<Point>) {
     let done = scene.ended(&lock, "Succeeded").await;
     scene.is_mended(bad, &hash).await;
 
+    is_told_well(&scene, &done, killed.as_ref());
+    let mut points = Vec::new();
+    for what in proxy.seen().iter().skip(before).filter_map(what) {
+        let number = points.iter().filter(|it: &&Point| it.what == what).count() + 1;
+        points.push(Point { what, number });
+    }
+    (killed.is_some(), points)
+}
+
+/// Whether the record and the messages are whole. `killed` is the rollback as it was when its leader was killed.
+fn is_told_well(scene: &Scene, done: &Value, killed: Option<&Option<Value>>) {
     let run = &done["status"]["run"];
-    if let Some(found) = &killed {
+    if let Some(found) = killed {
         let found = found.as_ref();
         let state = found.map_or(&Value::Null, |it| &it["status"]);
         let epoch = state["run"]["epoch"].as_i64().unwrap_or(0);
@@ -167,7 +176,7 @@ async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> (bool, Vec<Point>) {
         assert!(run[time].is_string(), "{time} is on record: {run:#}");
     }
     let (heads, others) = scene.messages();
-    let once = 1 + told(&done).len();
+    let once = 1 + told(done).len();
     let most = once + usize::from(killed.is_some());
     let all = heads.len() + others.len();
     assert!(
@@ -175,12 +184,6 @@ async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> (bool, Vec<Point>) {
         "{once} to {most} messages: {:#?}",
         scene.slack.messages()
     );
-    let mut points = Vec::new();
-    for what in proxy.seen().iter().skip(before).filter_map(what) {
-        let number = points.iter().filter(|it: &&Point| it.what == what).count() + 1;
-        points.push(Point { what, number });
-    }
-    (killed.is_some(), points)
 }
 
 /// How often these are written depends on what happens to be seen at which moment.

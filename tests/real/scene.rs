@@ -116,7 +116,7 @@ impl Scene {
             Some::<Timestamp>(since.unwrap())
         };
         let since = until(stable_since, LIMIT).await.expect("it is remembered");
-        let soaked = async || (Timestamp::now().duration_since(since).as_secs() >= 1).then_some(());
+        let soaked = async || (now().duration_since(since).as_secs() >= 1).then_some(());
         until(soaked, LIMIT).await.expect("time passes");
     }
 
@@ -332,6 +332,11 @@ impl Scene {
     }
 }
 
+/// The time of day, as the replicas read it.
+pub(crate) fn now() -> Timestamp {
+    ripcord::cluster::clock::system()()
+}
+
 pub(crate) fn rollout_path() -> String {
     format!("/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/{NAME}")
 }
@@ -365,7 +370,7 @@ pub(crate) fn labels() -> Value {
 fn notification() -> String {
     let alert = json!({
         "status": "firing", "labels": labels(), "annotations": {"summary": "P95 412 ms > 260 ms"},
-        "startsAt": Timestamp::now().to_string(), "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "", "fingerprint": "9bd61e0bb2b54c7c",
+        "startsAt": now().to_string(), "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "", "fingerprint": "9bd61e0bb2b54c7c",
     });
     json!({
         "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "receiver": "ripcord", "status": "firing", "alerts": [alert],
