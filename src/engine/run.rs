@@ -3,20 +3,20 @@
 //! A run can be cut off at any instant and goes on in another replica: what was intended is on record before it is done,
 //! every change carries its precondition, and only what fresh reads show counts.
 
+mod change;
+mod sight;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
-use crate::cluster::Error;
-use crate::policy::guard::Hold;
-use crate::procedure::{Intent, Next, StepPhase, StepPlan};
+use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
 use crate::rollback::object::Plan;
-use crate::target::effect::EffectKind;
-use crate::target::{Audience, Effect, Sighting, Snapshot, Target, Workload};
+use crate::target::{Audience, Sighting, Snapshot, Target, Workload};
 
 /// How often in a row a change may lose the race with other writers.
 const RACES: u32 = 20;
@@ -256,12 +256,6 @@ impl Runner<'_> {
         }
     }
 
-    /// Whether the release that was left is live again after the restore: that is no new release, and it is not fought.
-    fn bad_again(&self) -> bool {
-        let live = self.at.live();
-        self.touched() && live.is_some_and(|live| live.hash == self.plan.from.hash)
-    }
-
     /// A person's wish to stop, the budget and the time to give up.
     async fn controls(&mut self, step: &StepPlan, now: Timestamp) -> Result<Option<Round>, Halt> {
         let safe = step.safe_point(&self.at);
@@ -307,287 +301,6 @@ impl Runner<'_> {
             self.journal.write(self.ctx).await?;
         }
         Ok(None)
-    }
-
-    /// Makes a change: the intent is on record first, the release is blamed before the first one.
-    async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
-        let now = (self.ctx.clock)();
-        // The bad release is live and the template is not ours: whatever was intended before had no effect.
-        let first = matches!(effect, Effect::RestoreTemplate { .. })
-            && self.journal.page.run.first_mutation.is_none();
-        if first && let Some(refused) = self.no_longer(now).await {
-            let target = Some(&self.target);
-            ending::decline(self.ctx, &mut self.journal, target, refused, false).await?;
-            return Ok(Round::Ended);
-        }
-        let generation = self
-            .at
-            .rollout
-            .as_ref()
-            .map_or(0, |rollout| rollout.generation);
-        if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
-            entry.attempts += 1;
-            entry.intent = Some(Intent {
-                effect: effect.kind(),
-                generation,
-                at: now,
-                confirmed: None,
-            });
-        }
-        self.journal.write(self.ctx).await?;
-        if first && let Some(late) = self.blame().await? {
-            let target = Some(&self.target);
-            ending::decline(self.ctx, &mut self.journal, target, late, false).await?;
-            return Ok(Round::Ended);
-        }
-        if self.ctx.ended.is_cancelled() {
-            return Err(Halt::TermEnded);
-        }
-        let operation = self
-            .journal
-            .rollback
-            .metadata
-            .uid
-            .clone()
-            .unwrap_or_default();
-        let workload = &self.target.workload;
-        let made = self
-            .ctx
-            .cluster
-            .apply(workload, &self.at, &effect, &operation);
-        match made.await {
-            Ok(()) => self.changed(index, &effect).await,
-            Err(error) => self.not_changed(index, error, now).await,
-        }
-    }
-
-    /// Why a first change is no longer wanted, if it is not. The hold was read with the other guards a moment ago, but
-    /// not if another leader asked them.
-    async fn no_longer(&self, now: Timestamp) -> Option<Finding> {
-        if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
-            return Some(late);
-        }
-        if self.journal.rollback.all_ended() {
-            return Some(Reason::ResolvedBeforeStart.into());
-        }
-        if !self.resumed {
-            return None;
-        }
-        let (namespace, name) = self.ctx.caches.hold_at();
-        match self.ctx.cluster.hold(namespace, name).await {
-            Hold::Free => {}
-            Hold::Held(said) => return Some(Reason::Held.because(format!("held: {said}"))),
-            Hold::Unreadable => return Some(Reason::HoldUnreadable.into()),
-        }
-        let memory = self.ctx.cluster.memory(&self.target).await.ok()?;
-        if let Some(hold) = memory.hold(now) {
-            let said = format!("held by {}: {}", hold.owner, hold.reason);
-            return Some(Reason::TargetHeld.because(said));
-        }
-        memory
-            .latch()
-            .map(|latch| Reason::Latched.because(latch.finding.to_string()))
-    }
-
-    /// Journals that the API server confirmed a change.
-    async fn changed(&mut self, index: usize, effect: &Effect) -> Result<Round, Halt> {
-        let confirmed = (self.ctx.clock)();
-        self.races = 0;
-        let entry = self.journal.page.run.steps.get_mut(index);
-        if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
-            intent.confirmed = Some(confirmed);
-        }
-        self.journal
-            .page
-            .run
-            .first_mutation
-            .get_or_insert(confirmed);
-        self.journal.write(self.ctx).await?;
-        let reason = effect.kind().reason();
-        self.ctx
-            .events
-            .say(&self.journal.rollback, "Change", &reason.into(), false);
-        Ok(Round::Soon)
-    }
-
-    /// What follows from a change that was not confirmed.
-    async fn not_changed(
-        &mut self,
-        index: usize,
-        error: Error,
-        now: Timestamp,
-    ) -> Result<Round, Halt> {
-        let step = self.plan.steps.get(index);
-        let safe = step.is_none_or(|step| step.safe_point(&self.at));
-        let (ends, reason, said) = match error {
-            Error::Precondition(said) => {
-                self.races += 1;
-                tracing::debug!(
-                    rollback = self.journal.rollback.name(),
-                    said,
-                    "the workload changed before the change"
-                );
-                if self.races <= RACES {
-                    return Ok(Round::Again);
-                }
-                (true, Reason::Contended, said)
-            }
-            // Whether it took effect is seen by the next look.
-            Error::Unavailable(said) => (false, Reason::Retrying, said),
-            error => (true, Reason::Rejected, error.to_string()),
-        };
-        if ends && safe {
-            return self.ended(Phase::Failed, reason.because(said)).await;
-        }
-        // Half-way there is no end but the giving up, which pages: until then the change is asked for again.
-        self.note(index, reason.because(said), now).await?;
-        Ok(Round::Soon)
-    }
-
-    /// Blames the release that is about to be left, for as long as a first change is still allowed.
-    ///
-    /// # Errors
-    /// When the term ends first.
-    async fn blame(&mut self) -> Result<Option<Finding>, Halt> {
-        let name = self.journal.rollback.name().to_owned();
-        let from = self.plan.from.clone();
-        loop {
-            let now = (self.ctx.clock)();
-            let blamed = self.ctx.cluster.remember(&self.target, |memory| {
-                let blamed = memory.blame(&from, &name, now);
-                let activated = memory.active.as_ref() != Some(&name);
-                memory.active = Some(name.clone());
-                blamed || activated
-            });
-            match blamed.await {
-                Ok(memory) => {
-                    let namespace = &self.target.workload.namespace;
-                    let memories = &self.ctx.caches.memories;
-                    memories.offer(namespace, &self.target.name, memory);
-                    return Ok(admission::late(
-                        &self.journal.rollback,
-                        &self.target,
-                        (self.ctx.clock)(),
-                    ));
-                }
-                Err(error) => {
-                    tracing::warn!(target = self.target.name, %error, "the release cannot be blamed");
-                }
-            }
-            if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
-                return Ok(Some(late));
-            }
-            if !self.ctx.pause(self.ctx.tick).await {
-                return Err(Halt::TermEnded);
-            }
-        }
-    }
-
-    /// Journals what a step waits for: when the reason changes, and its words now and then.
-    async fn note(&mut self, index: usize, finding: Finding, now: Timestamp) -> Result<(), Halt> {
-        let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
-            return Ok(());
-        };
-        let before = entry.observed.as_ref();
-        let same_reason = before.is_some_and(|before| before.reason == finding.reason);
-        let same = before == Some(&finding);
-        let recent = self
-            .noted
-            .is_some_and(|noted| now.duration_since(noted) < WORDS);
-        entry.observed = Some(finding);
-        if same || (same_reason && recent) {
-            return Ok(());
-        }
-        self.noted = Some(now);
-        self.journal.write(self.ctx).await
-    }
-
-    async fn done(&mut self, index: usize, finding: Finding, now: Timestamp) -> Result<(), Halt> {
-        let run = &mut self.journal.page.run;
-        if let Some(entry) = run.steps.get_mut(index) {
-            entry.phase = StepPhase::Done;
-            entry.finished = Some(now);
-            entry.observed = Some(finding.clone());
-        }
-        let done = run
-            .steps
-            .iter()
-            .filter(|entry| entry.phase == StepPhase::Done)
-            .count();
-        let all = run.steps.len();
-        run.progress = Some(format!("{done}/{all}"));
-        if let Some(next) = run.steps.get_mut(index + 1) {
-            next.phase = StepPhase::Running;
-            next.started = Some(now);
-        }
-        self.ctx
-            .events
-            .say(&self.journal.rollback, "Step", &finding, false);
-        // The last step's end and the rollback's own are one write.
-        if done < all {
-            self.journal.write(self.ctx).await
-        } else {
-            Ok(())
-        }
-    }
-
-    /// A restore whose answer nobody got: the workload bears this rollback's mark all the same.
-    fn watch_effect(&mut self) {
-        let rollout = self.at.rollout.as_ref();
-        let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
-        let run = &mut self.journal.page.run;
-        if run.first_mutation.is_none()
-            && mark.is_some()
-            && mark == self.journal.rollback.metadata.uid.as_ref()
-        {
-            let intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
-            run.first_mutation = intents.map(|intent| intent.at).min();
-        }
-    }
-
-    /// Remembers the release that the restore made as soon as it is seen live: it is nobody's to pull back.
-    async fn claim_made(&mut self, now: Timestamp) -> Result<(), Halt> {
-        let mark = self.at.rollout.as_ref().and_then(|it| it.operation.clone());
-        if self.made || mark.is_none() || mark != self.journal.rollback.metadata.uid {
-            return Ok(());
-        }
-        let live = self.at.live();
-        if let Some(live) = live.filter(|live| live.hash == self.plan.to.hash) {
-            let name = self.journal.rollback.name().to_owned();
-            let since = self.journal.page.run.first_mutation.unwrap_or(now);
-            ending::remember(self.ctx, &self.target, |memory| {
-                memory.remember_made(&live, &name, since)
-            })
-            .await?;
-            self.made = true;
-        }
-        Ok(())
-    }
-
-    /// When all traffic is first seen on the destination after a change.
-    fn watch_traffic(&mut self) {
-        let back =
-            self.touched()
-                && self.at.rollout.as_ref().is_some_and(|rollout| {
-                    rollout.observed && rollout.current == self.plan.to.hash
-                });
-        if back
-            && self.journal.page.run.traffic_back.is_none()
-            && self
-                .at
-                .traffic_on(&self.plan.to.hash, self.plan.served)
-                .is_ok()
-        {
-            self.journal.page.run.traffic_back = Some(self.at.taken);
-        }
-    }
-
-    /// Whether anything was changed, or may have been. A restore leaves its mark: without it the intent alone is none.
-    fn touched(&self) -> bool {
-        let run = &self.journal.page.run;
-        let mut intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
-        run.first_mutation.is_some()
-            || intents.any(|intent| intent.effect != EffectKind::RestoreTemplate)
     }
 
     /// Looks at the workload until the API server answers.

@@ -1,0 +1,135 @@
+//! What a run has seen and done so far, put on its page and into the memory.
+
+use jiff::Timestamp;
+
+use super::{Runner, WORDS};
+use crate::engine::ending;
+use crate::engine::journal::Halt;
+use crate::procedure::StepPhase;
+use crate::reason::Finding;
+use crate::target::effect::EffectKind;
+
+impl Runner<'_> {
+    /// Journals what a step waits for: when the reason changes, and its words now and then.
+    pub(super) async fn note(
+        &mut self,
+        index: usize,
+        finding: Finding,
+        now: Timestamp,
+    ) -> Result<(), Halt> {
+        let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
+            return Ok(());
+        };
+        let before = entry.observed.as_ref();
+        let same_reason = before.is_some_and(|before| before.reason == finding.reason);
+        let same = before == Some(&finding);
+        let recent = self
+            .noted
+            .is_some_and(|noted| now.duration_since(noted) < WORDS);
+        entry.observed = Some(finding);
+        if same || (same_reason && recent) {
+            return Ok(());
+        }
+        self.noted = Some(now);
+        self.journal.write(self.ctx).await
+    }
+
+    pub(super) async fn done(
+        &mut self,
+        index: usize,
+        finding: Finding,
+        now: Timestamp,
+    ) -> Result<(), Halt> {
+        let run = &mut self.journal.page.run;
+        if let Some(entry) = run.steps.get_mut(index) {
+            entry.phase = StepPhase::Done;
+            entry.finished = Some(now);
+            entry.observed = Some(finding.clone());
+        }
+        let done = run
+            .steps
+            .iter()
+            .filter(|entry| entry.phase == StepPhase::Done)
+            .count();
+        let all = run.steps.len();
+        run.progress = Some(format!("{done}/{all}"));
+        if let Some(next) = run.steps.get_mut(index + 1) {
+            next.phase = StepPhase::Running;
+            next.started = Some(now);
+        }
+        self.ctx
+            .events
+            .say(&self.journal.rollback, "Step", &finding, false);
+        // The last step's end and the rollback's own are one write.
+        if done < all {
+            self.journal.write(self.ctx).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A restore whose answer nobody got: the workload bears this rollback's mark all the same.
+    pub(super) fn watch_effect(&mut self) {
+        let rollout = self.at.rollout.as_ref();
+        let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
+        let run = &mut self.journal.page.run;
+        if run.first_mutation.is_none()
+            && mark.is_some()
+            && mark == self.journal.rollback.metadata.uid.as_ref()
+        {
+            let intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
+            run.first_mutation = intents.map(|intent| intent.at).min();
+        }
+    }
+
+    /// Remembers the release that the restore made as soon as it is seen live: it is nobody's to pull back.
+    pub(super) async fn claim_made(&mut self, now: Timestamp) -> Result<(), Halt> {
+        let mark = self.at.rollout.as_ref().and_then(|it| it.operation.clone());
+        if self.made || mark.is_none() || mark != self.journal.rollback.metadata.uid {
+            return Ok(());
+        }
+        let live = self.at.live();
+        if let Some(live) = live.filter(|live| live.hash == self.plan.to.hash) {
+            let name = self.journal.rollback.name().to_owned();
+            let since = self.journal.page.run.first_mutation.unwrap_or(now);
+            ending::remember(self.ctx, &self.target, |memory| {
+                memory.remember_made(&live, &name, since)
+            })
+            .await?;
+            self.made = true;
+        }
+        Ok(())
+    }
+
+    /// When all traffic is first seen on the destination after a change.
+    pub(super) fn watch_traffic(&mut self) {
+        let back =
+            self.touched()
+                && self.at.rollout.as_ref().is_some_and(|rollout| {
+                    rollout.observed && rollout.current == self.plan.to.hash
+                });
+        if back
+            && self.journal.page.run.traffic_back.is_none()
+            && self
+                .at
+                .traffic_on(&self.plan.to.hash, self.plan.served)
+                .is_ok()
+        {
+            self.journal.page.run.traffic_back = Some(self.at.taken);
+        }
+    }
+
+    /// Whether anything was changed, or may have been. A restore leaves its mark: without it the intent alone is none.
+    pub(super) fn touched(&self) -> bool {
+        let run = &self.journal.page.run;
+        let mut intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
+        run.first_mutation.is_some()
+            || intents.any(|intent| intent.effect != EffectKind::RestoreTemplate)
+    }
+
+    /// Whether the release that was left is live again after the restore: that is no new release, and it is not fought.
+    pub(super) fn bad_again(&self) -> bool {
+        let live = self.at.live();
+        self.touched() && live.is_some_and(|live| live.hash == self.plan.from.hash)
+    }
+}
