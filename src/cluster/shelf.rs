@@ -130,6 +130,16 @@ impl<T> Shelf<T> {
         });
     }
 
+    /// Takes out everything of a namespace that is not followed any more.
+    pub fn leave(&self, namespace: &str) {
+        self.write(|state| {
+            state.objects.retain(|(ns, _), _| ns != namespace);
+            state.filled.remove(namespace);
+            state.failing.remove(namespace);
+            state.told.remove(namespace);
+        });
+    }
+
     /// Follows a namespace for ever. `convert` makes what is kept from an object and what was kept of it before; an
     /// object that it refuses is left out.
     pub async fn follow<K>(

@@ -329,8 +329,17 @@ impl Registrar {
         )))
     }
 
+    /// Whether a rollback that knows this alert would have been found: its target's namespace is listed, or it leads to
+    /// no target.
+    fn looked_up(&self, policy: &Policy, alert: &Alert) -> Result<(), Finding> {
+        match policy.ask(alert) {
+            Ok(ask) => self.caches.listed(&ask.target.workload.namespace),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Records the ends of alerts with the rollbacks that know them.
-    async fn close(&self, ended: Vec<(usize, &Alert)>) -> Settled {
+    async fn close(&self, policy: &Policy, ended: Vec<(usize, &Alert)>) -> Settled {
         let mut settled = Settled::default();
         let rollbacks = if ended.is_empty() {
             Vec::new()
@@ -347,15 +356,15 @@ impl Registrar {
                 .filter(knows)
                 .max_by_key(|rollback| rollback.received())
             {
-                None if !self.caches.complete() => {
-                    let finding = Reason::NotReady.because("not every namespace can be listed yet");
-                    let answer = answer(alert.fingerprint.clone(), None, "wait", &finding, None);
-                    settled.answers.push((index, answer));
-                    settled.unrecorded = Some(finding);
-                }
                 None => {
-                    let unknown = Reason::ResolvedUnknown.into();
-                    let answer = answer(alert.fingerprint.clone(), None, "decline", &unknown, None);
+                    let (decision, finding) = match self.looked_up(policy, alert) {
+                        Ok(()) => ("decline", Reason::ResolvedUnknown.into()),
+                        Err(finding) => {
+                            settled.unrecorded = Some(finding.clone());
+                            ("wait", finding)
+                        }
+                    };
+                    let answer = answer(alert.fingerprint.clone(), None, decision, &finding, None);
                     settled.answers.push((index, answer));
                 }
                 Some(rollback) => {
@@ -438,7 +447,7 @@ impl Desk for Registrar {
         let targets = of_target
             .into_values()
             .map(|(target, open)| self.settle(&policy, target, open, &trace));
-        let (of_targets, of_ended) = tokio::join!(join_all(targets), self.close(ended));
+        let (of_targets, of_ended) = tokio::join!(join_all(targets), self.close(&policy, ended));
         for more in of_targets.into_iter().chain([of_ended]) {
             settled.answers.extend(more.answers);
             settled.unrecorded = settled.unrecorded.or(more.unrecorded);
