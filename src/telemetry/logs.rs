@@ -103,7 +103,7 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
@@ -123,15 +123,26 @@ mod tests {
     }
 
     fn written(format: Format, filter: &str, colours: bool) -> String {
+        said(format, filter, colours, || {
+            tracing::info!(trace_id = "4bf9", alerts = 2, "decided");
+            tracing::debug!("a detail");
+        })
+    }
+
+    fn said(format: Format, filter: &str, colours: bool, talk: impl FnOnce()) -> String {
         let paper = Paper::default();
         let target = paper.clone();
         let subscriber = subscriber(format, filter, move || target.clone(), colours).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(trace_id = "4bf9", alerts = 2, "decided");
-            tracing::debug!("a detail");
-        });
+        tracing::subscriber::with_default(subscriber, talk);
         let bytes = paper.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// The lines for machines that something logs.
+    pub(crate) fn lines(filter: &str, talk: impl FnOnce()) -> Vec<serde_json::Value> {
+        let text = said(Format::Json, filter, false, talk);
+        let line = |line| serde_json::from_str(line).unwrap();
+        text.lines().map(line).collect()
     }
 
     #[test]
