@@ -117,7 +117,7 @@ impl Registrar {
                         again.extend(requests);
                     }
                     Err(error) => {
-                        tracing::warn!(target = target.name, %error, "a decision cannot be recorded");
+                        tracing::warn!(ripcord.target = target.name, %error, "a decision cannot be recorded");
                         settled.unrecorded = Some(Reason::Unrecorded.because(error.to_string()));
                         let finding = settled
                             .unrecorded
@@ -274,7 +274,7 @@ impl Registrar {
             tracing::info!(
                 rollback = found.name(),
                 k8s.namespace = found.namespace(),
-                target = found.spec.target,
+                ripcord.target = found.spec.target,
                 severity = %found.spec.severity,
                 "rollback claimed"
             );

@@ -112,7 +112,10 @@ mod tests {
         assert_eq!(told[0]["alerts"], 3);
         let told = lines("debug", || tell(&decisions, "4bf9"));
         assert_eq!(told.len(), 2);
-        assert_eq!((&told[1]["reason"], &told[1]["level"]), (&"no_trigger".into(), &"DEBUG".into()));
+        assert_eq!(
+            (&told[1]["reason"], &told[1]["level"]),
+            (&"no_trigger".into(), &"DEBUG".into())
+        );
     }
 
     #[test]
