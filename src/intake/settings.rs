@@ -14,9 +14,10 @@ pub struct Settings {
     /// The address and port to listen on.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Files of the tokens that senders show as `Authorization: Bearer`: one token in each file, and any of them does, so
-    /// that a token can be changed without a gap. Without a file, the service starts only where nobody else can reach it
-    /// or no trigger acts.
+    /// Files of the tokens that senders show as `Authorization: Bearer`: each line that is not empty is one, and any of
+    /// them does, so that a token can be changed without a gap. They are read again while the service runs; a file that is
+    /// gone keeps its tokens until a restart. Without a file, the service starts only where nobody else can reach it or no
+    /// trigger acts.
     pub bearer_token_files: Vec<PathBuf>,
     /// The largest body that is read, in bytes or as text such as `16MiB`. Alertmanager sends about 1 KiB an alert.
     #[serde(with = "size")]
