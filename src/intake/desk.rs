@@ -26,6 +26,9 @@ use crate::telemetry::{Metrics, TraceContext};
 
 /// How long a release without identity is waited for before the sender is asked to come back.
 const IDENTITY: Duration = Duration::from_secs(1);
+/// After so many alerts the thread is let go, so that a large notification keeps nothing else waiting: the lease above
+/// all.
+const BREATH: usize = 256;
 /// How often a decision is made again after it lost a race.
 const RACES: usize = 8;
 /// How much of a summary is kept.
@@ -103,7 +106,7 @@ impl Registrar {
         let mut changes = self.caches.changes();
         for _ in 0..RACES {
             changes.mark_unchanged();
-            let decided = self.decide(policy, target, open);
+            let decided = self.decide(policy, target, open).await;
             let mut again = Vec::new();
             let mut waiting = None;
             for (decision, requests) in group(decided) {
@@ -153,7 +156,7 @@ impl Registrar {
     }
 
     /// What each request leads to by what the caches know now.
-    fn decide<'a>(
+    async fn decide<'a>(
         &self,
         policy: &Policy,
         target: &Target,
@@ -186,9 +189,12 @@ impl Registrar {
                 .unwrap_or_default(),
             rollbacks: &rollbacks,
         };
-        open.into_iter()
-            .map(|request| (facts.decide(&request.ask, &request.record), request))
-            .collect()
+        let mut decided = Vec::with_capacity(open.len());
+        for (nth, request) in open.into_iter().enumerate() {
+            breathe(nth).await;
+            decided.push((facts.decide(&request.ask, &request.record), request));
+        }
+        decided
     }
 
     /// Records a decision that several requests share.
@@ -347,7 +353,8 @@ impl Registrar {
             self.caches.rollbacks.all()
         };
         let mut of_rollback: BTreeMap<(String, String), Vec<(usize, &Alert)>> = BTreeMap::new();
-        for (index, alert) in ended {
+        for (nth, (index, alert)) in ended.into_iter().enumerate() {
+            breathe(nth).await;
             let episode = alert.episode();
             let knows = |rollback: &&Arc<Rollback>| rollback.record(&episode).is_some();
             // The newest of those that know it: an older one is history.
@@ -428,6 +435,7 @@ impl Desk for Registrar {
         let mut ended = Vec::new();
         let mut of_target: BTreeMap<&str, (&Target, Vec<Request<'_>>)> = BTreeMap::new();
         for (index, alert) in notification.alerts.iter().enumerate() {
+            breathe(index).await;
             if !alert.is_firing() {
                 ended.push((index, alert));
                 continue;
@@ -465,6 +473,13 @@ impl Desk for Registrar {
 
     fn ready(&self) -> Result<(), Finding> {
         self.caches.ready()
+    }
+}
+
+/// Lets others have the thread now and then.
+async fn breathe(nth: usize) {
+    if nth % BREATH == BREATH - 1 {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -684,5 +699,27 @@ fn answer(
         reason: finding.reason,
         said: finding.said.clone(),
         rollback,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_notification_lets_others_work_in_between() {
+        let turns = Arc::new(Mutex::new(0));
+        let others = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                *others.lock().unwrap() += 1;
+                tokio::task::yield_now().await;
+            }
+        });
+        for nth in 0..10 * BREATH {
+            breathe(nth).await;
+        }
+        other.abort();
+        assert!(*turns.lock().unwrap() >= 10);
     }
 }

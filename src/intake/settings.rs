@@ -7,6 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::body::DECODED;
+
 /// How notifications are received.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,7 +25,8 @@ pub struct Settings {
     #[serde(with = "size")]
     #[schemars(with = "String")]
     pub max_body: usize,
-    /// How many bytes of bodies are held at once over all connections; a body beyond that waits.
+    /// How many bytes all bodies and what is decoded from them may take at once; a body beyond that waits. Each counts with
+    /// eight times its size, so that this is at least eight times `max_body`.
     #[serde(with = "size")]
     #[schemars(with = "String")]
     pub bytes_in_flight: usize,
@@ -48,7 +51,7 @@ pub enum SettingsError {
     #[error("must be larger than zero")]
     NoBody,
     /// A body of the largest size would wait for ever.
-    #[error("must be at least `max_body`, or the largest body could never be read")]
+    #[error("must be at least 8 times `max_body`, or the largest body could never be read")]
     TooLittleInFlight,
     /// Every client would be too slow.
     #[error("must be longer than zero")]
@@ -66,7 +69,7 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             bearer_token_files: Vec::new(),
             max_body: 16 << 20,
-            bytes_in_flight: 64 << 20,
+            bytes_in_flight: 128 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
             shutdown_grace: Duration::from_secs(20),
@@ -80,7 +83,8 @@ impl Settings {
         if self.max_body == 0 {
             return Err(SettingsError::NoBody);
         }
-        if self.bytes_in_flight < self.max_body {
+        let largest = self.max_body.next_multiple_of(1024).saturating_mul(DECODED);
+        if self.bytes_in_flight < largest {
             return Err(SettingsError::TooLittleInFlight);
         }
         for (key, time) in [
@@ -226,7 +230,7 @@ mod tests {
         assert_eq!(Settings::default().validate(), Ok(()));
         assert_eq!(fault(|s| s.max_body = 0), "max_body");
         assert_eq!(
-            fault(|s| s.bytes_in_flight = s.max_body - 1),
+            fault(|s| s.bytes_in_flight = s.max_body * 8 - 1),
             "bytes_in_flight"
         );
         assert_eq!(
