@@ -53,6 +53,8 @@ pub struct Limits {
     pub desk_timeout: Duration,
     /// How many connections there may be.
     pub connections: usize,
+    /// How many of them one address may have, other than this machine.
+    pub connections_per_peer: usize,
 }
 
 /// Why the door does not open.
@@ -115,6 +117,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(10),
             desk_timeout: Duration::from_secs(10),
             connections: 512,
+            connections_per_peer: 64,
         }
     }
 }
@@ -171,7 +174,11 @@ impl Server {
         let handle = Handle::new();
         let mut server = axum_server::from_tcp(listener)
             .map_err(refused)?
-            .acceptor(Gate::new(limits.connections, limits.header_timeout))
+            .acceptor(Gate::new(
+                limits.connections,
+                limits.connections_per_peer,
+                limits.header_timeout,
+            ))
             .handle(handle.clone());
         let http = server.http_builder();
         http.http1()
