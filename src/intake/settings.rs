@@ -38,7 +38,12 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub body_timeout: Duration,
-    /// How long open requests may take to end after the service was asked to stop.
+    /// How long the socket stays open after the service was asked to stop: until every sender has learnt to go elsewhere,
+    /// which takes a cluster a few seconds. The lease is handed over at once.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub drain_delay: Duration,
+    /// How long open requests may take to end after that.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub shutdown_grace: Duration,
@@ -72,6 +77,7 @@ impl Default for Settings {
             bytes_in_flight: 128 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
+            drain_delay: Duration::from_secs(3),
             shutdown_grace: Duration::from_secs(20),
         }
     }

@@ -257,3 +257,41 @@ async fn a_namespace_that_leaves_the_policy_is_forgotten_when_nothing_runs_there
     assert!(filled(), "its end is still to be told");
     scene.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_stays_open_for_a_while_and_the_lease_goes_at_once() {
+    let mut scene = Scene::empty(scene::policy()).await;
+    stage::good_release(&scene.sandbox).await;
+    scene.drain_delay = Duration::from_secs(3);
+    scene.replica().await;
+    scene
+        .until_memory(|memory| memory.state().history.len() == 1)
+        .await;
+    assert_eq!(scene.leader(), Some(0));
+    let first = scene.replicas.remove(0);
+    let addr = first.addr;
+    let began = Instant::now();
+    let stopping = tokio::spawn(first.stop());
+    let holder = || {
+        let lease = scene
+            .sandbox
+            .object("leases", "ripcord", "ripcord")
+            .unwrap();
+        lease["spec"]["holderIdentity"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    while !holder().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "it waits for the door"
+        );
+    }
+    assert!(tokio::net::TcpStream::connect(addr).await.is_ok());
+    stopping.await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(3));
+    assert!(tokio::net::TcpStream::connect(addr).await.is_err());
+    scene.close().await;
+}
