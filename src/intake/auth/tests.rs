@@ -58,7 +58,7 @@ fn at_the_start_every_file_must_hold_a_token() {
         (file(&folder, "one-bad", b"one\nt wo\n"), "each line"),
         (file(&folder, "binary", &[0xff, 0xfe]), "each line"),
         (file(&folder, "large", &[b'a'; 5000]), "larger"),
-        (file(&folder, "many", &[b'\n'; 70_000]), "larger"),
+        (file(&folder, "many", &vec![b'\n'; 70_000]), "larger"),
     ] {
         let said = Tokens::load(vec![good.clone(), bad.clone()])
             .unwrap_err()
