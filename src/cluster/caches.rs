@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::shelf::Shelf;
+use super::shelf::{self, Shelf};
 use super::{Clock, Cluster, hold};
 use crate::policy::guard::Hold;
 use crate::reason::{Finding, Reason};
@@ -79,10 +79,10 @@ impl Caches {
     ) -> Arc<Self> {
         let (changed, _) = watch::channel(0);
         let caches = Arc::new(Self {
-            rollouts: Shelf::new(changed.clone()),
-            rollbacks: Shelf::new(changed.clone()),
-            memories: Shelf::new(changed.clone()),
-            holds: Shelf::new(changed.clone()),
+            rollouts: Shelf::new(shelf::ROLLOUTS, changed.clone()),
+            rollbacks: Shelf::new("rollbacks", changed.clone()),
+            memories: Shelf::new("targets", changed.clone()),
+            holds: Shelf::new(shelf::HOLD, changed.clone()),
             hold_at,
             changed,
             cluster,
@@ -189,7 +189,7 @@ impl Caches {
     /// What is missing.
     pub fn ready(&self) -> Result<(), Finding> {
         if !self.holds.failing(&self.hold_at.0) {
-            self.hold_listed()?;
+            listed(&self.holds, &self.hold_at.0)?;
         }
         let wanted = self.wanted.borrow();
         let mut first = None;
@@ -214,24 +214,9 @@ impl Caches {
     /// # Errors
     /// What is missing.
     pub fn listed(&self, namespace: &str) -> Result<(), Finding> {
-        for (filled, what) in [
-            (self.rollouts.filled(namespace), "rollouts"),
-            (self.rollbacks.filled(namespace), "rollbacks"),
-            (self.memories.filled(namespace), "targets"),
-        ] {
-            if !filled {
-                return Err(not_listed(what, namespace));
-            }
-        }
-        Ok(())
-    }
-
-    fn hold_listed(&self) -> Result<(), Finding> {
-        if self.holds.filled(&self.hold_at.0) {
-            Ok(())
-        } else {
-            Err(not_listed("the hold", &self.hold_at.0))
-        }
+        listed(&self.rollouts, namespace)?;
+        listed(&self.rollbacks, namespace)?;
+        listed(&self.memories, namespace)
     }
 
     fn fails(&self, namespace: &str) -> bool {
@@ -308,10 +293,17 @@ impl Caches {
     }
 }
 
-fn not_listed(what: &str, namespace: &str) -> Finding {
-    Reason::NotReady.because(format!(
-        "{what} in namespace {namespace} cannot be listed yet"
-    ))
+/// Whether what a shelf holds of a namespace can be believed; if not, why.
+fn listed<T>(shelf: &Shelf<T>, namespace: &str) -> Result<(), Finding> {
+    if shelf.filled(namespace) {
+        return Ok(());
+    }
+    let what = shelf.what();
+    let why = shelf.trouble(namespace);
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    Err(Reason::NotReady.because(format!(
+        "{what} in namespace {namespace} cannot be listed yet{why}"
+    )))
 }
 
 /// What is kept of a Rollout.
