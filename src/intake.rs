@@ -20,6 +20,7 @@ pub mod desk;
 mod door;
 pub mod server;
 pub mod settings;
+mod tale;
 
 pub use server::{Limits, Running, Server};
 

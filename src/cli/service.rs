@@ -69,6 +69,7 @@ pub struct Service {
     election: JoinHandle<()>,
     stop_leading: CancellationToken,
     stop_watching: CancellationToken,
+    drain_delay: Duration,
     grace: Duration,
 }
 
@@ -171,17 +172,24 @@ impl Service {
             election,
             stop_leading,
             stop_watching,
+            drain_delay: settings.intake.drain_delay,
             grace: settings.intake.shutdown_grace,
         })
     }
 
-    /// Stops accepting, finishes what was accepted, hands over the lease; bounded in time.
+    /// Hands over the lease at once; says for a while that it goes, then stops accepting and finishes what was accepted;
+    /// bounded in time.
     pub async fn stop(self) {
         tracing::info!("draining");
         self.door.drain();
         self.stop_leading.cancel();
         let election = tokio::time::timeout(self.grace, self.election);
-        let (abandoned, election) = tokio::join!(self.door.finish(self.grace), election);
+        let closing = async {
+            // Whoever does not know yet that this replica goes still finds the socket open.
+            tokio::time::sleep(self.drain_delay).await;
+            self.door.finish(self.grace).await
+        };
+        let (abandoned, election) = tokio::join!(closing, election);
         if let Err(abandoned) = abandoned {
             tracing::error!(error = %abandoned, "not everything that was accepted is recorded");
         }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::shelf::Shelf;
+use super::shelf::{self, Shelf};
 use super::{Clock, Cluster, hold};
 use crate::policy::guard::Hold;
 use crate::reason::{Finding, Reason};
@@ -26,6 +26,8 @@ use crate::target::workload::{ROLLOUTS_GROUP, Rollout};
 
 /// How long one watch lasts, in seconds: a connection that died without a word is noticed by then.
 const WATCH: u32 = 60;
+/// How long a namespace that left the policy is followed on after its last rollback ended, so that the end is still told.
+const LINGER: Duration = Duration::from_mins(10);
 
 /// What the watches last told.
 pub struct Caches {
@@ -40,6 +42,9 @@ pub struct Caches {
     changed: watch::Sender<u64>,
     cluster: Cluster,
     clock: Clock,
+    /// The namespaces of the policy.
+    wanted: watch::Sender<BTreeSet<String>>,
+    /// Those that have a watch: the wanted ones, and those that left while a rollback was open there.
     followed: Mutex<BTreeSet<String>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -74,15 +79,16 @@ impl Caches {
     ) -> Arc<Self> {
         let (changed, _) = watch::channel(0);
         let caches = Arc::new(Self {
-            rollouts: Shelf::new(changed.clone()),
-            rollbacks: Shelf::new(changed.clone()),
-            memories: Shelf::new(changed.clone()),
-            holds: Shelf::new(changed.clone()),
+            rollouts: Shelf::new(shelf::ROLLOUTS, changed.clone()),
+            rollbacks: Shelf::new("rollbacks", changed.clone()),
+            memories: Shelf::new("targets", changed.clone()),
+            holds: Shelf::new(shelf::HOLD, changed.clone()),
             hold_at,
             changed,
             cluster,
             clock,
-            followed: Mutex::new(BTreeSet::new()),
+            wanted: watch::Sender::default(),
+            followed: Mutex::default(),
             tasks: TaskTracker::new(),
             stop,
         });
@@ -100,51 +106,79 @@ impl Caches {
         caches
     }
 
-    /// Follows these namespaces too; those that are followed already are left alone.
+    /// Follows exactly these namespaces. One that is followed already is left alone; one that is not wanted any more is
+    /// forgotten once no rollback runs there.
     pub fn follow(self: &Arc<Self>, namespaces: &BTreeSet<String>) {
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.wanted.send_replace(namespaces.clone());
         for namespace in namespaces {
-            if !followed.insert(namespace.clone()) {
+            if followed.insert(namespace.clone()) {
+                self.spawn(Arc::clone(self).attend(namespace.clone()));
+            }
+        }
+        drop(followed);
+        self.nudge();
+    }
+
+    /// Follows a namespace for as long as it is wanted.
+    async fn attend(self: Arc<Self>, namespace: String) {
+        loop {
+            tokio::select! {
+                () = self.watch_all(&namespace) => {}
+                () = self.unwanted(&namespace) => {}
+            }
+            // Under the lock, so that somebody who wants it again just now finds it followed, or follows it anew.
+            let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.wanted.borrow().contains(&namespace) {
                 continue;
             }
-            let (this, ns) = (Arc::clone(self), namespace.clone());
-            self.spawn(async move {
-                let api: Api<DynamicObject> =
-                    Api::namespaced_with(this.cluster.client(), &ns, &rollouts());
-                let clock = Arc::clone(&this.clock);
-                this.rollouts
-                    .follow(
-                        api,
-                        &ns,
-                        watcher::Config::default().timeout(WATCH),
-                        |object, before| seen(&object, before, clock()),
-                    )
-                    .await;
-            });
-            let (this, ns) = (Arc::clone(self), namespace.clone());
-            self.spawn(async move {
-                let api: Api<DeserializeGuard<Rollback>> = this.cluster.api(&ns);
-                this.rollbacks
-                    .follow(
-                        api,
-                        &ns,
-                        watcher::Config::default().timeout(WATCH),
-                        |object, _| readable(object),
-                    )
-                    .await;
-            });
-            let (this, ns) = (Arc::clone(self), namespace.clone());
-            self.spawn(async move {
-                let api: Api<DeserializeGuard<Memory>> = this.cluster.api(&ns);
-                this.memories
-                    .follow(
-                        api,
-                        &ns,
-                        watcher::Config::default().timeout(WATCH),
-                        |object, _| readable(object),
-                    )
-                    .await;
-            });
+            followed.remove(&namespace);
+            self.rollouts.leave(&namespace);
+            self.rollbacks.leave(&namespace);
+            self.memories.leave(&namespace);
+            tracing::info!(
+                k8s.namespace = namespace,
+                "the namespace is followed no longer"
+            );
+            return;
+        }
+    }
+
+    async fn watch_all(&self, namespace: &str) {
+        let config = || watcher::Config::default().timeout(WATCH);
+        let rollouts: Api<DynamicObject> =
+            Api::namespaced_with(self.cluster.client(), namespace, &rollouts());
+        let rollbacks: Api<DeserializeGuard<Rollback>> = self.cluster.api(namespace);
+        let memories: Api<DeserializeGuard<Memory>> = self.cluster.api(namespace);
+        tokio::join!(
+            self.rollouts
+                .follow(rollouts, namespace, config(), |object, before| {
+                    seen(&object, before, (self.clock)())
+                }),
+            self.rollbacks
+                .follow(rollbacks, namespace, config(), |object, _| readable(object)),
+            self.memories
+                .follow(memories, namespace, config(), |object, _| readable(object)),
+        );
+    }
+
+    /// Waits until a namespace has left the policy and nothing that was begun there needs it.
+    async fn unwanted(&self, namespace: &str) {
+        let (mut wanted, mut changes) = (self.wanted.subscribe(), self.changes());
+        let mut lingered = false;
+        loop {
+            // Without an error: the sender lives as long as this does.
+            let _ = wanted.wait_for(|all| !all.contains(namespace)).await;
+            let rollbacks = self.rollbacks.select(namespace, |_| true);
+            let open = rollbacks.iter().any(|rollback| !rollback.phase().ended());
+            if rollbacks.is_empty() || (lingered && !open) {
+                return;
+            }
+            lingered = tokio::select! {
+                () = tokio::time::sleep(LINGER), if !open => true,
+                _ = changes.changed(), if open => false,
+                _ = wanted.changed() => false,
+            };
         }
     }
 
@@ -155,12 +189,12 @@ impl Caches {
     /// What is missing.
     pub fn ready(&self) -> Result<(), Finding> {
         if !self.holds.failing(&self.hold_at.0) {
-            self.hold_listed()?;
+            listed(&self.holds, &self.hold_at.0)?;
         }
-        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.wanted.borrow();
         let mut first = None;
-        let mut any = followed.is_empty();
-        for namespace in &*followed {
+        let mut any = wanted.is_empty();
+        for namespace in &*wanted {
             match self.listed(namespace) {
                 Ok(()) => any = true,
                 Err(finding) if self.fails(namespace) => {
@@ -180,33 +214,9 @@ impl Caches {
     /// # Errors
     /// What is missing.
     pub fn listed(&self, namespace: &str) -> Result<(), Finding> {
-        for (filled, what) in [
-            (self.rollouts.filled(namespace), "rollouts"),
-            (self.rollbacks.filled(namespace), "rollbacks"),
-            (self.memories.filled(namespace), "targets"),
-        ] {
-            if !filled {
-                return Err(not_listed(what, namespace));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether every namespace can be believed.
-    #[must_use]
-    pub fn complete(&self) -> bool {
-        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        followed
-            .iter()
-            .all(|namespace| self.listed(namespace).is_ok())
-    }
-
-    fn hold_listed(&self) -> Result<(), Finding> {
-        if self.holds.filled(&self.hold_at.0) {
-            Ok(())
-        } else {
-            Err(not_listed("the hold", &self.hold_at.0))
-        }
+        listed(&self.rollouts, namespace)?;
+        listed(&self.rollbacks, namespace)?;
+        listed(&self.memories, namespace)
     }
 
     fn fails(&self, namespace: &str) -> bool {
@@ -283,10 +293,17 @@ impl Caches {
     }
 }
 
-fn not_listed(what: &str, namespace: &str) -> Finding {
-    Reason::NotReady.because(format!(
-        "{what} in namespace {namespace} cannot be listed yet"
-    ))
+/// Whether what a shelf holds of a namespace can be believed; if not, why.
+fn listed<T>(shelf: &Shelf<T>, namespace: &str) -> Result<(), Finding> {
+    if shelf.filled(namespace) {
+        return Ok(());
+    }
+    let what = shelf.what();
+    let why = shelf.trouble(namespace);
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    Err(Reason::NotReady.because(format!(
+        "{what} in namespace {namespace} cannot be listed yet{why}"
+    )))
 }
 
 /// What is kept of a Rollout.

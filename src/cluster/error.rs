@@ -31,6 +31,19 @@ impl Error {
     }
 }
 
+impl From<kube::runtime::watcher::Error> for Error {
+    fn from(error: kube::runtime::watcher::Error) -> Self {
+        use kube::runtime::watcher::Error as Watch;
+        match error {
+            Watch::InitialListFailed(error)
+            | Watch::WatchStartFailed(error)
+            | Watch::WatchFailed(error) => error.into(),
+            Watch::WatchError(status) => kube::Error::Api(status).into(),
+            Watch::NoResourceVersion => Self::Unavailable(chain(&error)),
+        }
+    }
+}
+
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
@@ -65,7 +78,7 @@ impl From<kube::Error> for Error {
 }
 
 /// An error with all its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -15,13 +15,25 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Error;
+
 type Key = (String, String);
+
+/// What the shelf of the hold is called.
+pub(super) const HOLD: &str = "the hold";
+/// What the shelf of the workloads is called.
+pub(super) const ROLLOUTS: &str = "rollouts";
 
 /// How long a watch may fail before what it told is not believed any more.
 const STALE: Duration = Duration::from_secs(30);
 
+/// How often a watch that fails in the same way is mentioned in the log.
+const MENTIONED: Duration = Duration::from_mins(1);
+
 /// A cache of one kind of object over several namespaces.
 pub struct Shelf<T> {
+    /// What is on it, in the plural.
+    what: &'static str,
     state: RwLock<State<T>>,
     changed: watch::Sender<u64>,
 }
@@ -30,9 +42,16 @@ struct State<T> {
     objects: BTreeMap<Key, Kept<T>>,
     filled: BTreeSet<String>,
     /// The namespaces whose watch fails, and since when.
-    failing: BTreeMap<String, Instant>,
+    failing: BTreeMap<String, Failing>,
     /// The newest version that the watch of a namespace told.
     told: BTreeMap<String, u64>,
+}
+
+/// A watch that fails: since when, why at last, and when that was last mentioned in the log.
+struct Failing {
+    since: Instant,
+    why: String,
+    mentioned: Instant,
 }
 
 struct Kept<T> {
@@ -41,10 +60,11 @@ struct Kept<T> {
 }
 
 impl<T> Shelf<T> {
-    /// An empty shelf that rings `changed` at every change.
+    /// An empty shelf for `what` that rings `changed` at every change.
     #[must_use]
-    pub fn new(changed: watch::Sender<u64>) -> Self {
+    pub fn new(what: &'static str, changed: watch::Sender<u64>) -> Self {
         Self {
+            what,
             state: RwLock::new(State {
                 objects: BTreeMap::new(),
                 filled: BTreeSet::new(),
@@ -98,6 +118,18 @@ impl<T> Shelf<T> {
         self.read(|state| state.failing.contains_key(namespace))
     }
 
+    /// Why the watch of a namespace fails now, and what helps against it.
+    #[must_use]
+    pub fn trouble(&self, namespace: &str) -> Option<String> {
+        self.read(|state| Some(state.failing.get(namespace)?.why.clone()))
+    }
+
+    /// What is on it, in the plural.
+    #[must_use]
+    pub const fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// Whether a namespace was listed completely, and its watch has told of it since.
     #[must_use]
     pub fn filled(&self, namespace: &str) -> bool {
@@ -130,6 +162,16 @@ impl<T> Shelf<T> {
         });
     }
 
+    /// Takes out everything of a namespace that is not followed any more.
+    pub fn leave(&self, namespace: &str) {
+        self.write(|state| {
+            state.objects.retain(|(ns, _), _| ns != namespace);
+            state.filled.remove(namespace);
+            state.failing.remove(namespace);
+            state.told.remove(namespace);
+        });
+    }
+
     /// Follows a namespace for ever. `convert` makes what is kept from an object and what was kept of it before; an
     /// object that it refuses is left out.
     pub async fn follow<K>(
@@ -144,7 +186,9 @@ impl<T> Shelf<T> {
         let mut events = std::pin::pin!(watch_objects(api, config).default_backoff());
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
-            self.heard(namespace, event.is_ok());
+            if event.is_ok() {
+                self.heard(namespace);
+            }
             match event {
                 Ok(Event::Init) => {
                     listed.clear();
@@ -165,31 +209,73 @@ impl<T> Shelf<T> {
                 Ok(Event::Apply(object)) => self.put(namespace, object, &convert),
                 Ok(Event::Delete(object)) => self.end(namespace, &object),
                 Err(error) => {
-                    tracing::warn!(k8s.namespace = namespace, kind = std::any::type_name::<T>(), %error, "a watch failed and is begun again");
-                    // The stream backs off by itself; this keeps a refusal from filling the log.
+                    self.failed(namespace, &Error::from(error));
+                    // The stream backs off by itself, but not from the first failure on.
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
         }
     }
 
-    /// Notes whether the watch answers. What it told is not believed any more once it has failed for a while.
-    fn heard(&self, namespace: &str, well: bool) {
-        let failing = self.failing(namespace);
-        if well && !failing {
+    /// Notes that the watch answers.
+    fn heard(&self, namespace: &str) {
+        if !self.failing(namespace) {
             return;
         }
+        self.write(|state| state.failing.remove(namespace));
+        tracing::info!(
+            k8s.namespace = namespace,
+            kind = self.what,
+            "the watch works again"
+        );
+    }
+
+    /// Notes that the watch failed, and says so where that is news or was not said for a while. What it told is not
+    /// believed any more once it has failed for a while.
+    fn failed(&self, namespace: &str, error: &Error) {
+        let now = Instant::now();
+        let why = self.advise(namespace, error);
+        let mut mention = true;
         self.write(|state| {
-            if well {
-                state.failing.remove(namespace);
-                return;
-            }
-            let now = Instant::now();
-            let since = *state.failing.entry(namespace.to_owned()).or_insert(now);
+            let before = state.failing.get(namespace);
+            let since = before.map_or(now, |failing| failing.since);
+            let mentioned = before
+                .filter(|failing| failing.why == why)
+                .map(|failing| failing.mentioned)
+                .filter(|at| now.duration_since(*at) < MENTIONED);
+            mention = mentioned.is_none();
+            let failing = Failing {
+                since,
+                why: why.clone(),
+                mentioned: mentioned.unwrap_or(now),
+            };
+            state.failing.insert(namespace.to_owned(), failing);
             if now.duration_since(since) > STALE {
                 state.filled.remove(namespace);
             }
         });
+        if mention {
+            tracing::warn!(
+                k8s.namespace = namespace,
+                kind = self.what,
+                error = why,
+                "a watch fails and is begun again and again"
+            );
+        }
+    }
+
+    /// What failed, and what a person can do about it.
+    fn advise(&self, namespace: &str, error: &Error) -> String {
+        let advice = match (error, self.what) {
+            (Error::Forbidden(_), HOLD) => "apply deploy/rbac/own-namespace.yaml".to_owned(),
+            (Error::Forbidden(_), _) => {
+                format!("apply deploy/rbac/release-namespace to {namespace}")
+            }
+            (Error::NotFound(_), ROLLOUTS) => "install Argo Rollouts".to_owned(),
+            (Error::NotFound(_), _) => "run kubectl apply -k deploy/crds".to_owned(),
+            _ => return error.to_string(),
+        };
+        format!("{error}; {advice}")
     }
 
     /// A new list is taken as it is: it is newer than all before, even where a restored server counts from an earlier
@@ -245,7 +331,7 @@ impl<T> Shelf<T> {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write(&self, change: impl FnOnce(&mut State<T>)) {
+    fn write<R>(&self, change: impl FnOnce(&mut State<T>) -> R) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
         self.changed.send_modify(|seq| *seq = seq.wrapping_add(1));
     }
@@ -269,6 +355,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
+    use crate::telemetry::logs::tests::lines;
 
     fn object(version: u64) -> ConfigMap {
         let mut object = ConfigMap::default();
@@ -278,7 +365,7 @@ mod tests {
     }
 
     fn shelf() -> Shelf<ConfigMap> {
-        Shelf::new(watch::Sender::new(0))
+        Shelf::new("rollbacks", watch::Sender::new(0))
     }
 
     fn kept(shelf: &Shelf<ConfigMap>) -> Option<u64> {
@@ -318,5 +405,35 @@ mod tests {
         shelf.offer("n", "x", object(8));
         shelf.end("n", &object(7));
         assert_eq!(kept(&shelf), Some(8));
+    }
+
+    #[test]
+    fn a_watch_that_fails_says_what_helps_and_does_not_fill_the_log() {
+        let shelf = shelf();
+        let (forbidden, gone) = (
+            Error::Forbidden("no".to_owned()),
+            Error::NotFound("no".to_owned()),
+        );
+        let told = lines("info", || {
+            for _ in 0..100 {
+                shelf.failed("n", &forbidden);
+            }
+            shelf.failed("n", &gone);
+            shelf.heard("n");
+            shelf.heard("n");
+        });
+        let errors: Vec<_> = told.iter().map(|line| line["error"].as_str()).collect();
+        assert_eq!(
+            errors,
+            [
+                Some("forbidden: no; apply deploy/rbac/release-namespace to n"),
+                Some("not found: no; run kubectl apply -k deploy/crds"),
+                None
+            ]
+        );
+        assert!(told.iter().all(|line| line["kind"] == "rollbacks"));
+        assert_eq!(shelf.trouble("n"), None);
+        shelf.failed("n", &forbidden);
+        assert!(shelf.trouble("n").unwrap().contains("release-namespace"));
     }
 }

@@ -77,7 +77,13 @@ async fn work_on(ctx: &Context, (namespace, target): &Key) {
         let name = next.name().to_owned();
         let trace = next.spec.trace.as_deref().and_then(TraceContext::parse);
         let trace_id = trace.map(|trace| trace.trace_id());
-        let span = tracing::info_span!("rollback", name, namespace, target, trace_id);
+        let span = tracing::info_span!(
+            "rollback",
+            rollback.name = name,
+            k8s.namespace = namespace,
+            ripcord.target = target,
+            trace_id
+        );
         if let Err(halt) = run::run(ctx, namespace, &name).instrument(span).await {
             tracing::info!(
                 rollback = name,

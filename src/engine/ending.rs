@@ -222,7 +222,7 @@ pub async fn remember(
                 return Ok(());
             }
             Err(error) => {
-                tracing::warn!(target = target.name, %error, "the target's memory cannot be written");
+                tracing::warn!(ripcord.target = target.name, %error, "the target's memory cannot be written");
                 // What is refused for good must not keep the rollback from its end; the keeper tries on.
                 refused += usize::from(!error.passes());
                 if refused == REFUSALS {

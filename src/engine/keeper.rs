@@ -99,7 +99,7 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
     let memory = match kept.await {
         Ok(memory) => memory,
         Err(error) => {
-            tracing::warn!(target = target.name, %error, "the target's memory cannot be kept");
+            tracing::warn!(ripcord.target = target.name, %error, "the target's memory cannot be kept");
             return;
         }
     };
@@ -108,7 +108,7 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
         .filter(|latch| cached.as_deref().and_then(Memory::latch) != Some(*latch))
     {
         tracing::warn!(
-            target = target.name,
+            ripcord.target = target.name,
             rollback = latch.rollback,
             reason = latch.finding.reason.code(),
             "target latched: {}",

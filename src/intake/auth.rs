@@ -1,7 +1,8 @@
 //! Who may send notifications: bearer tokens from files, and whether the service may start without any.
 //!
 //! Tokens are kept as digests and compared in constant time. A file is read again while the service runs, so that a
-//! token is changed without a restart; a file that cannot be used keeps the tokens that were read from it before.
+//! token is changed without a restart; a file that cannot be used, or is gone, keeps the tokens that were read from it
+//! before.
 
 use std::io::Read;
 use std::net::SocketAddr;
@@ -17,8 +18,12 @@ use tokio::time::Instant;
 
 /// How old what was read from the files may be when it is used.
 const FRESH: Duration = Duration::from_secs(1);
-/// The size in bytes above which a file holds no token.
-const LARGEST: u64 = 4096;
+/// The size in bytes above which a line is no token.
+const LONGEST: usize = 4096;
+/// The size in bytes above which a file is none of tokens.
+const LARGEST: u64 = 64 * 1024;
+
+type Sha = [u8; 32];
 
 /// How senders are told from strangers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,11 +86,11 @@ struct Files {
     files: Vec<File>,
 }
 
-/// One file, the digest of the token in it, and what is wrong with it now.
+/// One file, the digests of the tokens in it, and what is wrong with it now.
 #[derive(Debug)]
 struct File {
     path: PathBuf,
-    digest: [u8; 32],
+    digests: Vec<Sha>,
     trouble: Option<String>,
 }
 
@@ -146,14 +151,14 @@ impl AuthMode {
 // === impl Tokens ===
 
 impl Tokens {
-    /// Reads one token from each file. Two files let a token be changed without a gap.
+    /// Reads the tokens from each file: every line that is not empty is one. Two tokens let one be changed without a gap.
     pub fn load(paths: Vec<PathBuf>) -> Result<Self, TokenError> {
         if paths.is_empty() {
             return Err(TokenError::None);
         }
         let files = paths.into_iter().map(|path| {
             Ok(File {
-                digest: read(&path)?,
+                digests: read(&path)?,
                 path,
                 trouble: None,
             })
@@ -169,7 +174,7 @@ impl Tokens {
 
     /// Whether the token is one of the valid ones, by files that were read less than a second ago.
     async fn know(&self, token: &[u8]) -> bool {
-        let presented: [u8; 32] = Sha256::digest(token).into();
+        let presented: Sha = Sha256::digest(token).into();
         if let Ok(files) = self.files.try_lock()
             && files.read.elapsed() < FRESH
         {
@@ -198,9 +203,10 @@ impl Files {
     }
 
     /// Every token is looked at, so that the time does not tell which one is alike.
-    fn know(&self, presented: &[u8; 32]) -> bool {
-        let found = self.files.iter().fold(Choice::from(0), |found, file| {
-            found | file.digest.ct_eq(presented)
+    fn know(&self, presented: &Sha) -> bool {
+        let digests = self.files.iter().flat_map(|file| &file.digests);
+        let found = digests.fold(Choice::from(0), |found, digest| {
+            found | digest.ct_eq(presented)
         });
         found.into()
     }
@@ -212,17 +218,17 @@ impl File {
     /// Reads the file again. The content is compared, not the time: mounted Secrets are swapped by a symbolic link.
     fn refresh(&mut self) {
         match read(&self.path) {
-            Ok(digest) => {
-                if digest != self.digest || self.trouble.is_some() {
+            Ok(digests) => {
+                if digests != self.digests || self.trouble.is_some() {
                     tracing::info!(path = %self.path.display(), "a token file was read again");
                 }
-                self.digest = digest;
+                self.digests = digests;
                 self.trouble = None;
             }
             Err(error) => {
                 let trouble = error.to_string();
                 if self.trouble.as_ref() != Some(&trouble) {
-                    tracing::error!(%error, "the token that was read before stays valid");
+                    tracing::error!(%error, "the tokens that were read before stay valid");
                 }
                 self.trouble = Some(trouble);
             }
@@ -230,8 +236,8 @@ impl File {
     }
 }
 
-/// The digest of the token in a file.
-fn read(path: &Path) -> Result<[u8; 32], TokenError> {
+/// The digests of the tokens in a file.
+fn read(path: &Path) -> Result<Vec<Sha>, TokenError> {
     let unreadable = |source| TokenError::Unreadable {
         path: path.to_owned(),
         source,
@@ -245,17 +251,29 @@ fn read(path: &Path) -> Result<[u8; 32], TokenError> {
     file.take(LARGEST + 1)
         .read_to_end(&mut content)
         .map_err(unreadable)?;
-    let token = content.trim_ascii();
-    if token.is_empty() {
+    if content.len() as u64 > LARGEST {
+        return Err(unusable("it is larger than any list of tokens"));
+    }
+    let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let tokens: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    if tokens.is_empty() {
         return Err(unusable("it is empty"));
     }
-    if content.len() as u64 > LARGEST {
-        return Err(unusable("it is larger than any token"));
+    if tokens.iter().any(|token| token.len() > LONGEST) {
+        return Err(unusable("a line is larger than any token"));
     }
-    if !token.iter().all(u8::is_ascii_graphic) {
-        return Err(unusable("a token is one line of visible ASCII characters"));
+    if !tokens
+        .iter()
+        .all(|token| token.iter().all(u8::is_ascii_graphic))
+    {
+        return Err(unusable(
+            "each line that is not empty is one token of visible ASCII characters without spaces",
+        ));
     }
-    Ok(Sha256::digest(token).into())
+    Ok(tokens
+        .into_iter()
+        .map(|token| Sha256::digest(token).into())
+        .collect())
 }
 
 #[cfg(test)]

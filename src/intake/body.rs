@@ -14,6 +14,9 @@ use tokio::time::timeout;
 
 use crate::telemetry::Metrics;
 
+/// What is decoded from a body takes up to so many times the body's size: many alerts that say next to nothing take the
+/// most. A body is charged with this.
+pub(super) const DECODED: usize = 8;
 /// The unit of the budget, in bytes.
 const BLOCK: usize = 1024;
 /// How much more room a body of unknown length takes at a time, in bytes.
@@ -73,9 +76,10 @@ impl Budget {
         }
     }
 
-    /// Waits for room for so many bytes.
+    /// Waits for room for so many bytes of a body and what is decoded from them.
     async fn room(&self, bytes: usize, patience: Duration) -> Result<Room, Refusal> {
-        let blocks = u32::try_from(bytes.div_ceil(BLOCK)).map_err(|_| Refusal::TooLarge)?;
+        let blocks = bytes.div_ceil(BLOCK) * DECODED;
+        let blocks = u32::try_from(blocks).map_err(|_| Refusal::TooLarge)?;
         let permits = self.free.clone().acquire_many_owned(blocks);
         match timeout(patience, permits).await {
             Ok(Ok(permits)) => {
@@ -142,8 +146,9 @@ impl Budget {
 // === impl Room ===
 
 impl Room {
+    /// How much of a body there is room for.
     fn bytes(&self) -> usize {
-        self.permits.num_permits() * BLOCK
+        self.permits.num_permits() / DECODED * BLOCK
     }
 
     fn merge(&mut self, mut other: Self) {
@@ -212,12 +217,12 @@ mod tests {
     #[tokio::test]
     async fn room_is_taken_before_bytes_and_given_back() {
         let metrics = Metrics::new("1");
-        let budget = Budget::new(300 * BLOCK, metrics.clone());
+        let budget = Budget::new(300 * BLOCK * DECODED, metrics.clone());
         let mut body = Body::from(vec![b'x'; 1500]);
         let (bytes, room) = budget.read(&mut body, BOUNDS).await.unwrap();
         assert_eq!(
             (bytes.len(), room.bytes(), gauge(&metrics)),
-            (1500, 2048, 2048)
+            (1500, 2048, 2048 * 8)
         );
         assert!(bytes.capacity() <= 2048);
 
@@ -227,7 +232,7 @@ mod tests {
         assert!(bytes.capacity() <= more.bytes(), "{}", bytes.capacity());
         assert!(more.bytes() <= BOUNDS.largest);
         drop(more);
-        assert_eq!(gauge(&metrics), 2048);
+        assert_eq!(gauge(&metrics), 2048 * 8);
         drop(room);
         assert_eq!(gauge(&metrics), 0);
     }
@@ -235,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_of_unknown_length_is_cut_off_at_the_bound() {
         let metrics = Metrics::new("1");
-        let budget = Budget::new(1000 * BLOCK, metrics.clone());
+        let budget = Budget::new(1000 * BLOCK * DECODED, metrics.clone());
         let found = budget.read(&mut pieces(300, BLOCK), BOUNDS).await;
         assert_eq!(found.unwrap_err(), Refusal::TooLarge);
         let found = budget.read(&mut pieces(200, BLOCK), BOUNDS).await;
@@ -245,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_waits_for_room_and_not_forever() {
-        let budget = Budget::new(100 * BLOCK, Metrics::new("1"));
+        let budget = Budget::new(100 * BLOCK * DECODED, Metrics::new("1"));
         let (_, held) = budget
             .read(&mut Body::from(vec![0; 60 * BLOCK]), BOUNDS)
             .await

@@ -26,6 +26,9 @@ use crate::telemetry::{Metrics, TraceContext};
 
 /// How long a release without identity is waited for before the sender is asked to come back.
 const IDENTITY: Duration = Duration::from_secs(1);
+/// After so many alerts the thread is let go, so that a large notification keeps nothing else waiting: the lease above
+/// all.
+const BREATH: usize = 256;
 /// How often a decision is made again after it lost a race.
 const RACES: usize = 8;
 /// How much of a summary is kept.
@@ -103,7 +106,7 @@ impl Registrar {
         let mut changes = self.caches.changes();
         for _ in 0..RACES {
             changes.mark_unchanged();
-            let decided = self.decide(policy, target, open);
+            let decided = self.decide(policy, target, open).await;
             let mut again = Vec::new();
             let mut waiting = None;
             for (decision, requests) in group(decided) {
@@ -117,7 +120,7 @@ impl Registrar {
                         again.extend(requests);
                     }
                     Err(error) => {
-                        tracing::warn!(target = target.name, %error, "a decision cannot be recorded");
+                        tracing::warn!(ripcord.target = target.name, %error, "a decision cannot be recorded");
                         settled.unrecorded = Some(Reason::Unrecorded.because(error.to_string()));
                         let finding = settled
                             .unrecorded
@@ -153,7 +156,7 @@ impl Registrar {
     }
 
     /// What each request leads to by what the caches know now.
-    fn decide<'a>(
+    async fn decide<'a>(
         &self,
         policy: &Policy,
         target: &Target,
@@ -186,9 +189,12 @@ impl Registrar {
                 .unwrap_or_default(),
             rollbacks: &rollbacks,
         };
-        open.into_iter()
-            .map(|request| (facts.decide(&request.ask, &request.record), request))
-            .collect()
+        let mut decided = Vec::with_capacity(open.len());
+        for (nth, request) in open.into_iter().enumerate() {
+            breathe(nth).await;
+            decided.push((facts.decide(&request.ask, &request.record), request));
+        }
+        decided
     }
 
     /// Records a decision that several requests share.
@@ -274,7 +280,7 @@ impl Registrar {
             tracing::info!(
                 rollback = found.name(),
                 k8s.namespace = found.namespace(),
-                target = found.spec.target,
+                ripcord.target = found.spec.target,
                 severity = %found.spec.severity,
                 "rollback claimed"
             );
@@ -329,8 +335,17 @@ impl Registrar {
         )))
     }
 
+    /// Whether a rollback that knows this alert would have been found: its target's namespace is listed, or it leads to
+    /// no target.
+    fn looked_up(&self, policy: &Policy, alert: &Alert) -> Result<(), Finding> {
+        match policy.ask(alert) {
+            Ok(ask) => self.caches.listed(&ask.target.workload.namespace),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Records the ends of alerts with the rollbacks that know them.
-    async fn close(&self, ended: Vec<(usize, &Alert)>) -> Settled {
+    async fn close(&self, policy: &Policy, ended: Vec<(usize, &Alert)>) -> Settled {
         let mut settled = Settled::default();
         let rollbacks = if ended.is_empty() {
             Vec::new()
@@ -338,7 +353,8 @@ impl Registrar {
             self.caches.rollbacks.all()
         };
         let mut of_rollback: BTreeMap<(String, String), Vec<(usize, &Alert)>> = BTreeMap::new();
-        for (index, alert) in ended {
+        for (nth, (index, alert)) in ended.into_iter().enumerate() {
+            breathe(nth).await;
             let episode = alert.episode();
             let knows = |rollback: &&Arc<Rollback>| rollback.record(&episode).is_some();
             // The newest of those that know it: an older one is history.
@@ -347,15 +363,15 @@ impl Registrar {
                 .filter(knows)
                 .max_by_key(|rollback| rollback.received())
             {
-                None if !self.caches.complete() => {
-                    let finding = Reason::NotReady.because("not every namespace can be listed yet");
-                    let answer = answer(alert.fingerprint.clone(), None, "wait", &finding, None);
-                    settled.answers.push((index, answer));
-                    settled.unrecorded = Some(finding);
-                }
                 None => {
-                    let unknown = Reason::ResolvedUnknown.into();
-                    let answer = answer(alert.fingerprint.clone(), None, "decline", &unknown, None);
+                    let (decision, finding) = match self.looked_up(policy, alert) {
+                        Ok(()) => ("decline", Reason::ResolvedUnknown.into()),
+                        Err(finding) => {
+                            settled.unrecorded = Some(finding.clone());
+                            ("wait", finding)
+                        }
+                    };
+                    let answer = answer(alert.fingerprint.clone(), None, decision, &finding, None);
                     settled.answers.push((index, answer));
                 }
                 Some(rollback) => {
@@ -419,6 +435,7 @@ impl Desk for Registrar {
         let mut ended = Vec::new();
         let mut of_target: BTreeMap<&str, (&Target, Vec<Request<'_>>)> = BTreeMap::new();
         for (index, alert) in notification.alerts.iter().enumerate() {
+            breathe(index).await;
             if !alert.is_firing() {
                 ended.push((index, alert));
                 continue;
@@ -438,7 +455,7 @@ impl Desk for Registrar {
         let targets = of_target
             .into_values()
             .map(|(target, open)| self.settle(&policy, target, open, &trace));
-        let (of_targets, of_ended) = tokio::join!(join_all(targets), self.close(ended));
+        let (of_targets, of_ended) = tokio::join!(join_all(targets), self.close(&policy, ended));
         for more in of_targets.into_iter().chain([of_ended]) {
             settled.answers.extend(more.answers);
             settled.unrecorded = settled.unrecorded.or(more.unrecorded);
@@ -456,6 +473,13 @@ impl Desk for Registrar {
 
     fn ready(&self) -> Result<(), Finding> {
         self.caches.ready()
+    }
+}
+
+/// Lets others have the thread now and then.
+async fn breathe(nth: usize) {
+    if nth % BREATH == BREATH - 1 {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -675,5 +699,27 @@ fn answer(
         reason: finding.reason,
         said: finding.said.clone(),
         rollback,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_notification_lets_others_work_in_between() {
+        let turns = Arc::new(Mutex::new(0));
+        let others = Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                *others.lock().unwrap() += 1;
+                tokio::task::yield_now().await;
+            }
+        });
+        for nth in 0..10 * BREATH {
+            breathe(nth).await;
+        }
+        other.abort();
+        assert!(*turns.lock().unwrap() >= 10);
     }
 }

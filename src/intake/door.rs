@@ -30,7 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::answer::{self, Answer};
 use super::auth::{self, Tokens};
 use super::body::{self, Bounds, Budget, Refusal, Room};
-use super::{Desk, Outcome};
+use super::{Desk, Outcome, tale};
 use crate::alert::{self, DecodeError, Notification};
 use crate::reason::{Finding, Reason};
 use crate::telemetry::metrics::{self, Received};
@@ -224,8 +224,10 @@ async fn take<D: Desk>(
         Err(error) => return Answer::Malformed(error),
     };
     let count = notification.alerts.len();
+    let trace_id = trace.trace_id();
     let mut outcome = desk.take(notification, received, trace).await;
     drop(room);
+    tale::tell(&outcome.decisions, &trace_id);
     for answered in &outcome.decisions {
         metrics.alert(answered.decision, answered.reason);
     }

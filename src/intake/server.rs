@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Desk;
 use super::auth::Tokens;
-use super::body::{Bounds, Budget};
+use super::body::{Bounds, Budget, DECODED};
 use super::connection::Gate;
 use super::door::{self, Door};
 use crate::telemetry::Metrics;
@@ -40,7 +40,8 @@ const PING: Duration = Duration::from_secs(20);
 pub struct Limits {
     /// The largest body, in bytes.
     pub max_body: usize,
-    /// How much memory all bodies may take together, in bytes. What is decoded from a body takes about as much again.
+    /// How much memory all bodies may take together with what is decoded from them, in bytes. Each is charged with eight
+    /// times its size.
     pub bytes_in_flight: usize,
     /// How long a body waits for its part of that.
     pub room_timeout: Duration,
@@ -52,6 +53,8 @@ pub struct Limits {
     pub desk_timeout: Duration,
     /// How many connections there may be.
     pub connections: usize,
+    /// How many of them one address may have, other than this machine.
+    pub connections_per_peer: usize,
 }
 
 /// Why the door does not open.
@@ -66,7 +69,9 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The largest body would never find room.
-    #[error("bodies of {max_body} bytes are allowed, but only {bytes_in_flight} bytes in flight")]
+    #[error(
+        "bodies of {max_body} bytes are allowed, which take {DECODED} times as much, but only {bytes_in_flight} bytes in flight"
+    )]
     Limits {
         /// The largest body, in bytes.
         max_body: usize,
@@ -112,6 +117,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(10),
             desk_timeout: Duration::from_secs(10),
             connections: 512,
+            connections_per_peer: 64,
         }
     }
 }
@@ -129,7 +135,12 @@ impl Server {
         metrics: Metrics,
         now: Clock,
     ) -> Result<Running, StartError> {
-        if limits.max_body.next_multiple_of(1024) > limits.bytes_in_flight {
+        if limits
+            .max_body
+            .next_multiple_of(1024)
+            .saturating_mul(DECODED)
+            > limits.bytes_in_flight
+        {
             return Err(StartError::Limits {
                 max_body: limits.max_body,
                 bytes_in_flight: limits.bytes_in_flight,
@@ -163,7 +174,11 @@ impl Server {
         let handle = Handle::new();
         let mut server = axum_server::from_tcp(listener)
             .map_err(refused)?
-            .acceptor(Gate::new(limits.connections, limits.header_timeout))
+            .acceptor(Gate::new(
+                limits.connections,
+                limits.connections_per_peer,
+                limits.header_timeout,
+            ))
             .handle(handle.clone());
         let http = server.http_builder();
         http.http1()

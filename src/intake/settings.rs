@@ -7,6 +7,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::body::DECODED;
+
 /// How notifications are received.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,15 +16,17 @@ pub struct Settings {
     /// The address and port to listen on.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Files of the tokens that senders show as `Authorization: Bearer`: one token in each file, and any of them does, so
-    /// that a token can be changed without a gap. Without a file, the service starts only where nobody else can reach it
-    /// or no trigger acts.
+    /// Files of the tokens that senders show as `Authorization: Bearer`: each line that is not empty is one, and any of
+    /// them does, so that a token can be changed without a gap. They are read again while the service runs; a file that is
+    /// gone keeps its tokens until a restart. Without a file, the service starts only where nobody else can reach it or no
+    /// trigger acts.
     pub bearer_token_files: Vec<PathBuf>,
     /// The largest body that is read, in bytes or as text such as `16MiB`. Alertmanager sends about 1 KiB an alert.
     #[serde(with = "size")]
     #[schemars(with = "String")]
     pub max_body: usize,
-    /// How many bytes of bodies are held at once over all connections; a body beyond that waits.
+    /// How many bytes all bodies and what is decoded from them may take at once; a body beyond that waits. Each counts with
+    /// eight times its size, so that this is at least eight times `max_body`.
     #[serde(with = "size")]
     #[schemars(with = "String")]
     pub bytes_in_flight: usize,
@@ -34,7 +38,12 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub body_timeout: Duration,
-    /// How long open requests may take to end after the service was asked to stop.
+    /// How long the socket stays open after the service was asked to stop: until every sender has learnt to go elsewhere,
+    /// which takes a cluster a few seconds. The lease is handed over at once.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub drain_delay: Duration,
+    /// How long open requests may take to end after that.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub shutdown_grace: Duration,
@@ -47,7 +56,7 @@ pub enum SettingsError {
     #[error("must be larger than zero")]
     NoBody,
     /// A body of the largest size would wait for ever.
-    #[error("must be at least `max_body`, or the largest body could never be read")]
+    #[error("must be at least 8 times `max_body`, or the largest body could never be read")]
     TooLittleInFlight,
     /// Every client would be too slow.
     #[error("must be longer than zero")]
@@ -65,9 +74,10 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             bearer_token_files: Vec::new(),
             max_body: 16 << 20,
-            bytes_in_flight: 64 << 20,
+            bytes_in_flight: 128 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
+            drain_delay: Duration::from_secs(3),
             shutdown_grace: Duration::from_secs(20),
         }
     }
@@ -79,7 +89,8 @@ impl Settings {
         if self.max_body == 0 {
             return Err(SettingsError::NoBody);
         }
-        if self.bytes_in_flight < self.max_body {
+        let largest = self.max_body.next_multiple_of(1024).saturating_mul(DECODED);
+        if self.bytes_in_flight < largest {
             return Err(SettingsError::TooLittleInFlight);
         }
         for (key, time) in [
@@ -225,7 +236,7 @@ mod tests {
         assert_eq!(Settings::default().validate(), Ok(()));
         assert_eq!(fault(|s| s.max_body = 0), "max_body");
         assert_eq!(
-            fault(|s| s.bytes_in_flight = s.max_body - 1),
+            fault(|s| s.bytes_in_flight = s.max_body * 8 - 1),
             "bytes_in_flight"
         );
         assert_eq!(

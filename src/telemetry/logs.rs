@@ -103,7 +103,7 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
 
@@ -123,15 +123,26 @@ mod tests {
     }
 
     fn written(format: Format, filter: &str, colours: bool) -> String {
+        said(format, filter, colours, || {
+            tracing::info!(trace_id = "4bf9", alerts = 2, "decided");
+            tracing::debug!("a detail");
+        })
+    }
+
+    fn said(format: Format, filter: &str, colours: bool, talk: impl FnOnce()) -> String {
         let paper = Paper::default();
         let target = paper.clone();
         let subscriber = subscriber(format, filter, move || target.clone(), colours).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(trace_id = "4bf9", alerts = 2, "decided");
-            tracing::debug!("a detail");
-        });
+        tracing::subscriber::with_default(subscriber, talk);
         let bytes = paper.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// The lines for machines that something logs.
+    pub(crate) fn lines(filter: &str, talk: impl FnOnce()) -> Vec<serde_json::Value> {
+        let text = said(Format::Json, filter, false, talk);
+        let line = |line| serde_json::from_str(line).unwrap();
+        text.lines().map(line).collect()
     }
 
     #[test]
@@ -182,5 +193,89 @@ mod tests {
             let said = parse(bad).expect_err(bad).to_string();
             assert!(said.contains(&format!("`{bad}`")), "{said}");
         }
+    }
+
+    /// What the program writes into a line by itself, and into the span within it.
+    const TAKEN: [&str; 6] = ["timestamp", "level", "message", "target", "span", "name"];
+
+    /// The fields that the calls of a macro name in a source text.
+    fn fields(source: &str, call: &str) -> Vec<String> {
+        let bodies = source.split(call).skip(1);
+        let bodies = bodies.filter_map(|rest| rest.split_once('!')?.1.strip_prefix('('));
+        bodies.flat_map(arguments).collect()
+    }
+
+    /// The names before the `=` of the arguments up to the closing parenthesis, or the arguments themselves.
+    fn arguments(text: &str) -> Vec<String> {
+        let (mut depth, mut quoted, mut escaped) = (0, false, false);
+        let mut found = vec![String::new()];
+        for c in text.chars() {
+            match c {
+                '"' if !escaped => quoted = !quoted,
+                '(' | '[' | '{' if !quoted => depth += 1,
+                ')' if !quoted && depth == 0 => break,
+                ')' | ']' | '}' if !quoted => depth -= 1,
+                ',' if !quoted && depth == 0 => {
+                    found.push(String::new());
+                    continue;
+                }
+                _ => {}
+            }
+            escaped = c == '\\' && !escaped;
+            if let Some(argument) = found.last_mut() {
+                argument.push(c);
+            }
+        }
+        let name = |argument: &String| {
+            let name = argument.split('=').next().unwrap_or_default().trim();
+            name.trim_start_matches(['%', '?']).to_owned()
+        };
+        found.iter().map(name).collect()
+    }
+
+    fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_stands_twice_in_a_line() {
+        // What is found is what collides.
+        let twice = said(Format::Json, "info", false, || {
+            tracing::info!({ "target" } = "api", "x");
+        });
+        assert_eq!(twice.matches("\"target\":").count(), 2, "{twice}");
+        let bad = "tracing::warn!(a = f(1, 2), target = x.name, %error, \"b, (c\");";
+        assert_eq!(
+            fields(bad, "tracing::"),
+            ["a", "target", "error", "\"b, (c\""]
+        );
+
+        let mut paths = Vec::new();
+        sources(
+            &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut paths,
+        );
+        let mut calls = 0;
+        for path in paths
+            .iter()
+            .filter(|path| !path.ends_with("telemetry/logs.rs"))
+        {
+            let source = std::fs::read_to_string(path).unwrap();
+            let named = fields(&source, "tracing::");
+            calls += named.len();
+            let bad: Vec<_> = named
+                .iter()
+                .filter(|name| TAKEN.contains(&name.as_str()))
+                .collect();
+            assert!(bad.is_empty(), "{}: {bad:?}", path.display());
+        }
+        assert!(calls > 100, "{calls}");
     }
 }

@@ -13,6 +13,9 @@ pub struct Settings {
     pub log: Log,
 }
 
+/// The default filter: what the client of the API server says about its tries is told better by this program.
+const FILTER: &str = "info,kube_runtime=error,kube_client=off";
+
 /// What is logged, and how it is written.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,7 +36,7 @@ pub struct SettingsError {
 impl Default for Log {
     fn default() -> Self {
         Self {
-            filter: "info".to_owned(),
+            filter: FILTER.to_owned(),
             format: Format::Text,
         }
     }

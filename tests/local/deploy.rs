@@ -50,6 +50,7 @@ fn manifest<T: DeserializeOwned>(path: &str, kind: &str) -> T {
 async fn service(sandbox: &Sandbox, policy: Policy) -> Service {
     let mut settings = Settings::default();
     settings.intake.listen = "127.0.0.1:0".parse().unwrap();
+    settings.intake.drain_delay = Duration::ZERO;
     settings.engine.namespace = Some(HOME.to_owned());
     settings.engine.retention.keep_per_target = 1;
     settings.engine.retention.ended_after = Duration::ZERO;

@@ -58,7 +58,7 @@ impl Replica {
             "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
         });
         let settings = json!({
-            "intake": {"listen": "127.0.0.1:0", "bearer_token_files": [file("bearer", TOKEN)]},
+            "intake": {"listen": "127.0.0.1:0", "bearer_token_files": [file("bearer", TOKEN)], "drain_delay": "0s"},
             "cluster": {"kubeconfig": file("kubeconfig", &kubeconfig.to_string())},
             "engine": {
                 "namespace": "ripcord", "identity": setup.name,

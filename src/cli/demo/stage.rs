@@ -63,6 +63,7 @@ impl Stage {
         let clock = clock::system();
         let mut settings = Settings::default();
         settings.intake.listen = listen;
+        settings.intake.drain_delay = Duration::ZERO;
         settings.engine.namespace = Some("ripcord".to_owned());
         let kubeconfig = Kubeconfig::from_yaml(&sandbox.kubeconfig())?;
         let cluster = Cluster::connect_by(kubeconfig, settings.cluster.request_timeout).await?;

@@ -176,7 +176,7 @@ impl Runner<'_> {
                     ));
                 }
                 Err(error) => {
-                    tracing::warn!(target = self.target.name, %error, "the release cannot be blamed");
+                    tracing::warn!(ripcord.target = self.target.name, %error, "the release cannot be blamed");
                 }
             }
             if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {

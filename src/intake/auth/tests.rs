@@ -54,15 +54,35 @@ fn at_the_start_every_file_must_hold_a_token() {
     for (bad, why) in [
         (missing, "cannot read"),
         (file(&folder, "empty", b" \n"), "it is empty"),
-        (file(&folder, "two", b"one\ntwo\n"), "one line"),
-        (file(&folder, "binary", &[0xff, 0xfe]), "one line"),
+        (file(&folder, "words", b"one two\n"), "each line"),
+        (file(&folder, "one-bad", b"one\nt wo\n"), "each line"),
+        (file(&folder, "binary", &[0xff, 0xfe]), "each line"),
         (file(&folder, "large", &[b'a'; 5000]), "larger"),
+        (file(&folder, "many", &vec![b'\n'; 70_000]), "larger"),
     ] {
         let said = Tokens::load(vec![good.clone(), bad.clone()])
             .unwrap_err()
             .to_string();
         assert!(said.contains(why), "{said}");
         assert!(said.contains(&bad.display().to_string()), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn each_line_of_a_file_is_a_token_and_a_file_that_goes_keeps_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "tokens", b"\nfirst\r\n  second \n\n");
+    let tokens = Tokens::load(vec![path.clone()]).unwrap();
+    for gone in [false, true] {
+        if gone {
+            std::fs::remove_file(&path).unwrap();
+            let mut files = tokens.files.lock().unwrap();
+            files.files.iter_mut().for_each(File::refresh);
+        }
+        assert!(tokens.know(b"first").await && tokens.know(b"second").await);
+        for wrong in ["", "first\r\n  second", "firstsecond"] {
+            assert!(!tokens.know(wrong.as_bytes()).await, "{wrong:?}");
+        }
     }
 }
 

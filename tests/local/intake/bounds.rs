@@ -155,7 +155,7 @@ async fn bodies_share_one_budget_and_never_exceed_it() {
     const BODY: usize = 300_000;
     let limits = Limits {
         max_body: BODY + 1000,
-        bytes_in_flight: 1024 * 1024,
+        bytes_in_flight: 8 * 1024 * 1024,
         room_timeout: PATIENCE,
         body_timeout: PATIENCE,
         ..Limits::default()
@@ -173,7 +173,7 @@ async fn bodies_share_one_budget_and_never_exceed_it() {
         .await;
         let in_flight = service.series("ripcord_bytes_in_flight");
         assert!(
-            in_flight > 800_000.0 && in_flight <= 1_048_576.0,
+            in_flight > 6_400_000.0 && in_flight <= 8_388_608.0,
             "{in_flight}"
         );
         service.desk.let_go(3);
@@ -185,7 +185,7 @@ async fn bodies_share_one_budget_and_never_exceed_it() {
 
     let watch = async {
         until("two are at the desk", || service.desk.begun() == 14).await;
-        assert!(service.series("ripcord_bytes_in_flight") <= 1_048_576.0);
+        assert!(service.series("ripcord_bytes_in_flight") <= 8_388_608.0);
         service.desk.let_go(2);
     };
     let (one, two, ()) = tokio::join!(
@@ -204,7 +204,7 @@ async fn bodies_share_one_budget_and_never_exceed_it() {
 async fn without_room_in_time_the_sender_is_asked_to_come_back() {
     let limits = Limits {
         max_body: 300_000,
-        bytes_in_flight: 300_032,
+        bytes_in_flight: 300_032 * 8,
         room_timeout: Duration::from_millis(50),
         ..Limits::default()
     };
@@ -232,7 +232,7 @@ async fn a_body_that_never_fits_is_a_wrong_setting() {
     let service = Service::start();
     let limits = Limits {
         max_body: 2048,
-        bytes_in_flight: 1024,
+        bytes_in_flight: 2048 * 8 - 1,
         ..Limits::default()
     };
     let start = |listen, limits| {
@@ -247,7 +247,7 @@ async fn a_body_that_never_fits_is_a_wrong_setting() {
     };
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let said = start(free, limits).unwrap_err().to_string();
-    assert!(said.contains("2048") && said.contains("1024"), "{said}");
+    assert!(said.contains("2048") && said.contains("16383"), "{said}");
     let said = start(service.running.addr, Limits::default())
         .unwrap_err()
         .to_string();

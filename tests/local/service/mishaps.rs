@@ -1,8 +1,10 @@
 //! What goes wrong around Ripcord: a controller that does not look, an API server that refuses, pods that never get
 //! ready, a replica that is taken away.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use ripcord::policy::trigger::TargetChoice;
 use ripcord::procedure::StepSpec;
 use ripcord::procedure::healthy::Healthy;
 use ripcord::rollback::Phase;
@@ -187,5 +189,109 @@ async fn a_replica_that_stops_hands_over_at_once() {
     assert_eq!(ending(&scene.done().await), (Phase::Succeeded, "done"));
     assert_eq!(changes(&scene.sandbox), [NAME]);
     assert_eq!(image(&scene.sandbox), "demo:v1-good");
+    scene.close().await;
+}
+
+/// A second target, in a namespace that the API server will not let anybody read, and a trigger for it.
+fn with_a_forbidden_namespace() -> ripcord::policy::Policy {
+    let mut policy = scene::policy();
+    let mut target = policy.targets[NAME].clone();
+    target.name = "hidden".into();
+    target.workload.namespace = "forbidden".into();
+    let mut trigger = policy.triggers[0].clone();
+    trigger.name = "hidden".into();
+    trigger.matchers = "alertname=\"Hidden\"".parse().unwrap();
+    trigger.target = TargetChoice::Named("hidden".into());
+    policy.targets.insert("hidden".into(), target);
+    policy.triggers.push(trigger);
+    policy
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_cannot_be_read_holds_up_no_end_of_another() {
+    let mut scene = Scene::empty(with_a_forbidden_namespace()).await;
+    stage::good_release(&scene.sandbox).await;
+    scene
+        .sandbox
+        .fail_requests("GET", "/namespaces/forbidden/", 403, u32::MAX);
+    scene.replica().await;
+    for (name, status) in [(LATENCY, 200), ("NobodyAskedForThis", 200), ("Hidden", 503)] {
+        let answer = scene.send(&scene::resolved(&firing(name))).await;
+        assert_eq!(answer.status, status, "{name}: {:?}", answer.body);
+        if status == 200 {
+            assert_eq!(answer.one(), ("decline", "resolved_unknown"), "{name}");
+        } else {
+            assert_eq!(answer.body["reason"], "not_ready", "{name}");
+        }
+    }
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_leaves_the_policy_is_forgotten_when_nothing_runs_there() {
+    let scene = Scene::incident(scene::policy()).await;
+    let caches = std::sync::Arc::clone(&scene.replicas[0].caches);
+    let until = async |what: &dyn Fn() -> bool| {
+        let mut changes = caches.changes();
+        let met = async {
+            while !what() {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(stage::LIMIT, met).await.expect("met");
+    };
+    let (all, none) = ([NAMESPACE.to_owned()].into(), BTreeSet::new());
+    let filled = || caches.listed(NAMESPACE).is_ok();
+    caches.follow(&none);
+    until(&|| !filled() && caches.rollouts.all().is_empty()).await;
+    // It comes back as if it were new.
+    caches.follow(&all);
+    until(&|| filled()).await;
+    scene.sandbox.pause_controller();
+    scene.send(&firing(LATENCY)).await;
+    caches.follow(&none);
+    restored(&scene).await;
+    assert!(filled(), "what runs there is seen to its end");
+    scene.sandbox.resume_controller();
+    assert_eq!(ending(&scene.done().await), (Phase::Succeeded, "done"));
+    assert!(filled(), "its end is still to be told");
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_stays_open_for_a_while_and_the_lease_goes_at_once() {
+    let mut scene = Scene::empty(scene::policy()).await;
+    stage::good_release(&scene.sandbox).await;
+    scene.drain_delay = Duration::from_secs(3);
+    scene.replica().await;
+    scene
+        .until_memory(|memory| memory.state().history.len() == 1)
+        .await;
+    assert_eq!(scene.leader(), Some(0));
+    let first = scene.replicas.remove(0);
+    let addr = first.addr;
+    let began = Instant::now();
+    let stopping = tokio::spawn(first.stop());
+    let holder = || {
+        let lease = scene
+            .sandbox
+            .object("leases", "ripcord", "ripcord")
+            .unwrap();
+        lease["spec"]["holderIdentity"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    while !holder().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "it waits for the door"
+        );
+    }
+    assert!(tokio::net::TcpStream::connect(addr).await.is_ok());
+    stopping.await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(3));
+    assert!(tokio::net::TcpStream::connect(addr).await.is_err());
     scene.close().await;
 }

@@ -39,6 +39,8 @@ pub(crate) const COLD: &str = "CacheCold";
 pub(crate) struct Scene {
     pub(crate) sandbox: Sandbox,
     pub(crate) replicas: Vec<Service>,
+    /// How long the next replica keeps its socket open when it stops.
+    pub(crate) drain_delay: Duration,
     policy: Policy,
     http: reqwest::Client,
 }
@@ -82,6 +84,7 @@ impl Scene {
         Self {
             sandbox: super::sandbox().await,
             replicas: Vec::new(),
+            drain_delay: Duration::ZERO,
             policy,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         }
@@ -114,6 +117,7 @@ impl Scene {
             .unwrap();
         let mut settings = Settings::default();
         settings.intake.listen = ([127, 0, 0, 1], 0).into();
+        settings.intake.drain_delay = self.drain_delay;
         settings.engine.namespace = Some("ripcord".into());
         settings.engine.identity = Some(format!("replica-{}", self.replicas.len() + 1));
         let service = Service::start(Parts {
