@@ -74,6 +74,37 @@ fn the_container_serves_with_the_files_that_are_mounted() {
     }
 }
 
+/// kubectl 1.20, the one of Debian 12, knows these keys only, and takes no folder for a resource.
+#[test]
+fn an_old_kubectl_can_render_what_is_shipped() {
+    const KNOWN: [&str; 8] = [
+        "apiVersion",
+        "kind",
+        "namespace",
+        "resources",
+        "bases",
+        "configMapGenerator",
+        "generatorOptions",
+        "images",
+    ];
+    for folder in [".", "rbac/release-namespace", "examples/options-production"] {
+        let read: Value =
+            serde_saphyr::from_str(&text(&format!("{folder}/kustomization.yaml"))).unwrap();
+        for key in read.as_object().unwrap().keys() {
+            assert!(KNOWN.contains(&key.as_str()), "{folder}: {key}");
+        }
+        let listed = |key: &str| read[key].as_array().cloned().unwrap_or_default();
+        for file in listed("resources") {
+            let file = deploy().join(folder).join(file.as_str().unwrap());
+            assert!(file.is_file(), "{}", file.display());
+        }
+        for generator in listed("configMapGenerator") {
+            let mut keys = generator.as_object().unwrap().keys();
+            assert!(keys.all(|key| key == "name" || key == "files"));
+        }
+    }
+}
+
 #[test]
 fn the_secrets_are_those_that_the_instructions_make() {
     let at = mounted_at("ripcord-secrets");
