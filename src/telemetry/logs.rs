@@ -74,7 +74,7 @@ where
 }
 
 /// Reads a filter.
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let refuse = |why: String| LogError::Filter {
         filter: filter.to_owned(),
         why,
