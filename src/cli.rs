@@ -9,6 +9,7 @@ pub mod crd;
 pub mod demo;
 pub mod exit;
 pub mod explain;
+mod preflight;
 pub mod serve;
 pub mod service;
 

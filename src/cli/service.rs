@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::preflight;
 use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
 use crate::cluster::{Caches, Clock, Cluster};
@@ -28,7 +29,6 @@ use crate::policy::guard::Hold;
 use crate::report::audience::Everyone;
 use crate::report::outbox::{Outbox, Outcome, Subject};
 use crate::report::slack::{DEFAULT_TIMEOUT, SlackClient, TokenSource};
-use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Delivery, Reload};
@@ -38,8 +38,6 @@ use secrecy::SecretString;
 const RELOAD: Duration = Duration::from_secs(10);
 /// How long the watches may take to end.
 const WATCHES: Duration = Duration::from_secs(2);
-/// Where Kubernetes tells a pod its namespace.
-const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// What a replica is made from.
 pub struct Parts {
@@ -96,7 +94,7 @@ impl Service {
         metrics.policy(&policy.digest);
         let stop_watching = CancellationToken::new();
         let stop_leading = CancellationToken::new();
-        let namespace = own_namespace(settings.engine.namespace.as_deref());
+        let namespace = preflight::own_namespace(&settings);
         let hold_at = (namespace.clone(), settings.cluster.hold_config_map.clone());
         let caches = Caches::start(
             cluster.clone(),
@@ -312,10 +310,7 @@ fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<To
 
 /// Whether any trigger may act.
 fn acts(policy: &Policy) -> bool {
-    policy
-        .triggers
-        .iter()
-        .any(|trigger| trigger.mode == Mode::Act)
+    policy.acting() > 0
 }
 
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {
@@ -335,25 +330,6 @@ fn limits(settings: &Settings) -> Limits {
         body_timeout: intake.body_timeout,
         ..Limits::default()
     }
-}
-
-/// Ripcord's own namespace: what the settings say, else what Kubernetes says.
-fn own_namespace(configured: Option<&str>) -> String {
-    let told = || {
-        std::env::var("POD_NAMESPACE")
-            .ok()
-            .filter(|namespace| !namespace.is_empty())
-    };
-    let mounted = || {
-        std::fs::read_to_string(Path::new(NAMESPACE_FILE))
-            .ok()
-            .map(|text| text.trim().to_owned())
-    };
-    configured
-        .map(str::to_owned)
-        .or_else(told)
-        .or_else(mounted)
-        .unwrap_or_else(|| "ripcord".to_owned())
 }
 
 /// Who this replica is: never the same for two processes, as both would lead.
@@ -480,7 +456,13 @@ impl Reloader {
             self.metrics.policy_reload(Reload::Refused);
             return vec![error.to_string()];
         }
-        tracing::info!(digest = loaded.policy.digest, "a new policy is in force");
+        tracing::info!(
+            policy = loaded.policy.digest,
+            targets = loaded.policy.targets.len(),
+            triggers = loaded.policy.triggers.len(),
+            acting = loaded.policy.acting(),
+            "a new policy is in force"
+        );
         self.caches.follow(&loaded.policy.namespaces());
         self.metrics.policy(&loaded.policy.digest);
         self.metrics.policy_reload(Reload::Loaded);
