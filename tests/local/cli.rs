@@ -279,6 +279,8 @@ triggers:
         alert(json!({"alertname": "Maps", "severity": "critical", "namespace": "prod", "rollout": "web"}), "firing"),
         alert(json!({"alertname": "Maps", "severity": "odd", "namespace": "prod", "rollout": "api"}), "firing"),
         alert(json!({"alertname": "Nothing"}), "firing"),
+        alert(json!({"alertname": "Nothing \u{1b}[2J\u{202e}", "odd": "\u{9b}2J"}), "resolved"),
+        alert(json!({"alertname": "Acts", "cluster": "there"}), "resolved"),
     ]});
     let policy = policy.to_str().unwrap();
     let ended = end(
@@ -308,12 +310,15 @@ triggers:
             ("decline", "target_unknown"),
             ("decline", "severity_unknown"),
             ("decline", "no_trigger"),
+            ("resolve", "resolved_recorded"),
+            ("resolve", "resolved_recorded"),
         ]
     );
     let text = end(
         &mut ripcord(&["explain", "-", "--policy", policy]),
         &payload.to_string(),
     );
+    assert!(!text.out.contains(['\u{1b}', '\u{9b}', '\u{202e}']));
     insta::assert_snapshot!(
         "explain_every_decision",
         text.out.replace(policy, "rollbacks.yaml")
