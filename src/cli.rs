@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exit;
 pub mod explain;
 mod preflight;
+mod reload;
 pub mod serve;
 pub mod service;
 

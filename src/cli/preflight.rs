@@ -35,8 +35,32 @@ pub(super) fn inspect(
         if let Err(error) = auth::decide(settings.intake.listen, has_tokens, policy.acting() > 0) {
             found.push(Diagnostic::error(error.to_string()));
         }
+        let mut policy = policy.clone();
+        found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
     found
+}
+
+/// Protects Ripcord's own namespace, whatever the policy says.
+///
+/// # Errors
+/// The targets that the policy has there.
+pub(super) fn protect(policy: &mut Policy, namespace: &str) -> Result<(), Diagnostic> {
+    policy.protected.insert(namespace.to_owned());
+    let all = policy.targets.values();
+    let inside: Vec<_> = all
+        .filter(|target| target.workload.namespace == namespace)
+        .map(|target| format!("`{}`", target.name))
+        .collect();
+    if inside.is_empty() {
+        return Ok(());
+    }
+    let title = format!(
+        "{} cannot be a target: `{namespace}` is Ripcord's own namespace",
+        inside.join(", ")
+    );
+    Err(Diagnostic::error(title)
+        .help("Ripcord's own namespace is `engine.namespace`, or the pod's"))
 }
 
 /// The files that the settings name and that the service could not use.

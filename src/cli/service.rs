@@ -1,6 +1,5 @@
 //! Wires the rooms together: one replica of the service, from its connection to its shutdown.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,10 +13,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::preflight;
+use super::reload::Reloader;
 use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
 use crate::cluster::{Caches, Clock, Cluster};
-use crate::config::policy::load_policy;
 use crate::config::settings::Settings;
 use crate::engine::lease::{Lease, Standing, Term};
 use crate::engine::{Context, dispatch, keeper, leader};
@@ -31,11 +30,9 @@ use crate::report::outbox::{Outbox, Outcome, Subject};
 use crate::report::slack::{DEFAULT_TIMEOUT, SlackClient, TokenSource};
 use crate::rollback::{Memory, Phase};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Delivery, Reload};
+use crate::telemetry::metrics::Delivery;
 use secrecy::SecretString;
 
-/// How often the policy's files are looked at.
-const RELOAD: Duration = Duration::from_secs(10);
 /// How long the watches may take to end.
 const WATCHES: Duration = Duration::from_secs(2);
 
@@ -80,11 +77,14 @@ impl Service {
     pub fn start(parts: Parts) -> anyhow::Result<Self> {
         let Parts {
             settings,
-            policy,
+            mut policy,
             policy_path,
             cluster,
             clock,
         } = parts;
+        let namespace = preflight::own_namespace(&settings);
+        preflight::protect(&mut policy, &namespace)
+            .map_err(|refused| anyhow::anyhow!(refused.one_line()))?;
         let tokens = tokens(&settings)?;
         let listen = settings.intake.listen;
         let mode = auth::decide(listen, tokens.is_some(), acts(&policy))?;
@@ -94,7 +94,6 @@ impl Service {
         metrics.policy(&policy.digest);
         let stop_watching = CancellationToken::new();
         let stop_leading = CancellationToken::new();
-        let namespace = preflight::own_namespace(&settings);
         let hold_at = (namespace.clone(), settings.cluster.hold_config_map.clone());
         let caches = Caches::start(
             cluster.clone(),
@@ -112,7 +111,6 @@ impl Service {
             Arc::clone(&clock),
             metrics.clone(),
         );
-        let has_tokens = tokens.is_some();
         let door = Server::start(
             listen,
             limits(&settings),
@@ -150,15 +148,15 @@ impl Service {
             stop_watching.clone(),
         ));
         if let Some(path) = policy_path {
-            let reload = Reloader {
+            let reloader = Reloader {
                 path,
                 policy,
                 caches: Arc::clone(&caches),
                 metrics: metrics.clone(),
-                listen,
-                has_tokens,
+                namespace,
+                settings: settings.clone(),
             };
-            tokio::spawn(reload.run(stop_watching.clone()));
+            tokio::spawn(reloader.run(stop_watching.clone()));
         }
         Ok(Self {
             addr: door.addr,
@@ -398,75 +396,5 @@ async fn gauges(
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-    }
-}
-
-/// Reads the policy again when its files change or a person sends SIGHUP. A bad one is refused, and the old one stays.
-struct Reloader {
-    path: PathBuf,
-    policy: Arc<ArcSwap<Policy>>,
-    caches: Arc<Caches>,
-    metrics: Metrics,
-    listen: SocketAddr,
-    has_tokens: bool,
-}
-
-impl Reloader {
-    async fn run(self, stop: CancellationToken) {
-        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
-        else {
-            return;
-        };
-        let mut complained = BTreeSet::new();
-        loop {
-            let asked = tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RELOAD) => false,
-                _ = hangup.recv() => true,
-            };
-            let refused = self.reload();
-            if asked || !refused.iter().all(|fault| complained.contains(fault)) {
-                for fault in &refused {
-                    tracing::error!(
-                        fault,
-                        "the new policy is refused, the old one stays in force"
-                    );
-                }
-            }
-            complained = refused.into_iter().collect();
-        }
-    }
-
-    /// Takes a changed policy; says what is wrong with it where it is refused.
-    fn reload(&self) -> Vec<String> {
-        let loaded = match load_policy(&self.path) {
-            Ok(loaded) => loaded,
-            Err(faults) => {
-                self.metrics.policy_reload(Reload::Refused);
-                return faults
-                    .iter()
-                    .map(crate::config::diagnostic::Diagnostic::one_line)
-                    .collect();
-            }
-        };
-        if loaded.policy.digest == self.policy.load().digest {
-            return Vec::new();
-        }
-        if let Err(error) = auth::decide(self.listen, self.has_tokens, acts(&loaded.policy)) {
-            self.metrics.policy_reload(Reload::Refused);
-            return vec![error.to_string()];
-        }
-        tracing::info!(
-            policy = loaded.policy.digest,
-            targets = loaded.policy.targets.len(),
-            triggers = loaded.policy.triggers.len(),
-            acting = loaded.policy.acting(),
-            "a new policy is in force"
-        );
-        self.caches.follow(&loaded.policy.namespaces());
-        self.metrics.policy(&loaded.policy.digest);
-        self.metrics.policy_reload(Reload::Loaded);
-        self.policy.store(Arc::new(loaded.policy));
-        Vec::new()
     }
 }

@@ -110,7 +110,11 @@ pub fn read_policy(sources: impl IntoIterator<Item = Source>) -> Reading {
     let targets = files.iter().map(|(_, file)| file.targets.0.len()).sum();
     let mut policy = None;
     if diagnostics.is_empty() {
-        policy = compile(files, digest(&sources), &mut diagnostics);
+        policy = compile(
+            files,
+            digest(sources.iter().map(Arc::as_ref)),
+            &mut diagnostics,
+        );
     }
     let order: Vec<_> = sources.iter().map(|source| source.path.as_str()).collect();
     diagnostics.sort_by_key(|diagnostic| {
@@ -164,7 +168,7 @@ impl Reading {
 }
 
 /// The first twelve digits of the SHA-256 of all texts, in order.
-fn digest(sources: &[Arc<Source>]) -> String {
+pub fn digest<'a>(sources: impl IntoIterator<Item = &'a Source>) -> String {
     let mut hash = Sha256::new();
     for source in sources {
         hash.update(source.text.as_bytes());
