@@ -33,7 +33,7 @@ pub struct Cli {
     // Not with two underscores: those variables are settings themselves.
     #[arg(long, global = true, env = "RIPCORD_SETTINGS", value_name = "PATH")]
     pub settings: Option<PathBuf>,
-    /// The policy: a file, or a folder of *.yaml.
+    /// The policy: a file, or a folder of *.yaml and *.yml.
     #[arg(
         long,
         global = true,

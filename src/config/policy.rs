@@ -1,4 +1,4 @@
-//! Reads a policy: one file, or a folder of `*.yaml`.
+//! Reads a policy: one file, or a folder of `*.yaml` and `*.yml`.
 //!
 //! The pure part takes texts; it is what `serve` reloads with and what the tests call. A file that cannot be read as
 //! YAML of the right shape is said to be so before anything is concluded from the others.
@@ -47,7 +47,7 @@ pub fn load_policy(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     read_policy(sources).into_loaded()
 }
 
-/// Reads the files of a policy: the one at `path`, or every `*.yaml` in it, sorted by name.
+/// Reads the files of a policy: the one at `path`, or every `*.yaml` and `*.yml` in it, sorted by name.
 ///
 /// # Errors
 /// Which of them cannot be read, or that there is none.
@@ -62,7 +62,7 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Diagnostic> {
     };
     if files.is_empty() {
         return Err(Diagnostic::error(format!(
-            "{} holds no *.yaml file",
+            "{} holds no *.yaml or *.yml file",
             path.display()
         )));
     }
@@ -86,7 +86,10 @@ fn files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|end| end == "yaml") && path.is_file() {
+        let yaml = path
+            .extension()
+            .is_some_and(|end| end == "yaml" || end == "yml");
+        if !hidden && yaml && path.is_file() {
             files.push(path);
         }
     }

@@ -220,7 +220,7 @@ fn a_folder_without_policy_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = load_policy(folder.path()).unwrap_err();
     assert!(
-        wrong[0].title.ends_with("holds no *.yaml file"),
+        wrong[0].title.ends_with("holds no *.yaml or *.yml file"),
         "{}",
         wrong[0].title
     );
@@ -288,4 +288,15 @@ fn a_policy_in_which_nothing_is_ever_done_is_none() {
         assert_eq!(titles(empty), both, "{empty}");
     }
     assert_eq!(titles(TARGET), both[1..]);
+}
+
+#[test]
+fn both_endings_of_yaml_are_read_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["b.yml", "a.yaml", "c.txt", ".d.yml"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let read = files_in(folder.path()).unwrap();
+    let names: Vec<_> = read.iter().map(|path| path.file_name().unwrap()).collect();
+    assert_eq!(names, ["a.yaml", "b.yml"]);
 }
