@@ -65,6 +65,11 @@ fn the_container_serves_with_the_files_that_are_mounted() {
     let at = mounted_at(generator["name"].as_str().unwrap());
     let files: Vec<_> = generator["files"].as_array().unwrap().iter().collect();
     let paths = [cli.settings.unwrap(), cli.policy];
+    let dockerfile = fs::read_to_string(deploy().with_file_name("Dockerfile")).unwrap();
+    for (name, path) in ["SETTINGS", "POLICY"].iter().zip(&paths) {
+        let said = format!("RIPCORD_{name}={}", path.display());
+        assert!(dockerfile.contains(&said), "a plain `docker run`: {said}");
+    }
     assert_eq!(files.len(), paths.len());
     for (path, file) in paths.iter().zip(files) {
         let file = file.as_str().unwrap();
