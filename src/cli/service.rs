@@ -244,6 +244,7 @@ impl Reporter {
             channel: slack.channel.clone(),
             on_call: slack.on_call.clone(),
             namespace: namespace.to_owned(),
+            hold: settings.cluster.hold_config_map.clone(),
         };
         let slack = SlackClient::new(&slack.api, DEFAULT_TIMEOUT, token)?;
         Ok(Some(Self { slack, everyone }))
