@@ -30,5 +30,7 @@ COPY --from=build /out/ripcord /usr/local/bin/ripcord
 USER 65532:65532
 EXPOSE 8080
 # Settings and policy are not in the image: they are mounted at /etc/ripcord.
+ENV RIPCORD_SETTINGS=/etc/ripcord/ripcord.yaml \
+    RIPCORD_POLICY=/etc/ripcord/rollbacks.yaml
 ENTRYPOINT ["/usr/local/bin/ripcord"]
 CMD ["serve"]

@@ -9,6 +9,8 @@ pub mod crd;
 pub mod demo;
 pub mod exit;
 pub mod explain;
+mod preflight;
+mod reload;
 pub mod serve;
 pub mod service;
 
@@ -31,7 +33,7 @@ pub struct Cli {
     // Not with two underscores: those variables are settings themselves.
     #[arg(long, global = true, env = "RIPCORD_SETTINGS", value_name = "PATH")]
     pub settings: Option<PathBuf>,
-    /// The policy: a file, or a folder of *.yaml.
+    /// The policy: a file, or a folder of *.yaml and *.yml.
     #[arg(
         long,
         global = true,

@@ -57,6 +57,14 @@ impl Policy {
             .collect()
     }
 
+    /// How many triggers may act.
+    #[must_use]
+    pub fn acting(&self) -> usize {
+        let all = self.triggers.iter();
+        all.filter(|trigger| trigger.mode == crate::rollback::object::Mode::Act)
+            .count()
+    }
+
     /// The mode of the triggers that lead to a target, for people: `act`, `shadow`, `mixed` or `none`.
     #[must_use]
     pub fn mode_of(&self, target: &Target) -> &'static str {

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Answer, Exit, Format, count, variables};
+use super::{Answer, Exit, Format, count, preflight, variables};
 use crate::config::policy::{read_policy, read_sources};
 use crate::config::{Diagnostic, Level, Settings};
+use crate::policy::Policy;
 
 /// Check settings and policy, and say what is wrong with them.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,9 @@ pub struct Args {
     /// How the answer is written.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Leave out the files that the settings name (tokens, kubeconfig), which may be on another machine.
+    #[arg(long)]
+    pub no_files: bool,
 }
 
 /// What was found.
@@ -44,13 +48,15 @@ struct PolicyPart {
 }
 
 pub(super) fn run(args: &Args, settings: Option<&Path>, policy: &Path) -> Answer {
+    let (policy, compiled) = read(policy);
     let settings = Part {
         path: settings.map(|path| path.display().to_string()),
-        diagnostics: Settings::load(settings, variables())
-            .err()
-            .unwrap_or_default(),
+        diagnostics: match Settings::load(settings, variables()) {
+            Ok(settings) => preflight::inspect(&settings, compiled.as_ref(), !args.no_files),
+            Err(faults) => faults,
+        },
     };
-    let report = Report::new(settings, read(policy));
+    let report = Report::new(settings, policy);
     let mut answer = match args.format {
         Format::Text => report.text(),
         Format::Json => super::json(&report),
@@ -61,27 +67,26 @@ pub(super) fn run(args: &Args, settings: Option<&Path>, policy: &Path) -> Answer
     answer
 }
 
-fn read(path: &Path) -> PolicyPart {
-    let shown = path.display().to_string();
-    match read_sources(path) {
-        Ok(sources) => {
-            let reading = read_policy(sources);
-            PolicyPart {
-                path: shown,
-                digest: reading.policy.map(|policy| policy.digest),
-                triggers: reading.triggers,
-                targets: reading.targets,
-                diagnostics: reading.diagnostics,
-            }
+fn read(path: &Path) -> (PolicyPart, Option<Policy>) {
+    let mut part = PolicyPart {
+        path: path.display().to_string(),
+        digest: None,
+        triggers: 0,
+        targets: 0,
+        diagnostics: Vec::new(),
+    };
+    let reading = match read_sources(path) {
+        Ok(sources) => read_policy(sources),
+        Err(diagnostic) => {
+            part.diagnostics.push(diagnostic);
+            return (part, None);
         }
-        Err(diagnostic) => PolicyPart {
-            path: shown,
-            digest: None,
-            triggers: 0,
-            targets: 0,
-            diagnostics: vec![diagnostic],
-        },
-    }
+    };
+    part.digest = reading.policy.as_ref().map(|policy| policy.digest.clone());
+    part.triggers = reading.triggers;
+    part.targets = reading.targets;
+    part.diagnostics = reading.diagnostics;
+    (part, reading.policy)
 }
 
 fn of(level: Level, diagnostics: &[Diagnostic]) -> usize {

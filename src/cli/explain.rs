@@ -128,7 +128,9 @@ pub(super) async fn run(args: &Args, policy: &Path) -> Answer {
     let notification = match decode(&body) {
         Ok(notification) => notification,
         Err(error) => {
-            let said = format!("error: {}: {error}\n", args.payload.display());
+            // The decoder may repeat what it did not expect.
+            let said = format!("{}: {error}", args.payload.display());
+            let said = format!("error: {}\n", text::escaped(&said));
             return Answer::failed(Exit::BadPayload, said);
         }
     };
@@ -206,12 +208,19 @@ fn explain<'a>(policy: &'a Policy, alert: &'a Alert) -> Explained<'a> {
     }
 }
 
-/// What the policy alone makes of an alert, in the order in which the service asks.
+/// What the policy alone makes of an alert, in the order in which the service asks. The end of an alert is looked up among
+/// the rollbacks, whatever the policy says by now.
 fn decide(
     policy: &Policy,
     alert: &Alert,
     ask: Option<&Result<Ask<'_>, Finding>>,
 ) -> (Decision, Option<Finding>) {
+    if !alert.is_firing() {
+        let said = "the alert has ended: it starts nothing; its end is recorded with the rollback that knows this firing, \
+             and is resolved_unknown where there is none";
+        let finding = Reason::ResolvedRecorded.because(said);
+        return (Decision::Resolve, Some(finding));
+    }
     let ask = match ask {
         None => return (Decision::Decline, Some(Reason::NoTrigger.into())),
         Some(Err(finding)) => return (Decision::Decline, Some(finding.clone())),
@@ -219,11 +228,6 @@ fn decide(
     };
     if let Err(finding) = policy.in_scope(&alert.labels, ask.target) {
         return (Decision::Decline, Some(finding));
-    }
-    if !alert.is_firing() {
-        let said = "the alert has ended: it starts nothing, its end is recorded with its rollback";
-        let finding = Reason::ResolvedRecorded.because(said);
-        return (Decision::Resolve, Some(finding));
     }
     if ask.procedure.is_none() {
         let said = format!("{} is a note: it starts nothing", ask.severity);

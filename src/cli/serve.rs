@@ -7,27 +7,26 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
+use super::preflight;
 use super::service::{Parts, Service};
 use crate::cluster::{Cluster, clock};
-use crate::config::{Diagnostic, Settings, load_policy};
+use crate::config::{Diagnostic, Level, Loaded, Settings, load_policy};
 use crate::telemetry::logs;
 
 /// Runs the service; what is wrong with its settings or policy is said before anything listens.
 ///
 /// # Errors
 /// What kept it from starting, or from running on.
-pub async fn run(settings: Option<&Path>, policy: &Path) -> anyhow::Result<Exit> {
-    let settings = match Settings::load(settings, super::variables()) {
-        Ok(settings) => settings,
+pub async fn run(settings: Option<&Path>, policy_path: &Path) -> anyhow::Result<Exit> {
+    let settings = Settings::load(settings, super::variables());
+    let loaded = load_policy(policy_path);
+    let (settings, loaded, warnings) = match sound(settings, loaded) {
+        Ok(sound) => sound,
         Err(faults) => return Ok(refuse(&faults)),
     };
     let log = &settings.telemetry.log;
     logs::init(log.format, &log.filter)?;
-    let loaded = match load_policy(policy) {
-        Ok(loaded) => loaded,
-        Err(faults) => return Ok(refuse(&faults)),
-    };
-    for warning in &loaded.warnings {
+    for warning in &warnings {
         tracing::warn!("{}", warning.one_line());
     }
     tracing::info!(
@@ -35,6 +34,7 @@ pub async fn run(settings: Option<&Path>, policy: &Path) -> anyhow::Result<Exit>
         policy = loaded.policy.digest,
         targets = loaded.policy.targets.len(),
         triggers = loaded.policy.triggers.len(),
+        acting = loaded.policy.acting(),
         "ripcord starts"
     );
     let cluster = Cluster::connect(
@@ -48,7 +48,7 @@ pub async fn run(settings: Option<&Path>, policy: &Path) -> anyhow::Result<Exit>
     let service = Service::start(Parts {
         settings,
         policy: loaded.policy,
-        policy_path: Some(policy.to_owned()),
+        policy_path: Some(policy_path.to_owned()),
         cluster,
         clock: clock::system(),
     })?;
@@ -67,6 +67,31 @@ pub async fn run(settings: Option<&Path>, policy: &Path) -> anyhow::Result<Exit>
     });
     service.stop().await;
     Ok(Exit::Done)
+}
+
+/// Settings and policy that the service can start with, and what is worth a look; or everything that is wrong.
+fn sound(
+    settings: Result<Settings, Vec<Diagnostic>>,
+    loaded: Result<Loaded, Vec<Diagnostic>>,
+) -> Result<(Settings, Loaded, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut found = Vec::new();
+    if let Ok(settings) = &settings {
+        let policy = loaded.as_ref().ok().map(|loaded| &loaded.policy);
+        found = preflight::inspect(settings, policy, true);
+    }
+    let refused = found.iter().any(|one| one.level == Level::Error);
+    match (settings, loaded) {
+        (Ok(settings), Ok(loaded)) if !refused => {
+            found.extend(loaded.warnings.iter().cloned());
+            Ok((settings, loaded, found))
+        }
+        (settings, loaded) => {
+            let mut faults = settings.err().unwrap_or_default();
+            faults.extend(found);
+            faults.extend(loaded.err().unwrap_or_default());
+            Err(faults)
+        }
+    }
 }
 
 /// Says what is wrong with the settings or the policy.

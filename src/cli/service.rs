@@ -1,8 +1,7 @@
 //! Wires the rooms together: one replica of the service, from its connection to its shutdown.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::preflight;
+use super::reload::Reloader;
 use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
 use crate::cluster::{Caches, Clock, Cluster};
-use crate::config::policy::load_policy;
 use crate::config::settings::Settings;
 use crate::engine::lease::{Lease, Standing, Term};
 use crate::engine::{Context, dispatch, keeper, leader};
@@ -28,18 +28,13 @@ use crate::policy::guard::Hold;
 use crate::report::audience::Everyone;
 use crate::report::outbox::{Outbox, Outcome, Subject};
 use crate::report::slack::{DEFAULT_TIMEOUT, SlackClient, TokenSource};
-use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::{Delivery, Reload};
+use crate::telemetry::metrics::Delivery;
 use secrecy::SecretString;
 
-/// How often the policy's files are looked at.
-const RELOAD: Duration = Duration::from_secs(10);
 /// How long the watches may take to end.
 const WATCHES: Duration = Duration::from_secs(2);
-/// Where Kubernetes tells a pod its namespace.
-const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// What a replica is made from.
 pub struct Parts {
@@ -83,11 +78,14 @@ impl Service {
     pub fn start(parts: Parts) -> anyhow::Result<Self> {
         let Parts {
             settings,
-            policy,
+            mut policy,
             policy_path,
             cluster,
             clock,
         } = parts;
+        let namespace = preflight::own_namespace(&settings);
+        preflight::protect(&mut policy, &namespace)
+            .map_err(|refused| anyhow::anyhow!(refused.one_line()))?;
         let tokens = tokens(&settings)?;
         let listen = settings.intake.listen;
         let mode = auth::decide(listen, tokens.is_some(), acts(&policy))?;
@@ -97,7 +95,6 @@ impl Service {
         metrics.policy(&policy.digest);
         let stop_watching = CancellationToken::new();
         let stop_leading = CancellationToken::new();
-        let namespace = own_namespace(settings.engine.namespace.as_deref());
         let hold_at = (namespace.clone(), settings.cluster.hold_config_map.clone());
         let caches = Caches::start(
             cluster.clone(),
@@ -115,7 +112,6 @@ impl Service {
             Arc::clone(&clock),
             metrics.clone(),
         );
-        let has_tokens = tokens.is_some();
         let door = Server::start(
             listen,
             limits(&settings),
@@ -153,15 +149,15 @@ impl Service {
             stop_watching.clone(),
         ));
         if let Some(path) = policy_path {
-            let reload = Reloader {
+            let reloader = Reloader {
                 path,
                 policy,
                 caches: Arc::clone(&caches),
                 metrics: metrics.clone(),
-                listen,
-                has_tokens,
+                namespace,
+                settings: settings.clone(),
             };
-            tokio::spawn(reload.run(stop_watching.clone()));
+            tokio::spawn(reloader.run(stop_watching.clone()));
         }
         Ok(Self {
             addr: door.addr,
@@ -256,6 +252,7 @@ impl Reporter {
             channel: slack.channel.clone(),
             on_call: slack.on_call.clone(),
             namespace: namespace.to_owned(),
+            hold: settings.cluster.hold_config_map.clone(),
         };
         let slack = SlackClient::new(&slack.api, DEFAULT_TIMEOUT, token)?;
         Ok(Some(Self { slack, everyone }))
@@ -320,10 +317,7 @@ fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<To
 
 /// Whether any trigger may act.
 fn acts(policy: &Policy) -> bool {
-    policy
-        .triggers
-        .iter()
-        .any(|trigger| trigger.mode == Mode::Act)
+    policy.acting() > 0
 }
 
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {
@@ -343,25 +337,6 @@ fn limits(settings: &Settings) -> Limits {
         body_timeout: intake.body_timeout,
         ..Limits::default()
     }
-}
-
-/// Ripcord's own namespace: what the settings say, else what Kubernetes says.
-fn own_namespace(configured: Option<&str>) -> String {
-    let told = || {
-        std::env::var("POD_NAMESPACE")
-            .ok()
-            .filter(|namespace| !namespace.is_empty())
-    };
-    let mounted = || {
-        std::fs::read_to_string(Path::new(NAMESPACE_FILE))
-            .ok()
-            .map(|text| text.trim().to_owned())
-    };
-    configured
-        .map(str::to_owned)
-        .or_else(told)
-        .or_else(mounted)
-        .unwrap_or_else(|| "ripcord".to_owned())
 }
 
 /// Who this replica is: never the same for two processes, as both would lead.
@@ -430,69 +405,5 @@ async fn gauges(
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-    }
-}
-
-/// Reads the policy again when its files change or a person sends SIGHUP. A bad one is refused, and the old one stays.
-struct Reloader {
-    path: PathBuf,
-    policy: Arc<ArcSwap<Policy>>,
-    caches: Arc<Caches>,
-    metrics: Metrics,
-    listen: SocketAddr,
-    has_tokens: bool,
-}
-
-impl Reloader {
-    async fn run(self, stop: CancellationToken) {
-        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
-        else {
-            return;
-        };
-        let mut complained = BTreeSet::new();
-        loop {
-            let asked = tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RELOAD) => false,
-                _ = hangup.recv() => true,
-            };
-            let refused = self.reload();
-            if asked || !refused.iter().all(|fault| complained.contains(fault)) {
-                for fault in &refused {
-                    tracing::error!(
-                        fault,
-                        "the new policy is refused, the old one stays in force"
-                    );
-                }
-            }
-            complained = refused.into_iter().collect();
-        }
-    }
-
-    /// Takes a changed policy; says what is wrong with it where it is refused.
-    fn reload(&self) -> Vec<String> {
-        let loaded = match load_policy(&self.path) {
-            Ok(loaded) => loaded,
-            Err(faults) => {
-                self.metrics.policy_reload(Reload::Refused);
-                return faults
-                    .iter()
-                    .map(crate::config::diagnostic::Diagnostic::one_line)
-                    .collect();
-            }
-        };
-        if loaded.policy.digest == self.policy.load().digest {
-            return Vec::new();
-        }
-        if let Err(error) = auth::decide(self.listen, self.has_tokens, acts(&loaded.policy)) {
-            self.metrics.policy_reload(Reload::Refused);
-            return vec![error.to_string()];
-        }
-        tracing::info!(digest = loaded.policy.digest, "a new policy is in force");
-        self.caches.follow(&loaded.policy.namespaces());
-        self.metrics.policy(&loaded.policy.digest);
-        self.metrics.policy_reload(Reload::Loaded);
-        self.policy.store(Arc::new(loaded.policy));
-        Vec::new()
     }
 }

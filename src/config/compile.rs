@@ -68,6 +68,7 @@ pub(super) fn compile(
     let severities = check.severities(severities, &procedures);
     let triggers = trigger::compile(&mut check, triggers, &targets, &procedures);
     trigger::cross_check(&mut check, &triggers, &targets, &procedures, &severities);
+    check.is_whole(targets.len(), triggers.len());
 
     if check.out.iter().any(|one| one.level == Level::Error) {
         return None;
@@ -107,6 +108,20 @@ struct Check<'a> {
 impl Check<'_> {
     fn say(&mut self, diagnostic: Diagnostic) {
         self.out.push(diagnostic);
+    }
+
+    /// A file that was cut off while it was written still reads as a policy: one in which nothing is ever done. Said only
+    /// where nothing else is wrong, as a part that cannot be read is missing too.
+    fn is_whole(&mut self, targets: usize, triggers: usize) {
+        if self.out.iter().any(|one| one.level == Level::Error) {
+            return;
+        }
+        for (what, found) in [("target", targets), ("trigger", triggers)] {
+            if found == 0 {
+                let title = format!("the policy has no {what}");
+                self.say(Diagnostic::error(title).help("is a file empty, or cut off?"));
+            }
+        }
     }
 
     /// A key that may stand in one of the files only.

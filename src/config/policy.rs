@@ -1,4 +1,4 @@
-//! Reads a policy: one file, or a folder of `*.yaml`.
+//! Reads a policy: one file, or a folder of `*.yaml` and `*.yml`.
 //!
 //! The pure part takes texts; it is what `serve` reloads with and what the tests call. A file that cannot be read as
 //! YAML of the right shape is said to be so before anything is concluded from the others.
@@ -47,7 +47,7 @@ pub fn load_policy(path: &Path) -> Result<Loaded, Vec<Diagnostic>> {
     read_policy(sources).into_loaded()
 }
 
-/// Reads the files of a policy: the one at `path`, or every `*.yaml` in it, sorted by name.
+/// Reads the files of a policy: the one at `path`, or every `*.yaml` and `*.yml` in it, sorted by name.
 ///
 /// # Errors
 /// Which of them cannot be read, or that there is none.
@@ -62,7 +62,7 @@ pub fn read_sources(path: &Path) -> Result<Vec<Source>, Diagnostic> {
     };
     if files.is_empty() {
         return Err(Diagnostic::error(format!(
-            "{} holds no *.yaml file",
+            "{} holds no *.yaml or *.yml file",
             path.display()
         )));
     }
@@ -86,7 +86,10 @@ fn files_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
         let hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|end| end == "yaml") && path.is_file() {
+        let yaml = path
+            .extension()
+            .is_some_and(|end| end == "yaml" || end == "yml");
+        if !hidden && yaml && path.is_file() {
             files.push(path);
         }
     }
@@ -110,7 +113,11 @@ pub fn read_policy(sources: impl IntoIterator<Item = Source>) -> Reading {
     let targets = files.iter().map(|(_, file)| file.targets.0.len()).sum();
     let mut policy = None;
     if diagnostics.is_empty() {
-        policy = compile(files, digest(&sources), &mut diagnostics);
+        policy = compile(
+            files,
+            digest(sources.iter().map(Arc::as_ref)),
+            &mut diagnostics,
+        );
     }
     let order: Vec<_> = sources.iter().map(|source| source.path.as_str()).collect();
     diagnostics.sort_by_key(|diagnostic| {
@@ -164,7 +171,7 @@ impl Reading {
 }
 
 /// The first twelve digits of the SHA-256 of all texts, in order.
-fn digest(sources: &[Arc<Source>]) -> String {
+pub fn digest<'a>(sources: impl IntoIterator<Item = &'a Source>) -> String {
     let mut hash = Sha256::new();
     for source in sources {
         hash.update(source.text.as_bytes());

@@ -259,11 +259,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
             }
 
             /// `targets:` with nothing under it.
+            fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Named::default())
+            }
+
             fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
                 Ok(Named::default())
             }
+
+            fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+                from.deserialize_map(self)
+            }
         }
 
-        from.deserialize_map(Entries(PhantomData))
+        from.deserialize_option(Entries(PhantomData))
     }
 }

@@ -14,6 +14,8 @@ pub struct Everyone {
     pub on_call: Vec<Mention>,
     /// The namespace in which Ripcord itself runs, where its global hold is.
     pub namespace: String,
+    /// The ConfigMap there that holds everything.
+    pub hold: String,
 }
 
 // === impl Everyone ===
@@ -57,6 +59,7 @@ mod tests {
             channel: Some("#ops".into()),
             on_call: vec![Mention::Here],
             namespace: "ripcord".into(),
+            hold: "ripcord-hold".into(),
         };
         let mut target = target();
         assert_eq!(everyone.channel(Some(&target)), Some("#ops"));

@@ -74,7 +74,7 @@ where
 }
 
 /// Reads a filter.
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
+pub(crate) fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     let refuse = |why: String| LogError::Filter {
         filter: filter.to_owned(),
         why,
@@ -82,13 +82,8 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
     if filter.trim().is_empty() {
         return Err(refuse("it is empty".to_owned()));
     }
-    // The parser takes a lone word for the name of a module, so that a misspelt level would show nothing at all.
-    let is_word = |part: &&str| {
-        !part.is_empty()
-            && part
-                .chars()
-                .all(|c| c.is_alphanumeric() || "_:-".contains(c))
-    };
+    // The parser takes whatever stands alone for the name of a module, so that a misspelt level would show nothing at all.
+    let is_word = |part: &&str| !part.is_empty() && !part.contains(['=', '[']);
     let directives: Vec<&str> = filter.split(',').map(str::trim).collect();
     for word in directives.iter().copied().filter(is_word) {
         if LevelFilter::from_str(word).is_err() {

@@ -133,7 +133,7 @@ fn check_reads_the_environment_and_names_the_variable_at_fault() {
         ended.err
     );
     // What Kubernetes puts into pods, and where the files are, is no setting.
-    let mut command = ripcord(&["check"]);
+    let mut command = ripcord(&["check", "--no-files"]);
     command.env("RIPCORD_SERVICE_HOST", "10.0.0.1");
     command.env("RIPCORD_SETTINGS", "deploy/config/ripcord.yaml");
     command.env("RIPCORD_POLICY", "deploy/config/rollbacks.yaml");
@@ -146,6 +146,51 @@ fn check_reads_the_environment_and_names_the_variable_at_fault() {
         "{}",
         ended.out
     );
+}
+
+/// What `serve` would refuse to start with, `check` refuses too, in the same words and with the same exit code.
+#[test]
+fn check_and_serve_refuse_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let acting = folder.path().join("acting.yaml");
+    let text = fs::read_to_string("deploy/config/rollbacks.yaml").unwrap();
+    fs::write(&acting, text.replace("mode: shadow", "mode: act")).unwrap();
+    let empty = folder.path().join("empty");
+    fs::write(&empty, "\n").unwrap();
+    let acting = acting.to_str().unwrap();
+    let empty = empty.to_str().unwrap();
+    let here = folder.path().to_str().unwrap();
+    let open = ("RIPCORD__INTAKE__LISTEN", "0.0.0.0:0");
+    let tokens = "RIPCORD__INTAKE__BEARER_TOKEN_FILES";
+    let filter = "RIPCORD__TELEMETRY__LOG__FILTER";
+    for ((name, value), said) in [
+        (open, "triggers are in act mode"),
+        (
+            (tokens, "/no/token"),
+            "cannot read the token file /no/token",
+        ),
+        ((tokens, empty), "it is empty"),
+        ((tokens, here), "cannot read the token file"),
+        (
+            ("RIPCORD__CLUSTER__KUBECONFIG", "/no/kubeconfig"),
+            "`cluster.kubeconfig`",
+        ),
+        ((filter, "infoo"), "`infoo` is no level"),
+        ((filter, ""), "it is empty"),
+        ((filter, "bad filter!!"), "log filter `bad filter!!`"),
+    ] {
+        for command in ["check", "serve"] {
+            let mut command = ripcord(&[command, "--policy", acting]);
+            command.env("RIPCORD__INTAKE__LISTEN", "127.0.0.1:0");
+            command.env(name, value);
+            let ended = end(&mut command, "");
+            assert_eq!(ended.code, Some(2), "{name}={value}: {}", ended.err);
+            assert!(ended.err.contains(said), "{name}={value}: {}", ended.err);
+        }
+    }
+    let mut elsewhere = ripcord(&["check", "--no-files", "--policy", acting]);
+    let ended = end(elsewhere.env(tokens, "/no/token"), "");
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
 }
 
 #[test]
@@ -234,6 +279,8 @@ triggers:
         alert(json!({"alertname": "Maps", "severity": "critical", "namespace": "prod", "rollout": "web"}), "firing"),
         alert(json!({"alertname": "Maps", "severity": "odd", "namespace": "prod", "rollout": "api"}), "firing"),
         alert(json!({"alertname": "Nothing"}), "firing"),
+        alert(json!({"alertname": "Nothing \u{1b}[2J\u{202e}", "odd": "\u{9b}2J"}), "resolved"),
+        alert(json!({"alertname": "Acts", "cluster": "there"}), "resolved"),
     ]});
     let policy = policy.to_str().unwrap();
     let ended = end(
@@ -263,12 +310,15 @@ triggers:
             ("decline", "target_unknown"),
             ("decline", "severity_unknown"),
             ("decline", "no_trigger"),
+            ("resolve", "resolved_recorded"),
+            ("resolve", "resolved_recorded"),
         ]
     );
     let text = end(
         &mut ripcord(&["explain", "-", "--policy", policy]),
         &payload.to_string(),
     );
+    assert!(!text.out.contains(['\u{1b}', '\u{9b}', '\u{202e}']));
     insta::assert_snapshot!(
         "explain_every_decision",
         text.out.replace(policy, "rollbacks.yaml")

@@ -93,6 +93,7 @@ impl World {
             channel: Some("#ops".into()),
             on_call: vec!["S0123ABCD".parse().unwrap()],
             namespace: "ripcord".into(),
+            hold: "ripcord-hold".into(),
         };
         Self {
             slack,

@@ -192,6 +192,7 @@ pub(super) fn thread(stage: &Stage, done: &Rollback) {
     let memory = target.and_then(|target| stage.service.caches.memory(target));
     let everyone = Everyone {
         namespace: "ripcord".to_owned(),
+        hold: "ripcord-hold".to_owned(),
         ..Everyone::default()
     };
     let Some(story) = story::tell(done, memory.as_deref(), target, &everyone) else {

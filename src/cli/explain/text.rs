@@ -49,7 +49,7 @@ impl Explained<'_> {
         } else {
             "resolved, fired since"
         };
-        format!("{}{labels} {since} {}", self.alert, self.since)
+        escaped(&format!("{}{labels} {since} {}", self.alert, self.since))
     }
 
     fn body(&self, out: &mut String) {
@@ -70,7 +70,7 @@ impl Explained<'_> {
         if let Some(severity) = &self.severity {
             line(
                 "severity",
-                format!("{} (from {})", severity.is, severity.from),
+                format!("{} (from {})", severity.is, escaped(&severity.from)),
             );
         }
         if let Some(target) = &self.target {
@@ -89,12 +89,46 @@ impl Explained<'_> {
             .reason
             .map(crate::reason::Reason::code)
             .unwrap_or_default();
+        let said = escaped(&self.said);
         match self.decision {
             Decision::Start => format!("{} {plan}", "START".green().bold()),
-            Decision::Shadow => format!("{} {plan}; {}", "SHADOW".yellow().bold(), self.said),
-            Decision::Note => format!("{} {code}: {}", "NOTE".bold(), self.said),
-            Decision::Decline => format!("{} {code}: {}", "DECLINE".red().bold(), self.said),
-            Decision::Resolve => format!("{} {code}: {}", "RECORD".bold(), self.said),
+            Decision::Shadow => format!("{} {plan}; {said}", "SHADOW".yellow().bold()),
+            Decision::Note => format!("{} {code}: {said}", "NOTE".bold()),
+            Decision::Decline => format!("{} {code}: {said}", "DECLINE".red().bold()),
+            Decision::Resolve => format!("{} {code}: {said}", "RECORD".bold()),
         }
+    }
+}
+
+/// A text from a payload as a terminal may be given it: what would move the cursor, change colours or turn the direction
+/// of reading is shown, not sent.
+pub(super) fn escaped(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_nothing_that_it_would_obey() {
+        assert_eq!(
+            escaped("Latency hoch, P95 ≥ 1 s"),
+            "Latency hoch, P95 ≥ 1 s"
+        );
+        assert_eq!(escaped("\u{1b}[2Jgone\r\n"), "\\u{1b}[2Jgone\\u{d}\\u{a}");
+        assert_eq!(escaped("a\u{9b}31mb\u{202e}c"), "a\\u{9b}31mb\\u{202e}c");
     }
 }

@@ -56,8 +56,15 @@ targets:
     health: { path: /health/pinn, port: 8000, pointer: /overall_status, equals: healthy }
 ";
 
+/// With a trigger, where the text has none: a policy needs one.
 fn compiled(text: &str) -> Policy {
-    let reading = read(text);
+    let mut text = text.to_owned();
+    if !text.contains("triggers:") {
+        text.push_str(
+            "\ntriggers: [{ name: any, match: ['a=\"b\"'], target: options-api, severity: P3, mode: act }]\n",
+        );
+    }
+    let reading = read(&text);
     let drawn = drawn(&reading);
     reading.policy.unwrap_or_else(|| panic!("{drawn}"))
 }
@@ -213,7 +220,7 @@ fn a_folder_without_policy_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = load_policy(folder.path()).unwrap_err();
     assert!(
-        wrong[0].title.ends_with("holds no *.yaml file"),
+        wrong[0].title.ends_with("holds no *.yaml or *.yml file"),
         "{}",
         wrong[0].title
     );
@@ -264,4 +271,32 @@ fn the_shipped_policies_are_accepted() {
             .iter()
             .all(|one| one.title.ends_with("is in shadow mode"))
     );
+}
+
+#[test]
+fn a_policy_in_which_nothing_is_ever_done_is_none() {
+    let titles = |text: &str| -> Vec<String> {
+        let reading = read(text);
+        assert!(reading.policy.is_none(), "{text}");
+        let all = reading.diagnostics.into_iter();
+        all.filter(|one| one.level == Level::Error)
+            .map(|one| one.title)
+            .collect()
+    };
+    let both = ["the policy has no target", "the policy has no trigger"];
+    for empty in ["", "# cut off\n", "targets:\ntriggers: []\n"] {
+        assert_eq!(titles(empty), both, "{empty}");
+    }
+    assert_eq!(titles(TARGET), both[1..]);
+}
+
+#[test]
+fn both_endings_of_yaml_are_read_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["b.yml", "a.yaml", "c.txt", ".d.yml"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let read = files_in(folder.path()).unwrap();
+    let names: Vec<_> = read.iter().map(|path| path.file_name().unwrap()).collect();
+    assert_eq!(names, ["a.yaml", "b.yml"]);
 }

@@ -88,8 +88,9 @@ impl Case<'_> {
         match self.state.reason.as_ref().map(|finding| finding.reason) {
             Some(Reason::Held) => {
                 let namespace = word(&self.everyone.namespace);
+                let hold = word(&self.everyone.hold);
                 vec![lift(format!(
-                    "kubectl annotate configmap ripcord-hold -n {namespace} ripcord.dev/hold-"
+                    "kubectl annotate configmap {hold} -n {namespace} ripcord.dev/hold-"
                 ))]
             }
             Some(Reason::TargetHeld) => {

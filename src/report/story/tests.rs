@@ -17,6 +17,7 @@ fn everyone() -> Everyone {
         channel: Some("#ops".into()),
         on_call: vec!["S0123ABCD".parse().unwrap()],
         namespace: "ripcord".into(),
+        hold: "off-switch".into(),
     }
 }
 

@@ -65,12 +65,48 @@ fn the_container_serves_with_the_files_that_are_mounted() {
     let at = mounted_at(generator["name"].as_str().unwrap());
     let files: Vec<_> = generator["files"].as_array().unwrap().iter().collect();
     let paths = [cli.settings.unwrap(), cli.policy];
+    let dockerfile = fs::read_to_string(deploy().with_file_name("Dockerfile")).unwrap();
+    for (name, path) in ["SETTINGS", "POLICY"].iter().zip(&paths) {
+        let said = format!("RIPCORD_{name}={}", path.display());
+        assert!(dockerfile.contains(&said), "a plain `docker run`: {said}");
+    }
     assert_eq!(files.len(), paths.len());
     for (path, file) in paths.iter().zip(files) {
         let file = file.as_str().unwrap();
         let (_, name) = file.rsplit_once('/').unwrap();
         assert_eq!(path.to_str().unwrap(), format!("{at}/{name}"));
         assert!(deploy().join(file).is_file());
+    }
+}
+
+/// kubectl 1.20, the one of Debian 12, knows these keys only, and takes no folder for a resource.
+#[test]
+fn an_old_kubectl_can_render_what_is_shipped() {
+    const KNOWN: [&str; 8] = [
+        "apiVersion",
+        "kind",
+        "namespace",
+        "resources",
+        "bases",
+        "configMapGenerator",
+        "generatorOptions",
+        "images",
+    ];
+    for folder in [".", "rbac/release-namespace", "examples/options-production"] {
+        let read: Value =
+            serde_saphyr::from_str(&text(&format!("{folder}/kustomization.yaml"))).unwrap();
+        for key in read.as_object().unwrap().keys() {
+            assert!(KNOWN.contains(&key.as_str()), "{folder}: {key}");
+        }
+        let listed = |key: &str| read[key].as_array().cloned().unwrap_or_default();
+        for file in listed("resources") {
+            let file = deploy().join(folder).join(file.as_str().unwrap());
+            assert!(file.is_file(), "{}", file.display());
+        }
+        for generator in listed("configMapGenerator") {
+            let mut keys = generator.as_object().unwrap().keys();
+            assert!(keys.all(|key| key == "name" || key == "files"));
+        }
     }
 }
 

@@ -1,0 +1,105 @@
+//! What the service needs besides sound settings and a sound policy: asked by `serve` before it starts, and by `check`.
+//!
+//! It refuses to ask the cluster or Slack: an answer from there is no property of the configuration.
+
+use std::path::Path;
+
+use kube::config::Kubeconfig;
+
+use crate::config::{Diagnostic, Settings};
+use crate::intake::auth::{self, Tokens};
+use crate::policy::Policy;
+use crate::telemetry::logs;
+
+/// Where Kubernetes tells a pod its namespace.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// What would keep the service from starting, or is probably not meant. `files` says whether to look at the files that
+/// the settings name; without a policy, what depends on it is left out.
+pub(super) fn inspect(
+    settings: &Settings,
+    policy: Option<&Policy>,
+    files: bool,
+) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if let Err(error) = logs::parse(&settings.telemetry.log.filter) {
+        found.push(Diagnostic::error(format!(
+            "setting `telemetry.log.filter`: {error}"
+        )));
+    }
+    if files {
+        found.extend(unusable(settings));
+    }
+    if let Some(policy) = policy {
+        let has_tokens = !settings.intake.bearer_token_files.is_empty();
+        if let Err(error) = auth::decide(settings.intake.listen, has_tokens, policy.acting() > 0) {
+            found.push(Diagnostic::error(error.to_string()));
+        }
+        let mut policy = policy.clone();
+        found.extend(protect(&mut policy, &own_namespace(settings)).err());
+    }
+    found
+}
+
+/// Protects Ripcord's own namespace, whatever the policy says.
+///
+/// # Errors
+/// The targets that the policy has there.
+pub(super) fn protect(policy: &mut Policy, namespace: &str) -> Result<(), Diagnostic> {
+    policy.protected.insert(namespace.to_owned());
+    let all = policy.targets.values();
+    let inside: Vec<_> = all
+        .filter(|target| target.workload.namespace == namespace)
+        .map(|target| format!("`{}`", target.name))
+        .collect();
+    if inside.is_empty() {
+        return Ok(());
+    }
+    let title = format!(
+        "{} cannot be a target: `{namespace}` is Ripcord's own namespace",
+        inside.join(", ")
+    );
+    Err(Diagnostic::error(title)
+        .help("Ripcord's own namespace is `engine.namespace`, or the pod's"))
+}
+
+/// The files that the settings name and that the service could not use.
+fn unusable(settings: &Settings) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    // One by one: all that is wrong is said at once.
+    for path in &settings.intake.bearer_token_files {
+        if let Err(error) = Tokens::load(vec![path.clone()]) {
+            found.push(Diagnostic::error(format!(
+                "setting `intake.bearer_token_files`: {error}"
+            )));
+        }
+    }
+    if let Some(path) = &settings.cluster.kubeconfig
+        && let Err(error) = Kubeconfig::read_from(path)
+    {
+        let path = path.display();
+        found.push(Diagnostic::error(format!(
+            "setting `cluster.kubeconfig`: {path}: {error}"
+        )));
+    }
+    found
+}
+
+/// Ripcord's own namespace: what the settings say, else what Kubernetes says.
+pub(super) fn own_namespace(settings: &Settings) -> String {
+    let told = || {
+        std::env::var("POD_NAMESPACE")
+            .ok()
+            .filter(|namespace| !namespace.is_empty())
+    };
+    let mounted = || {
+        std::fs::read_to_string(Path::new(NAMESPACE_FILE))
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
+    let configured = settings.engine.namespace.clone();
+    configured
+        .or_else(told)
+        .or_else(mounted)
+        .unwrap_or_else(|| "ripcord".to_owned())
+}
