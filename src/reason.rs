@@ -63,6 +63,7 @@ reasons! {
     StillFiring = "still_firing": "The destination was proved healthy and the alert still fires: the release was not the cause.",
     ReleaseIsOurs = "release_is_ours": "The live release is one that Ripcord itself restored: it is never pulled back by itself.",
     AttemptsExhausted = "attempts_exhausted": "The cap on rollbacks of one release is reached.",
+    NameTaken = "name_taken": "The rollback's name is taken by an object that belongs to another target.",
     WorkloadMissing = "workload_missing": "The target's workload does not exist.",
     WorkloadUnobserved = "workload_unobserved": "The controller has not observed the latest change of the workload, so the live release has no identity yet.",
     NotReady = "not_ready": "The caches of this replica are not filled yet.",

@@ -3,6 +3,9 @@
 //! Decisions are made from the caches; only a new claim, a first join, a first end and a first "it still fires" cost a
 //! call. One notification is worked off target by target, and within a replica one at a time for each target.
 
+mod record;
+mod request;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,15 +15,16 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use self::record::{akin, claim, end, join};
+use self::request::{Request, answer, answers, asked, group};
 use super::{Answered, Desk, Outcome};
 use crate::alert::{Alert, Notification};
 use crate::cluster::claims::Claimed;
 use crate::cluster::{Caches, Clock, Cluster, Error};
-use crate::policy::trigger::Ask;
 use crate::policy::{Decision, Facts, Policy};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
-use crate::rollback::object::{AlertRecord, Alerts, LISTED_ALERTS, Mode, Persisting, RollbackSpec};
+use crate::rollback::object::{Alerts, Mode, Persisting};
 use crate::target::{Release, Target};
 use crate::telemetry::{Metrics, TraceContext};
 
@@ -31,8 +35,6 @@ const IDENTITY: Duration = Duration::from_secs(1);
 const BREATH: usize = 256;
 /// How often a decision is made again after it lost a race.
 const RACES: usize = 8;
-/// How much of a summary is kept.
-const SUMMARY: usize = 300;
 
 /// The desk of the real service.
 pub struct Registrar {
@@ -42,13 +44,6 @@ pub struct Registrar {
     clock: Clock,
     metrics: Metrics,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
-}
-
-/// One firing alert that asks for something.
-struct Request<'a> {
-    index: usize,
-    ask: Ask<'a>,
-    record: AlertRecord,
 }
 
 /// What one target's requests led to, and what could not be recorded.
@@ -115,6 +110,11 @@ impl Registrar {
                         settled.answers.extend(answers(target, &decision, requests));
                     }
                     Ok(Recorded::Again) => again.extend(requests),
+                    Ok(Recorded::Refused(finding)) => {
+                        let rollback = decision.rollback().map(str::to_owned);
+                        let refused = Decision::Decline { finding, rollback };
+                        settled.answers.extend(answers(target, &refused, requests));
+                    }
                     Ok(Recorded::Wait(finding)) => {
                         waiting = Some(finding);
                         again.extend(requests);
@@ -274,6 +274,14 @@ impl Registrar {
         self.metrics.claim(began.elapsed());
         let (found, recorded) = match claimed? {
             Claimed::New(found) => (found, Recorded::Done),
+            Claimed::Taken(found) if !akin(&claim, &found) => {
+                let said = format!(
+                    "{} is a rollback of target {}",
+                    found.full_name(),
+                    found.spec.target
+                );
+                return Ok(Recorded::Refused(Reason::NameTaken.because(said)));
+            }
             Claimed::Taken(found) => (found, Recorded::Again),
         };
         if matches!(recorded, Recorded::Done) {
@@ -415,6 +423,8 @@ enum Recorded {
     Again,
     /// Nothing can be decided yet.
     Wait(Finding),
+    /// It cannot be recorded, and asking again would not help.
+    Refused(Finding),
 }
 
 impl Desk for Registrar {
@@ -480,225 +490,6 @@ impl Desk for Registrar {
 async fn breathe(nth: usize) {
     if nth % BREATH == BREATH - 1 {
         tokio::task::yield_now().await;
-    }
-}
-
-/// What a firing alert asks for, or the answer that it asks for nothing.
-fn asked<'a>(
-    policy: &'a Policy,
-    alert: &Alert,
-    index: usize,
-    received: Timestamp,
-) -> Result<Request<'a>, Answered> {
-    let (_, trigger) = policy.matching(&alert.labels);
-    let name = trigger.map(|trigger| trigger.name.clone());
-    let refuse = |finding: &Finding| {
-        answer(
-            alert.fingerprint.clone(),
-            name.clone(),
-            "decline",
-            finding,
-            None,
-        )
-    };
-    let trigger = trigger.ok_or_else(|| refuse(&Reason::NoTrigger.into()))?;
-    let ask = policy
-        .ask_of(trigger, &alert.labels)
-        .map_err(|finding| refuse(&finding))?;
-    policy
-        .in_scope(&alert.labels, ask.target)
-        .map_err(|finding| refuse(&finding))?;
-    if ask.procedure.is_none() {
-        let finding = Reason::NoteOnly.because(format!("{} is a note", ask.severity));
-        return Err(answer(
-            alert.fingerprint.clone(),
-            name,
-            "note",
-            &finding,
-            None,
-        ));
-    }
-    let text = |key: &str| alert.annotations.get(key).filter(|text| !text.is_empty());
-    let record = AlertRecord {
-        fingerprint: alert.fingerprint.clone(),
-        name: alert
-            .labels
-            .name()
-            .unwrap_or("(no alertname)")
-            .chars()
-            .take(SUMMARY)
-            .collect(),
-        began: alert.starts_at,
-        received,
-        severity: ask.severity,
-        trigger: trigger.name.clone(),
-        procedure: ask
-            .procedure
-            .map(|procedure| procedure.name.clone())
-            .unwrap_or_default(),
-        release_hash: alert
-            .labels
-            .get(&policy.hash_label)
-            .filter(|hash| !hash.is_empty())
-            .map(str::to_owned),
-        summary: text("summary")
-            .or_else(|| text("description"))
-            .map(|text| text.chars().take(SUMMARY).collect()),
-        runbook: text("runbook_url").filter(|url| url.len() <= 1000).cloned(),
-        source: Some(&alert.generator_url)
-            .filter(|url| !url.is_empty() && url.len() <= 1000)
-            .cloned(),
-        ended: None,
-    };
-    Ok(Request { index, ask, record })
-}
-
-/// Puts requests with the same decision together, so that each is recorded by one call.
-fn group(decided: Vec<(Decision, Request<'_>)>) -> Vec<(Decision, Vec<Request<'_>>)> {
-    let mut groups: Vec<(Decision, Vec<Request<'_>>)> = Vec::new();
-    for (decision, request) in decided {
-        let same = groups.iter_mut().find(|(other, _)| alike(other, &decision));
-        match same {
-            Some((_, requests)) => requests.push(request),
-            None => groups.push((decision, vec![request])),
-        }
-    }
-    groups
-}
-
-/// Whether two decisions are recorded by the same call. Two claims of one release are, whatever their refusals say.
-fn alike(one: &Decision, other: &Decision) -> bool {
-    match (one, other) {
-        (Decision::Start { name, .. }, Decision::Start { name: second, .. }) => name == second,
-        _ => one == other,
-    }
-}
-
-/// The object that claims a rollback for these requests.
-fn claim(
-    target: &Target,
-    name: &str,
-    release: Option<Release>,
-    parent: Option<String>,
-    mode: Mode,
-    requests: &[Request<'_>],
-    trace: &TraceContext,
-) -> Rollback {
-    let mut records: Vec<_> = requests
-        .iter()
-        .map(|request| request.record.clone())
-        .collect();
-    records.sort_by_key(|record| record.severity);
-    let first = records.first();
-    let spec = RollbackSpec {
-        target: target.name.clone(),
-        release,
-        procedure: first.map(|record| record.procedure.clone()),
-        trigger: first.map(|record| record.trigger.clone()),
-        severity: first.map_or(crate::alert::Severity::P1, |record| record.severity),
-        mode,
-        alerts_omitted: i64::try_from(records.len().saturating_sub(LISTED_ALERTS))
-            .unwrap_or(i64::MAX),
-        received: first.map(|record| record.received),
-        parent,
-        reason: None,
-        requested_by: None,
-        trace: Some(trace.traceparent()),
-        cancel: None,
-        alerts: records.into_iter().take(LISTED_ALERTS).collect(),
-    };
-    let mut rollback = Rollback::new(name, spec);
-    rollback.metadata.namespace = Some(target.workload.namespace.clone());
-    rollback
-}
-
-/// Adds an alert that joins; says whether that is news worth a write.
-fn join(alerts: &mut Alerts, record: &AlertRecord) -> bool {
-    if alerts.items.len() < LISTED_ALERTS {
-        alerts.items.push(record.clone());
-        return true;
-    }
-    // Beyond the list only the first is counted durably at once; a more severe one takes the place of a lesser.
-    if let Some(lesser) = alerts
-        .items
-        .iter_mut()
-        .filter(|item| record.severity.is_more_severe_than(item.severity))
-        .max_by_key(|item| item.severity)
-    {
-        *lesser = record.clone();
-        alerts.omitted += 1;
-        return true;
-    }
-    let first = alerts.omitted == 0;
-    alerts.omitted += 1;
-    first
-}
-
-/// Puts the ends of alerts on record; says whether any was new.
-fn end(rollback: &Rollback, kept: &mut Alerts, alerts: &[(usize, &Alert)], now: Timestamp) -> bool {
-    let mut changed = false;
-    for (_, alert) in alerts {
-        let episode = alert.episode();
-        let ended = Some(alert.ends_at.unwrap_or(now));
-        if let Some(item) = kept.items.iter_mut().find(|item| item.episode() == episode) {
-            if item.ended.is_none() {
-                item.ended = ended;
-                changed = true;
-            }
-        } else if let Some(first) = rollback
-            .spec
-            .alerts
-            .iter()
-            .find(|first| first.episode() == episode)
-        {
-            kept.items.push(AlertRecord {
-                ended,
-                ..first.clone()
-            });
-            changed = true;
-        }
-    }
-    changed
-}
-
-/// What the senders of these requests are told.
-fn answers(
-    target: &Target,
-    decision: &Decision,
-    requests: Vec<Request<'_>>,
-) -> Vec<(usize, Answered)> {
-    let finding = decision.finding();
-    let by = decision
-        .rollback()
-        .map(|name| format!("{}/{name}", target.workload.namespace));
-    let said = |request: Request<'_>| {
-        let trigger = Some(request.ask.trigger.name.clone());
-        let answer = answer(
-            request.record.fingerprint,
-            trigger,
-            decision.word(),
-            &finding,
-            by.clone(),
-        );
-        (request.index, answer)
-    };
-    requests.into_iter().map(said).collect()
-}
-
-fn answer(
-    fingerprint: String,
-    trigger: Option<String>,
-    decision: &'static str,
-    finding: &Finding,
-    rollback: Option<String>,
-) -> Answered {
-    Answered {
-        fingerprint,
-        trigger,
-        decision,
-        reason: finding.reason,
-        said: finding.said.clone(),
-        rollback,
     }
 }
 

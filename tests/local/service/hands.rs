@@ -294,3 +294,21 @@ async fn overwritten(scene: &Scene) {
     assert_eq!(changes(&scene.sandbox), [NAME]);
     assert_eq!(image(&scene.sandbox), "demo:v2-half500");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_another_target_has_taken_is_told_and_not_asked_for_ever() {
+    let scene = Scene::incident(scene::policy()).await;
+    let lock = ripcord::rollback::name::lock(NAME, &live(&scene.sandbox), 1);
+    let mut foreign = request(&lock);
+    foreign["spec"]["target"] = json!("somebody-else");
+    assert_eq!(
+        scene.person(Method::POST, "rollbacks", foreign).await.0,
+        201
+    );
+    assert_eq!(
+        scene.send(&firing(LATENCY)).await.one(),
+        ("decline", "name_taken")
+    );
+    untouched(&scene.sandbox);
+    scene.close().await;
+}
