@@ -67,7 +67,7 @@ telemetry: { log: { format: json } }
         settings.intake.bearer_token_files,
         [Path::new("/b"), Path::new("/c")]
     );
-    assert_eq!(settings.intake.bytes_in_flight, 64 << 20);
+    assert_eq!(settings.intake.bytes_in_flight, 128 << 20);
     assert_eq!(settings.engine.tick, Duration::from_secs(1));
     assert_eq!(settings.engine.lease.duration, Duration::from_secs(7));
     assert_eq!(settings.engine.lease.retry, Duration::from_millis(500));
@@ -90,7 +90,7 @@ fn every_unknown_key_is_said_with_its_source_and_what_is_allowed() {
         [
             "error: setting `colour` (from ripcord.yaml) does not exist | known are `cluster`, `engine`, `intake`, `report` and `telemetry`",
             "error: setting `engine.lease.duraton` (from variable RIPCORD__ENGINE__LEASE__DURATON) does not exist | did you mean `duration`? `engine.lease` has `drain`, `duration`, `renew_deadline` and `retry`",
-            "error: setting `intake.listn` (from ripcord.yaml) does not exist | did you mean `listen`? `intake` has `bearer_token_files`, `body_timeout`, `bytes_in_flight`, `header_timeout`, `listen`, `max_body` and `shutdown_grace`",
+            "error: setting `intake.listn` (from ripcord.yaml) does not exist | did you mean `listen`? `intake` has `bearer_token_files`, `body_timeout`, `bytes_in_flight`, `drain_delay`, `header_timeout`, `listen`, `max_body` and `shutdown_grace`",
         ]
     );
 }
@@ -157,7 +157,7 @@ fn what_the_rooms_refuse_is_said_all_at_once_with_its_source() {
     assert_eq!(
         said,
         [
-            "error: setting `intake.bytes_in_flight` (from ripcord.yaml) must be at least `max_body`, or the largest body could never be read",
+            "error: setting `intake.bytes_in_flight` (from ripcord.yaml) must be at least 8 times `max_body`, or the largest body could never be read",
             "error: setting `engine.lease` (from variable RIPCORD__ENGINE__LEASE__RETRY) `retry` must be shorter than `renew_deadline`, or no leader could renew in time",
             "error: setting `report.slack.token` (from variable RIPCORD__REPORT__SLACK__TOKEN) give `token` or `token_file`, not both",
         ]
