@@ -88,7 +88,7 @@ pub struct Alert {
     /// The expression's page in Prometheus; may be empty.
     #[serde(default, rename = "generatorURL", deserialize_with = "null_as_default")]
     pub generator_url: String,
-    /// The hash of the labels, 16 hexadecimal digits; computed when it was not sent.
+    /// The hash of the labels, 16 hexadecimal digits; computed when none was sent.
     #[serde(default, deserialize_with = "null_as_default")]
     pub fingerprint: String,
 }

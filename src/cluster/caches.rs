@@ -103,6 +103,8 @@ impl Caches {
                 .follow(api, namespace, only, |object, _| Some(hold::of(&object)))
                 .await;
         });
+        let this = Arc::clone(&caches);
+        caches.spawn(async move { this.mind_hold().await });
         caches
     }
 
@@ -231,7 +233,47 @@ impl Caches {
         let (namespace, name) = &self.hold_at;
         self.holds
             .get(namespace, name)
-            .map_or(Hold::Unreadable, |hold| Hold::clone(&hold))
+            .map_or_else(|| self.no_hold(), |hold| Hold::clone(&hold))
+    }
+
+    /// What is said where the watch told of no hold.
+    fn no_hold(&self) -> Hold {
+        let (namespace, name) = &self.hold_at;
+        let why = match self.holds.trouble(namespace) {
+            Some(trouble) => trouble,
+            None if self.holds.filled(namespace) => "it does not exist".to_owned(),
+            None => "it was not read yet".to_owned(),
+        };
+        Hold::Unreadable(format!("ConfigMap {namespace}/{name}: {why}"))
+    }
+
+    /// Says when the hold's `ConfigMap` is gone and when it is back: without it nothing is ever started.
+    async fn mind_hold(&self) {
+        let (namespace, name) = &self.hold_at;
+        let mut changes = self.changes();
+        let mut missing = false;
+        loop {
+            let exists = self.holds.get(namespace, name).is_some();
+            if self.holds.filled(namespace) && missing == exists {
+                missing = !exists;
+                if missing {
+                    tracing::warn!(
+                        k8s.namespace = namespace,
+                        k8s.config_map = name,
+                        "there is no ConfigMap for the hold, which counts as held: nothing starts until it is made (deploy/hold.yaml)"
+                    );
+                } else {
+                    tracing::info!(
+                        k8s.namespace = namespace,
+                        k8s.config_map = name,
+                        "the ConfigMap for the hold is there again"
+                    );
+                }
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Where the hold stands.

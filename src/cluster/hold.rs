@@ -32,7 +32,7 @@ impl Cluster {
             Ok(config_map) => of(&config_map),
             Err(error) => {
                 report(namespace, name, &error);
-                Hold::Unreadable
+                Hold::Unreadable(format!("ConfigMap {namespace}/{name}: {error}"))
             }
         }
     }

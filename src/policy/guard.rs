@@ -44,15 +44,14 @@ pub struct Facts<'a> {
 }
 
 /// The global hold: one annotation that stops every start.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Hold {
     /// Nothing is held.
     Free,
     /// Held, with what the annotation says.
     Held(String),
-    /// It could not be read, which counts as held.
-    #[default]
-    Unreadable,
+    /// It could not be read, which counts as held: what and why.
+    Unreadable(String),
 }
 
 impl Policy {
@@ -88,7 +87,7 @@ impl Facts<'_> {
         match self.hold {
             Hold::Free => {}
             Hold::Held(said) => return Err(Reason::Held.because(format!("held: {said}"))),
-            Hold::Unreadable => return Err(Reason::HoldUnreadable.into()),
+            Hold::Unreadable(said) => return Err(Reason::HoldUnreadable.because(said.as_str())),
         }
         if let Some(hold) = self.memory.and_then(|memory| memory.hold(self.now)) {
             return Err(

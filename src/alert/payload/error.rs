@@ -67,7 +67,7 @@ pub fn decode(body: &[u8]) -> Result<Notification, DecodeError> {
         Ok(_) if is_array => Err(no_object()),
         Ok(mut notification) if notification.version == VERSION => {
             for alert in &mut notification.alerts {
-                if alert.fingerprint.is_empty() {
+                if !is_fingerprint(&alert.fingerprint) {
                     alert.fingerprint = alert.labels.fingerprint();
                 }
             }
@@ -76,6 +76,11 @@ pub fn decode(body: &[u8]) -> Result<Notification, DecodeError> {
         Ok(notification) => Err(other_version(&excerpt(&notification.version))),
         Err(error) => Err(diagnose(body, error)),
     }
+}
+
+/// Whether this is a fingerprint as Alertmanager writes one.
+fn is_fingerprint(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The part of a body that says what it is.

@@ -168,6 +168,9 @@ fn a_missing_fingerprint_is_computed_and_a_sent_one_kept() {
     for (sent, kept) in [
         ("", "9bd61e0bb2b54c7c"),
         ("feedfacefeedface", "feedfacefeedface"),
+        ("feedfacefeedfac", "9bd61e0bb2b54c7c"),
+        ("FEEDFACEFEEDFACE", "9bd61e0bb2b54c7c"),
+        ("feedface\\nfeedfac", "9bd61e0bb2b54c7c"),
     ] {
         let body = SENT.replace("9bd61e0bb2b54c7c", sent);
         assert_eq!(decode(body.as_bytes()).unwrap().alerts[0].fingerprint, kept);
@@ -177,6 +180,40 @@ fn a_missing_fingerprint_is_computed_and_a_sent_one_kept() {
         decode(body.as_bytes()).unwrap().alerts[0].fingerprint,
         "9bd61e0bb2b54c7c"
     );
+}
+
+#[test]
+fn a_time_is_rfc_3339_and_nothing_wider() {
+    let decoded = |text: &str| {
+        let start = r#""startsAt":""#;
+        let from = SENT.find(start).unwrap() + start.len();
+        let to = from + SENT[from..].find('"').unwrap();
+        decode(format!("{}{text}{}", &SENT[..from], &SENT[to..]).as_bytes())
+    };
+    for good in [
+        "2026-11-22T03:12:40Z",
+        "2026-11-22T03:12:40.123456789Z",
+        "2026-11-22T03:12:40.5+01:00",
+        "0001-01-01T00:00:00Z",
+        "9999-12-30T00:00:00-05:30",
+    ] {
+        assert!(decoded(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "-000001-01-01T00:00:00Z",
+        "+002026-11-22T03:12:40Z",
+        "0000-01-01T00:00:00Z",
+        "2026-11-22T03:12:40Z[UTC]",
+        "2026-11-22T03:12:40+01:00[Europe/Paris]",
+        "2026-11-22T03:12:40.Z",
+        "2026-11-22T03:12Z",
+        "2026-11-22T03:12:40",
+        "20261122T031240Z",
+        "2026-13-22T03:12:40Z",
+    ] {
+        let said = decoded(bad).unwrap_err().to_string();
+        assert!(said.contains("is no RFC 3339 time"), "{bad}: {said}");
+    }
 }
 
 #[test]

@@ -69,6 +69,37 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// Whether the text has the form of RFC 3339, in a year from 1 to 9999; the parser would also take years with a sign and
+/// names of time zones.
+fn is_rfc_3339(text: &str) -> bool {
+    let fits = |text: &[u8], form: &[u8]| {
+        text.len() == form.len()
+            && text.iter().zip(form).all(|(c, wanted)| match wanted {
+                b'0' => c.is_ascii_digit(),
+                b'T' => c.eq_ignore_ascii_case(&b'T'),
+                b'+' => matches!(c, b'+' | b'-'),
+                other => c == other,
+            })
+    };
+    let text = text.as_bytes();
+    let Some((time, rest)) = text.split_at_checked(19) else {
+        return false;
+    };
+    let rest = match rest.split_first() {
+        Some((b'.', fraction)) => {
+            let digits = fraction.iter().take_while(|c| c.is_ascii_digit()).count();
+            if digits == 0 {
+                return false;
+            }
+            &fraction[digits..]
+        }
+        _ => rest,
+    };
+    fits(time, b"0000-00-00T00:00:00")
+        && !time.starts_with(b"0000")
+        && (rest.eq_ignore_ascii_case(b"Z") || fits(rest, b"+00:00"))
+}
+
 /// Whether this is Go's way to say "no time".
 fn is_zero(at: Timestamp) -> bool {
     at.as_second() == ZERO_SECOND && at.subsec_nanosecond() == 0
@@ -95,8 +126,12 @@ impl Visitor<'_> for TimeVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
-        text.parse()
-            .map_err(|_| E::custom(format_args!("{} is no RFC 3339 time", excerpt(text))))
+        let at = if is_rfc_3339(text) {
+            text.parse().ok()
+        } else {
+            None
+        };
+        at.ok_or_else(|| E::custom(format_args!("{} is no RFC 3339 time", excerpt(text))))
     }
 }
 

@@ -326,7 +326,7 @@ fn refused_by_a_guard_is_claimed_once_and_answered_from_its_record() {
 #[test]
 fn an_unreadable_hold_means_held() {
     let mut world = world();
-    world.hold = Hold::Unreadable;
+    world.hold = Hold::Unreadable("no ConfigMap".into());
     assert_eq!(
         reason_of(&world.decide(&alert(990))),
         Reason::HoldUnreadable

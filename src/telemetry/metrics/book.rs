@@ -66,12 +66,6 @@ impl Book {
         metric
     }
 
-    /// Registers a constant that only carries labels.
-    pub(super) fn add_info<M: Metric + TypedMetric>(&mut self, entry: &Entry, metric: M) {
-        self.describe::<M>(entry, "");
-        self.registry.register(entry.0, entry.2, metric);
-    }
-
     pub(super) fn registry(&self) -> &Registry {
         &self.registry
     }

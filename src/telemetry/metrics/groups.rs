@@ -6,7 +6,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 
 use super::book::{Book, Entry};
 use super::labels::{
@@ -191,8 +190,16 @@ impl Rollbacks {
 
 impl Replica {
     pub(super) fn new(book: &mut Book, version: &'static str) -> Self {
-        let build = Entry("build", "`version`", "Always 1: the version of the program");
-        book.add_info(&build, Info::new(BuildLabels { version }));
+        // A gauge, because the classic text format, which most tools read, knows no type `info`.
+        let build: Family<BuildLabels, Gauge> = book.add(
+            &Entry(
+                "build_info",
+                "`version`",
+                "Always 1: the version of the program",
+            ),
+            Family::default(),
+        );
+        build.get_or_create(&BuildLabels { version }).set(1);
         let replica = Self {
             leader: book.add(
                 &Entry(

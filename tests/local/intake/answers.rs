@@ -261,3 +261,36 @@ async fn http_2_is_spoken_without_tls() {
         .body(vec![b'x'; 5_000_000]);
     assert_eq!(send(large).await.0, 413);
 }
+
+#[tokio::test]
+async fn what_the_alerts_led_to_is_in_the_log() {
+    let service = Service::start();
+    let path = service.folder.path().join("log");
+    // Everything here runs on this thread, and only this thread logs there.
+    let log = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(Arc::new(std::fs::File::create(&path).unwrap()))
+        .finish();
+    let guard = tracing::subscriber::set_default(log);
+    assert_eq!(send(service.post().body(notification(3, 0))).await.0, 200);
+    drop(guard);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told: Vec<Value> = lines
+        .filter(|line| line["reason"] == "no_trigger")
+        .collect();
+    assert_eq!(told.len(), 1, "{text}");
+    assert_eq!(
+        (
+            &told[0]["alerts"],
+            &told[0]["fingerprint"],
+            &told[0]["level"]
+        ),
+        (&json!(3), &json!("0000000000000000"), &json!("DEBUG"))
+    );
+    assert_eq!(told[0]["trace_id"].as_str().map(str::len), Some(32));
+}

@@ -51,8 +51,16 @@ async fn a_hold_that_cannot_be_read_holds_until_it_can() {
         scene.send(&alert).await.one(),
         ("decline", "hold_unreadable")
     );
-    assert_eq!(scene.replicas[0].caches.hold(), Hold::Unreadable);
-    refused(&scene, &alert, "hold_unreadable").await;
+    assert_eq!(
+        scene.replicas[0].caches.hold(),
+        Hold::Unreadable("ConfigMap ripcord/ripcord-hold: it does not exist".into())
+    );
+    let told = refused(&scene, &alert, "hold_unreadable").await;
+    assert!(
+        said(&told).contains("ripcord/ripcord-hold"),
+        "{}",
+        said(&told)
+    );
     scene.hold(None);
     assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     scene.until(|r| r.phase() == Phase::Succeeded).await;

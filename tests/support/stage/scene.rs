@@ -14,6 +14,7 @@ use ripcord::cli::service::{Parts, Service};
 use ripcord::cluster::{Cluster, clock};
 use ripcord::config::settings::Settings;
 use ripcord::policy::Policy;
+use ripcord::policy::guard::Hold;
 use ripcord::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use ripcord::procedure::{BUILT_IN, Procedure};
 use ripcord::rollback::Rollback;
@@ -246,10 +247,11 @@ impl Scene {
                     .sandbox
                     .object("targets", NAMESPACE, NAME)
                     .and_then(|object| version(&object))
-            && replica.caches.hold()
-                == hold.map_or(ripcord::policy::guard::Hold::Unreadable, |object| {
-                    ripcord::cluster::hold::of(&object)
-                })
+            && match (replica.caches.hold(), hold) {
+                (Hold::Unreadable(_), None) => true,
+                (known, Some(object)) => known == ripcord::cluster::hold::of(&object),
+                _ => false,
+            }
     }
 
     /// Stops everything in order.
