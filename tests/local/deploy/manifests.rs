@@ -65,7 +65,7 @@ fn the_container_serves_with_the_files_that_are_mounted() {
     let at = mounted_at(generator["name"].as_str().unwrap());
     let files: Vec<_> = generator["files"].as_array().unwrap().iter().collect();
     let paths = [cli.settings.unwrap(), cli.policy];
-    let dockerfile = fs::read_to_string(deploy().with_file_name("Dockerfile")).unwrap();
+    let dockerfile = std::fs::read_to_string(deploy().with_file_name("Dockerfile")).unwrap();
     for (name, path) in ["SETTINGS", "POLICY"].iter().zip(&paths) {
         let said = format!("RIPCORD_{name}={}", path.display());
         assert!(dockerfile.contains(&said), "a plain `docker run`: {said}");
