@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -292,17 +292,27 @@ fn observe(metrics: &Metrics, outcome: Outcome) {
     });
 }
 
-/// Where the token comes from at each call: a file is read anew, so that a new token is used at once.
+/// Where the token comes from at each call: a file is read anew, so that a new token is used at once. What
+/// is wrong with it is said once, until it changes.
 fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<TokenSource> {
     match (token, file) {
         (Some(token), _) => Some(Arc::new(move || token.clone())),
-        (None, Some(path)) => Some(Arc::new(move || {
-            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-                tracing::error!(file = %path.display(), %error, "the Slack token cannot be read");
-                String::new()
-            });
-            SecretString::from(text.trim().to_owned())
-        })),
+        (None, Some(path)) => {
+            let trouble = Mutex::new(None);
+            Some(Arc::new(move || {
+                let token = preflight::slack_token(&path);
+                let now = token.as_ref().err().cloned();
+                let mut before = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                if *before != now {
+                    match &now {
+                        Some(error) => tracing::error!(error, "there is no Slack token"),
+                        None => tracing::info!("the Slack token can be read again"),
+                    }
+                    *before = now;
+                }
+                token.unwrap_or_default()
+            }))
+        }
         (None, None) => None,
     }
 }
