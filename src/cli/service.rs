@@ -87,7 +87,7 @@ impl Service {
             .map_err(|refused| anyhow::anyhow!(refused.one_line()))?;
         let tokens = tokens(&settings)?;
         let listen = settings.intake.listen;
-        let mode = auth::decide(listen, tokens.is_some(), acts(&policy))?;
+        let mode = auth::decide(listen, tokens.is_some(), policy.acting() > 0)?;
         tracing::info!(auth = ?mode, "{}", mode.why());
 
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -304,9 +304,10 @@ fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<To
                 let now = token.as_ref().err().cloned();
                 let mut before = trouble.lock().unwrap_or_else(PoisonError::into_inner);
                 if *before != now {
-                    match &now {
-                        Some(error) => tracing::error!(error, "there is no Slack token"),
-                        None => tracing::info!("the Slack token can be read again"),
+                    if let Some(error) = &now {
+                        tracing::error!(error, "there is no Slack token");
+                    } else {
+                        tracing::info!("the Slack token can be read again");
                     }
                     *before = now;
                 }
@@ -315,11 +316,6 @@ fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<To
         }
         (None, None) => None,
     }
-}
-
-/// Whether any trigger may act.
-fn acts(policy: &Policy) -> bool {
-    policy.acting() > 0
 }
 
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {
