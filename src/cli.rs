@@ -18,7 +18,9 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use exit::Exit;
 
@@ -89,7 +91,13 @@ pub struct Answer {
 /// # Errors
 /// How to end.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
-    Cli::try_parse_from(words).map_err(|error| {
+    let mut command = Cli::command();
+    let read = command.try_get_matches_from_mut(words).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        cli.refuse_spare(&matches, &mut command)?;
+        Ok(cli)
+    });
+    read.map_err(|error| {
         let exit = if error.use_stderr() {
             Exit::Usage
         } else {
@@ -118,14 +126,50 @@ pub async fn run(cli: Cli) -> Exit {
 /// How a command ended that speaks for itself while it runs.
 fn ended(end: anyhow::Result<Exit>) -> Exit {
     end.unwrap_or_else(|error| {
-        anstream::eprintln!("error: {error:#}");
+        anstream::eprintln!("error: {}", in_full(&error));
         Exit::Failed
+    })
+}
+
+/// An error with its causes; one that is part of what was said already is not said again.
+fn in_full(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
     })
 }
 
 // === impl Cli ===
 
 impl Cli {
+    /// Refuses a path on the command line that the command would not look at; a variable is for every command.
+    fn refuse_spare(
+        &self,
+        matches: &ArgMatches,
+        command: &mut clap::Command,
+    ) -> Result<(), clap::Error> {
+        let name = matches.subcommand_name().unwrap_or_default();
+        let reads = match self.command {
+            Command::Serve | Command::Check(_) | Command::Explain(_) => return Ok(()),
+            #[cfg(feature = "demo")]
+            Command::Demo(_) => "brings its own settings and policy",
+            Command::Crd(_) => "reads neither settings nor a policy",
+        };
+        for option in ["settings", "policy"] {
+            if matches.value_source(option) == Some(ValueSource::CommandLine) {
+                let said = format!("`{name}` {reads}: leave out --{option}");
+                return Err(command.error(ErrorKind::ArgumentConflict, said));
+            }
+        }
+        Ok(())
+    }
+
     /// The settings file to read, if there is one to read.
     #[must_use]
     pub fn settings_path(&self) -> Option<&Path> {
@@ -193,13 +237,20 @@ fn json(value: &impl serde::Serialize) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("address in use");
+        let error = anyhow::Error::from(cause)
+            .context("cannot listen: address in use")
+            .context("no service");
+        assert_eq!(in_full(&error), "no service: cannot listen: address in use");
     }
 
     #[test]

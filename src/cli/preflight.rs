@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use kube::config::Kubeconfig;
+use secrecy::SecretString;
 
 use crate::config::{Diagnostic, Settings};
 use crate::intake::auth::{self, Tokens};
@@ -35,6 +36,7 @@ pub(super) fn inspect(
         if let Err(error) = auth::decide(settings.intake.listen, has_tokens, policy.acting() > 0) {
             found.push(Diagnostic::error(error.to_string()));
         }
+        found.extend(mute(settings, policy));
         let mut policy = policy.clone();
         found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
@@ -63,6 +65,33 @@ pub(super) fn protect(policy: &mut Policy, namespace: &str) -> Result<(), Diagno
         .help("Ripcord's own namespace is `engine.namespace`, or the pod's"))
 }
 
+/// Slack that could be told nothing about some targets.
+fn mute(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
+    let slack = &settings.report.slack;
+    let can_speak = slack.token.is_some() || slack.token_file.is_some();
+    if !can_speak || slack.channel.is_some() {
+        return None;
+    }
+    let all = policy.targets.values();
+    let without: Vec<_> = all
+        .filter(|target| target.audience.channel.is_none())
+        .map(|target| format!("`{}`", target.name))
+        .collect();
+    let shown = without.iter().take(5).map(String::as_str);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let more = without.len().saturating_sub(5);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let title = format!("nobody is told in Slack about {shown}{more}");
+    (!without.is_empty()).then(|| {
+        Diagnostic::warning(title)
+            .help("name a channel in `report.slack.channel`, or one in each target")
+    })
+}
+
 /// The files that the settings name and that the service could not use.
 fn unusable(settings: &Settings) -> Vec<Diagnostic> {
     let mut found = Vec::new();
@@ -74,6 +103,13 @@ fn unusable(settings: &Settings) -> Vec<Diagnostic> {
             )));
         }
     }
+    if let Some(path) = &settings.report.slack.token_file
+        && let Err(why) = slack_token(path)
+    {
+        found.push(Diagnostic::error(format!(
+            "setting `report.slack.token_file`: {why}"
+        )));
+    }
     if let Some(path) = &settings.cluster.kubeconfig
         && let Err(error) = Kubeconfig::read_from(path)
     {
@@ -83,6 +119,16 @@ fn unusable(settings: &Settings) -> Vec<Diagnostic> {
         )));
     }
     found
+}
+
+/// The Slack token in a file, or why there is none.
+pub(super) fn slack_token(path: &Path) -> Result<SecretString, String> {
+    let shown = path.display();
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Err(format!("{shown} is empty")),
+        Ok(text) => Ok(SecretString::from(text.trim().to_owned())),
+        Err(error) => Err(format!("cannot read {shown}: {error}")),
+    }
 }
 
 /// Ripcord's own namespace: what the settings say, else what Kubernetes says.

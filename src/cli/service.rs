@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -88,7 +88,7 @@ impl Service {
             .map_err(|refused| anyhow::anyhow!(refused.one_line()))?;
         let tokens = tokens(&settings)?;
         let listen = settings.intake.listen;
-        let mode = auth::decide(listen, tokens.is_some(), acts(&policy))?;
+        let mode = auth::decide(listen, tokens.is_some(), policy.acting() > 0)?;
         tracing::info!(auth = ?mode, "{}", mode.why());
 
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -300,24 +300,30 @@ fn observe(metrics: &Metrics, outcome: Outcome) {
     });
 }
 
-/// Where the token comes from at each call: a file is read anew, so that a new token is used at once.
+/// Where the token comes from at each call: a file is read anew, so that a new token is used at once. What
+/// is wrong with it is said once, until it changes.
 fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<TokenSource> {
     match (token, file) {
         (Some(token), _) => Some(Arc::new(move || token.clone())),
-        (None, Some(path)) => Some(Arc::new(move || {
-            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-                tracing::error!(file = %path.display(), %error, "the Slack token cannot be read");
-                String::new()
-            });
-            SecretString::from(text.trim().to_owned())
-        })),
+        (None, Some(path)) => {
+            let trouble = Mutex::new(None);
+            Some(Arc::new(move || {
+                let token = preflight::slack_token(&path);
+                let now = token.as_ref().err().cloned();
+                let mut before = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                if *before != now {
+                    if let Some(error) = &now {
+                        tracing::error!(error, "there is no Slack token");
+                    } else {
+                        tracing::info!("the Slack token can be read again");
+                    }
+                    *before = now;
+                }
+                token.unwrap_or_default()
+            }))
+        }
         (None, None) => None,
     }
-}
-
-/// Whether any trigger may act.
-fn acts(policy: &Policy) -> bool {
-    policy.acting() > 0
 }
 
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {

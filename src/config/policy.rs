@@ -212,9 +212,19 @@ fn parse(source: &Arc<Source>) -> Result<raw::File, Diagnostic> {
 
 /// Says in the policy's own words what the YAML reader found.
 fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
-    use serde_saphyr::Error;
     let error = error.without_snippet();
-    let (title, label) = match error {
+    let (title, label) =
+        in_words(error).unwrap_or_else(|other| ("not a policy that can be read".to_owned(), other));
+    match error.location() {
+        Some(at) => Diagnostic::error(title).at(Place::from_location(source, &at), label),
+        None => Diagnostic::error(format!("{}: {title}: {label}", source.path)),
+    }
+}
+
+/// What the YAML reader found: a title, and what to say at the place. The reader's own words where there are no better.
+pub(super) fn in_words(error: &serde_saphyr::Error) -> Result<(String, String), String> {
+    use serde_saphyr::Error;
+    Ok(match error.without_snippet() {
         Error::SerdeUnknownField {
             field, expected, ..
         } => {
@@ -265,16 +275,16 @@ fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
             "this value cannot be read here".to_owned(),
             "expected a word, or a mapping with one key".to_owned(),
         ),
+        Error::MultipleDocuments { .. } => (
+            "a second YAML document begins here".to_owned(),
+            "expected one in a file".to_owned(),
+        ),
         other => {
             let mut said = other.to_string();
             said.truncate(said.rfind(" at line ").unwrap_or(said.len()));
-            ("not a policy that can be read".to_owned(), said)
+            return Err(said);
         }
-    };
-    match error.location() {
-        Some(at) => Diagnostic::error(title).at(Place::from_location(source, &at), label),
-        None => Diagnostic::error(format!("{}: {title}: {label}", source.path)),
-    }
+    })
 }
 
 /// A type of Rust in words for people.

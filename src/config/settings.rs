@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 
 use super::diagnostic::{Diagnostic, Place, Source};
 use super::nearest::{listed, nearest};
+use super::policy::in_words;
 use crate::{cluster, engine, intake, report, telemetry};
 
 /// What the name of every variable that is a setting begins with. Two underscores, so that what Kubernetes puts into pods
@@ -74,6 +75,7 @@ impl Settings {
         if let Some(source) = file {
             let table = Yaml.parse(Some(&source.path), &source.text);
             let table = table.map_err(|error| vec![unreadable(source, error.as_ref())])?;
+            let table = without_empty(table, &defaults);
             builder = builder.add_source(Layer(table));
         }
         builder = builder.add_source(Layer(from_variables(variables, &defaults)));
@@ -156,6 +158,22 @@ impl FileStoredFormat for Yaml {
     fn file_extensions(&self) -> &'static [&'static str] {
         &["yaml"]
     }
+}
+
+/// Without the sections that have nothing in them, such as `intake:` with every key commented out: the defaults hold.
+fn without_empty(table: Map<String, Value>, defaults: &Json) -> Map<String, Value> {
+    let mut kept = Map::new();
+    for (key, mut value) in table {
+        if let Some(section) = defaults.get(&key).filter(|default| default.is_object()) {
+            value.kind = match value.kind {
+                ValueKind::Nil => continue,
+                ValueKind::Table(inner) => ValueKind::Table(without_empty(inner, section)),
+                kind => kind,
+            };
+        }
+        kept.insert(key, value);
+    }
+    kept
 }
 
 /// Writes into a value, and into all that it holds, where it came from.
@@ -326,13 +344,15 @@ fn unreadable(
     error: &(dyn std::error::Error + Send + Sync + 'static),
 ) -> Diagnostic {
     let title = format!("{} is no YAML that settings can be read from", source.path);
-    let place = error
-        .downcast_ref::<serde_saphyr::Error>()
-        .and_then(serde_saphyr::Error::location)
-        .map(|at| Place::from_location(&Arc::new(source), &at));
-    match place {
-        Some(place) => Diagnostic::error(title).at(place, error.to_string()),
-        None => Diagnostic::error(format!("{title}: {error}")),
+    let Some(error) = error.downcast_ref::<serde_saphyr::Error>() else {
+        return Diagnostic::error(format!("{title}: {error}"));
+    };
+    let (title, label) = in_words(error).unwrap_or_else(|said| (title, said));
+    match error.location() {
+        Some(at) => {
+            Diagnostic::error(title).at(Place::from_location(&Arc::new(source), &at), label)
+        }
+        None => Diagnostic::error(format!("{}: {title}: {label}", source.path)),
     }
 }
 

@@ -162,6 +162,7 @@ fn check_and_serve_refuse_the_same() {
     let here = folder.path().to_str().unwrap();
     let open = ("RIPCORD__INTAKE__LISTEN", "0.0.0.0:0");
     let tokens = "RIPCORD__INTAKE__BEARER_TOKEN_FILES";
+    let slack = "RIPCORD__REPORT__SLACK__TOKEN_FILE";
     let filter = "RIPCORD__TELEMETRY__LOG__FILTER";
     for ((name, value), said) in [
         (open, "triggers are in act mode"),
@@ -171,6 +172,11 @@ fn check_and_serve_refuse_the_same() {
         ),
         ((tokens, empty), "it is empty"),
         ((tokens, here), "cannot read the token file"),
+        (
+            (slack, "/no/token"),
+            "`report.slack.token_file`: cannot read /no/token",
+        ),
+        ((slack, empty), "empty is empty"),
         (
             ("RIPCORD__CLUSTER__KUBECONFIG", "/no/kubeconfig"),
             "`cluster.kubeconfig`",
@@ -188,6 +194,16 @@ fn check_and_serve_refuse_the_same() {
             assert!(ended.err.contains(said), "{name}={value}: {}", ended.err);
         }
     }
+    let mut mute = ripcord(&["check", "--policy", acting]);
+    let ended = end(mute.env("RIPCORD__REPORT__SLACK__TOKEN", "xoxb-0"), "");
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(
+        ended
+            .err
+            .contains("warning: nobody is told in Slack about `options-api`"),
+        "{}",
+        ended.err
+    );
     let mut elsewhere = ripcord(&["check", "--no-files", "--policy", acting]);
     let ended = end(elsewhere.env(tokens, "/no/token"), "");
     assert_eq!(ended.code, Some(0), "{}", ended.err);
@@ -358,6 +374,9 @@ fn a_command_line_that_is_none_ends_with_sixty_four() {
         &["check", "--nope"],
         &[],
         &["crd", "pods"],
+        &["crd", "--policy", "config/rollbacks.yaml"],
+        &["--settings", "config/ripcord.yaml", "crd"],
+        &["demo", "--policy", "config/rollbacks.yaml"],
     ] {
         let ended = run(words);
         assert_eq!(

@@ -300,3 +300,12 @@ fn both_endings_of_yaml_are_read_from_a_folder() {
     let names: Vec<_> = read.iter().map(|path| path.file_name().unwrap()).collect();
     assert_eq!(names, ["a.yaml", "b.yml"]);
 }
+
+#[test]
+fn a_second_document_in_a_file_is_refused() {
+    let reading = read(&format!("{TARGET}---\n{TARGET}"));
+    assert_eq!(
+        reading.diagnostics[0].title,
+        "a second YAML document begins here"
+    );
+}

@@ -184,6 +184,25 @@ fn a_file_that_is_no_yaml_is_said_with_line_and_column() {
 }
 
 #[test]
+fn an_empty_section_is_its_defaults_and_what_stands_twice_is_said_plainly() {
+    let settings = read("intake:\nengine:\n  lease:\n  tick: 1s\n", &[]).unwrap();
+    assert_eq!(settings.engine.tick.as_secs(), 1);
+    assert_eq!(
+        wrong("intake:\n  max_body: 1MiB\n  max_body: 2MiB\n", &[]),
+        ["ripcord.yaml:3:3: error: `max_body` stands twice: the second one"]
+    );
+    assert_eq!(
+        wrong("intake: {}\nintake: {}\n", &[]),
+        ["ripcord.yaml:2:1: error: `intake` stands twice: the second one"]
+    );
+    let said = wrong("intake: {}\n---\nengine: {}\n", &[]);
+    assert!(
+        said[0].contains("error: a second YAML document begins here: expected one in a file"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn the_shipped_example_is_every_default() {
     let text = include_str!("../../../config/ripcord.yaml").to_owned();
     let written: Json = serde_saphyr::from_str(&text).unwrap();
