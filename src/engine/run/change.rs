@@ -82,7 +82,7 @@ impl Runner<'_> {
         match self.ctx.cluster.hold(namespace, name).await {
             Hold::Free => {}
             Hold::Held(said) => return Some(Reason::Held.because(format!("held: {said}"))),
-            Hold::Unreadable => return Some(Reason::HoldUnreadable.into()),
+            Hold::Unreadable(said) => return Some(Reason::HoldUnreadable.because(said)),
         }
         let memory = self.ctx.cluster.memory(&self.target).await.ok()?;
         if let Some(hold) = memory.hold(now) {

@@ -298,7 +298,7 @@ async fn overwritten(scene: &Scene) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_another_target_has_taken_is_told_and_not_asked_for_ever() {
     let scene = Scene::incident(scene::policy()).await;
-    let lock = ripcord::rollback::name::lock(NAME, &live(&scene.sandbox), 1);
+    let lock = ripcord::rollback::name::lock(NAME, &crate::engine::live(&scene.sandbox), 1);
     let mut foreign = request(&lock);
     foreign["spec"]["target"] = json!("somebody-else");
     assert_eq!(
