@@ -10,6 +10,8 @@ use crate::reason::{Finding, Reason};
 use crate::target::workload::Rollout;
 use crate::target::{Pin, Release, Snapshot, Target};
 
+/// Creation times are cut to whole seconds.
+const JUST_NOW: SignedDuration = SignedDuration::from_secs(2);
 /// How many entries each list keeps.
 const KEPT: usize = 30;
 
@@ -49,9 +51,11 @@ impl MemoryStatus {
                 .live
                 .as_ref()
                 .map(|live| live.promoted.unwrap_or(live.changed));
-            // A replica set that is used again was made long ago: its age says nothing about this change.
+            // A replica set that is used again was made long ago: its age says nothing about this change. One that was made
+            // just now dates the change to a whole second; what was seen as it happened is dated better.
             let changed = created
                 .filter(|created| last.is_none_or(|last| *created > last))
+                .filter(|created| now.duration_since(*created) > JUST_NOW)
                 .unwrap_or(now);
             self.live = Some(Live {
                 uid: rollout.uid.clone(),

@@ -194,3 +194,15 @@ fn durations_for_people() {
         assert_eq!(rough(SignedDuration::from_secs(seconds)), text);
     }
 }
+
+#[test]
+fn a_change_that_was_seen_as_it_happened_is_dated_to_the_look() {
+    let mut memory = MemoryStatus::default();
+    let look = Timestamp::from_millisecond(100_700).unwrap();
+    memory.observe(
+        in_flight().rollout.as_ref().unwrap(),
+        Some(second(100)),
+        look,
+    );
+    assert_eq!(memory.live.unwrap().changed, look);
+}
