@@ -128,6 +128,8 @@ pub(crate) mod tests {
         let paper = Paper::default();
         let target = paper.clone();
         let subscriber = subscriber(format, filter, move || target.clone(), colours).unwrap();
+        // With one alone, what another thread logs first would be decided by that thread, which logs nowhere.
+        let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
         tracing::subscriber::with_default(subscriber, talk);
         let bytes = paper.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

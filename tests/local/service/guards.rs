@@ -67,6 +67,45 @@ async fn a_hold_that_cannot_be_read_holds_until_it_can() {
     scene.close().await;
 }
 
+/// On one thread, which alone logs to the file.
+#[tokio::test]
+async fn a_hold_that_does_not_exist_is_warned_of_once() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let lines = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(std::sync::Arc::new(log.reopen().unwrap()))
+        .finish();
+    // With one alone, what another thread logs first would be decided by that thread, which logs nowhere.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
+    let guard = tracing::subscriber::set_default(lines);
+    let mut scene = Scene::empty(scene::policy()).await;
+    stage::good_release(&scene.sandbox).await;
+    scene.replica().await;
+    let warned = || {
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        let warnings = text.lines().filter(|line| line.contains("WARN"));
+        warnings
+            .filter(|line| line.contains("there is no ConfigMap for the hold"))
+            .filter(|line| line.contains("ripcord-hold"))
+            .count()
+    };
+    assert_eq!(warned(), 0);
+    scene.lose_hold().await;
+    let told = async {
+        while warned() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), told)
+        .await
+        .unwrap_or_else(|_| panic!("{}", std::fs::read_to_string(log.path()).unwrap()));
+    // Whatever else changes is no news about the hold.
+    scene.send(&firing(LATENCY)).await;
+    assert_eq!(warned(), 1);
+    drop(guard);
+    scene.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_stops_no_rollback_that_runs() {
     let scene = Scene::incident(scene::policy()).await;
