@@ -34,6 +34,8 @@ pub async fn run(args: &Args) -> anyhow::Result<Exit> {
     if args.serve {
         acts::encore(&mut stage).await?;
         tokio::signal::ctrl_c().await?;
+    } else {
+        show::try_it();
     }
     stage.strike().await;
     Ok(Exit::Done)

@@ -274,8 +274,7 @@ pub(super) fn tables(stage: &Stage) {
 }
 
 /// How to go on.
-pub(super) fn try_it(stage: &Stage) {
-    let _ = stage;
+pub(super) fn try_it() {
     anstream::println!("\n  Try it yourself: {}", "ripcord demo --serve".cyan());
 }
 
