@@ -1,12 +1,10 @@
 //! Takes a claimed rollback to its frozen plan, or to its refusal: every guard is asked again, on fresh reads.
 
-use jiff::Timestamp;
-
 use super::journal::{Halt, Journal};
 use super::{Context, ending};
 use crate::cluster::Error;
 use crate::policy::Policy;
-use crate::policy::admission::Admission;
+use crate::policy::admission::{Admission, too_late};
 use crate::policy::guard::{Facts, Hold};
 use crate::procedure::{Entry, Journey, Procedure, StepPlan};
 use crate::reason::{Finding, Reason};
@@ -67,7 +65,7 @@ pub async fn admit(
             Err(error) => error,
         };
         tracing::warn!(rollback = journal.rollback.name(), error = %admission, "the facts for the admission cannot be read");
-        if let Some(late) = late(&journal.rollback, &target, (ctx.clock)()) {
+        if let Some(late) = too_late(&journal.rollback, &target, (ctx.clock)()) {
             ending::decline(ctx, journal, Some(&target), late, false).await?;
             return Ok(None);
         }
@@ -265,24 +263,4 @@ fn freeze(journal: &mut Journal, plan: Plan) {
     run.from = Some(plan.from.name());
     run.to = Some(plan.to.name());
     journal.page.plan = Some(plan);
-}
-
-/// Why a first change is no longer allowed, if it is not.
-pub(super) fn late(
-    rollback: &crate::rollback::Rollback,
-    target: &Target,
-    now: Timestamp,
-) -> Option<Finding> {
-    let received = rollback.received()?;
-    let limit =
-        jiff::SignedDuration::try_from(target.start_within).unwrap_or(jiff::SignedDuration::MAX);
-    let age = now.duration_since(received);
-    (age > limit).then(|| {
-        let rough = crate::rollback::history::rough;
-        Reason::TooLate.because(format!(
-            "{} passed since it was received; a start is allowed within {}",
-            rough(age),
-            rough(limit)
-        ))
-    })
 }

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
+use crate::policy::admission::too_late;
 use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
@@ -196,7 +197,7 @@ impl Runner<'_> {
     async fn pinned(&mut self) -> Result<bool, Halt> {
         while let Err(error) = self.ctx.cluster.pin(&self.journal.rollback, true).await {
             tracing::warn!(rollback = self.journal.rollback.name(), %error, "the finalizer cannot be set");
-            let late = admission::late(&self.journal.rollback, &self.target, (self.ctx.clock)());
+            let late = too_late(&self.journal.rollback, &self.target, (self.ctx.clock)());
             if let Some(late) = late.filter(|_| !self.touched()) {
                 let target = Some(&self.target);
                 ending::decline(self.ctx, &mut self.journal, target, late, false).await?;

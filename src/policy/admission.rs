@@ -109,7 +109,7 @@ impl Facts<'_> {
         if let Err((finding, latch)) = judged {
             return Admission::Decline { finding, latch };
         }
-        if let Some(late) = too_late(age, target, received) {
+        if let Some(late) = too_late(rollback, target, self.now) {
             return Admission::decline(late);
         }
         let wanted = rollback
@@ -234,8 +234,11 @@ impl Facts<'_> {
     }
 }
 
-/// Why it is too late to begin, if it is.
-fn too_late(age: SignedDuration, target: &Target, received: Timestamp) -> Option<Finding> {
+/// Why it is too late for a first change, if it is.
+#[must_use]
+pub fn too_late(rollback: &Rollback, target: &Target, now: Timestamp) -> Option<Finding> {
+    let received = rollback.received()?;
+    let age = now.duration_since(received);
     let limit = SignedDuration::try_from(target.start_within).unwrap_or(SignedDuration::MAX);
     (age > limit).then(|| {
         let said = format!(

@@ -78,23 +78,45 @@ impl Policy {
     }
 }
 
+/// Whether a start is held, everywhere or on the target of this memory.
+///
+/// # Errors
+/// Who holds it, and why.
+pub fn held(hold: &Hold, memory: Option<&Memory>, now: Timestamp) -> Result<(), Finding> {
+    match hold {
+        Hold::Free => {}
+        Hold::Held(said) => return Err(Reason::Held.because(format!("held: {said}"))),
+        Hold::Unreadable(said) => return Err(Reason::HoldUnreadable.because(said.as_str())),
+    }
+    match memory.and_then(|memory| memory.hold(now)) {
+        None => Ok(()),
+        Some(hold) => {
+            Err(Reason::TargetHeld.because(format!("held by {}: {}", hold.owner, hold.reason)))
+        }
+    }
+}
+
+/// Whether the target of this memory is latched.
+///
+/// # Errors
+/// By which rollback, and why.
+pub fn latched(memory: Option<&Memory>) -> Result<(), Finding> {
+    match memory.and_then(Memory::latch) {
+        None => Ok(()),
+        Some(latch) => {
+            let said = format!("latched by {}: {}", latch.rollback, latch.finding);
+            Err(Reason::Latched.because(said))
+        }
+    }
+}
+
 impl Facts<'_> {
     /// Whether a start is held, everywhere or on this target.
     ///
     /// # Errors
     /// Who holds it, and why.
     pub fn held(&self) -> Result<(), Finding> {
-        match self.hold {
-            Hold::Free => {}
-            Hold::Held(said) => return Err(Reason::Held.because(format!("held: {said}"))),
-            Hold::Unreadable(said) => return Err(Reason::HoldUnreadable.because(said.as_str())),
-        }
-        if let Some(hold) = self.memory.and_then(|memory| memory.hold(self.now)) {
-            return Err(
-                Reason::TargetHeld.because(format!("held by {}: {}", hold.owner, hold.reason))
-            );
-        }
-        Ok(())
+        held(self.hold, self.memory, self.now)
     }
 
     /// Whether the target is latched.
@@ -102,11 +124,7 @@ impl Facts<'_> {
     /// # Errors
     /// By which rollback, and why.
     pub fn latched(&self) -> Result<(), Finding> {
-        match self.memory.and_then(Memory::latch) {
-            None => Ok(()),
-            Some(latch) => Err(Reason::Latched
-                .because(format!("latched by {}: {}", latch.rollback, latch.finding))),
-        }
+        latched(self.memory)
     }
 
     /// Whether the live release can be what an alert is about: it was deployed before the alert began, and it is still in

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 
 use super::{RACES, Round, Runner};
 use crate::cluster::Error;
+use crate::engine::ending;
 use crate::engine::journal::Halt;
-use crate::engine::{admission, ending};
-use crate::policy::guard::Hold;
+use crate::policy::admission::too_late;
+use crate::policy::guard;
 use crate::procedure::Intent;
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
@@ -69,7 +70,7 @@ impl Runner<'_> {
     /// Why a first change is no longer wanted, if it is not. The hold was read with the other guards a moment ago, but
     /// not if another leader asked them.
     pub(super) async fn no_longer(&self, now: Timestamp) -> Option<Finding> {
-        if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
+        if let Some(late) = too_late(&self.journal.rollback, &self.target, now) {
             return Some(late);
         }
         if self.journal.rollback.all_ended() {
@@ -79,19 +80,11 @@ impl Runner<'_> {
             return None;
         }
         let (namespace, name) = self.ctx.caches.hold_at();
-        match self.ctx.cluster.hold(namespace, name).await {
-            Hold::Free => {}
-            Hold::Held(said) => return Some(Reason::Held.because(format!("held: {said}"))),
-            Hold::Unreadable(said) => return Some(Reason::HoldUnreadable.because(said)),
-        }
-        let memory = self.ctx.cluster.memory(&self.target).await.ok()?;
-        if let Some(hold) = memory.hold(now) {
-            let said = format!("held by {}: {}", hold.owner, hold.reason);
-            return Some(Reason::TargetHeld.because(said));
-        }
-        memory
-            .latch()
-            .map(|latch| Reason::Latched.because(latch.finding.to_string()))
+        let hold = self.ctx.cluster.hold(namespace, name).await;
+        let memory = self.ctx.cluster.memory(&self.target).await.ok();
+        guard::held(&hold, memory.as_ref(), now)
+            .and_then(|()| guard::latched(memory.as_ref()))
+            .err()
     }
 
     /// Journals that the API server confirmed a change.
@@ -169,7 +162,7 @@ impl Runner<'_> {
                     let namespace = &self.target.workload.namespace;
                     let memories = &self.ctx.caches.memories;
                     memories.offer(namespace, &self.target.name, memory);
-                    return Ok(admission::late(
+                    return Ok(too_late(
                         &self.journal.rollback,
                         &self.target,
                         (self.ctx.clock)(),
@@ -179,7 +172,7 @@ impl Runner<'_> {
                     tracing::warn!(ripcord.target = self.target.name, %error, "the release cannot be blamed");
                 }
             }
-            if let Some(late) = admission::late(&self.journal.rollback, &self.target, now) {
+            if let Some(late) = too_late(&self.journal.rollback, &self.target, now) {
                 return Ok(Some(late));
             }
             if !self.ctx.pause(self.ctx.tick).await {
