@@ -3,7 +3,8 @@
 use json_patch::{
     AddOperation, Patch as JsonPatch, PatchOperation, ReplaceOperation, TestOperation,
 };
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::error_boundary::DeserializeGuard;
 use serde_json::{Value, json};
 
 use super::client::MANAGER;
@@ -52,6 +53,16 @@ impl Cluster {
     /// See [`Error`].
     pub async fn rollback(&self, namespace: &str, name: &str) -> Result<Rollback, Error> {
         self.call(self.api::<Rollback>(namespace).get(name)).await
+    }
+
+    /// Reads every rollback of a namespace that can be read, fresh.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rollbacks(&self, namespace: &str) -> Result<Vec<Rollback>, Error> {
+        let api = self.api::<DeserializeGuard<Rollback>>(namespace);
+        let all = self.call(api.list(&ListParams::default())).await?;
+        Ok(all.items.into_iter().filter_map(|it| it.0.ok()).collect())
     }
 
     /// Writes the alerts of a rollback, if nobody else has since `seq` and, where `phase_holds`, its phase is the same.

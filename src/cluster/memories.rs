@@ -1,4 +1,4 @@
-//! The leader's writes of a target's memory, with its resourceVersion.
+//! A target's memory: read by whoever is about to claim, written by the leader alone, with its resourceVersion.
 
 use kube::api::PostParams;
 
@@ -9,16 +9,28 @@ use crate::rollback::{Memory, MemoryStatus};
 use crate::target::Target;
 
 impl Cluster {
+    /// Reads the memory of a target, fresh, where there is one.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn recall(&self, target: &Target) -> Result<Option<Memory>, Error> {
+        let api = self.api::<Memory>(&target.workload.namespace);
+        match self.call(api.get(&target.name)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads the memory of a target, fresh; makes it where there is none.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn memory(&self, target: &Target) -> Result<Memory, Error> {
-        let api = self.api::<Memory>(&target.workload.namespace);
-        match self.call(api.get(&target.name)).await {
-            Err(Error::NotFound(_)) => {}
-            found => return found,
+        if let Some(found) = self.recall(target).await? {
+            return Ok(found);
         }
+        let api = self.api::<Memory>(&target.workload.namespace);
         let fresh = Memory::new(&target.name, MemorySpec::default());
         match self.call(api.create(&params(), &fresh)).await {
             Err(Error::Exists(_)) => self.call(api.get(&target.name)).await,

@@ -1,7 +1,7 @@
 //! Decides what every alert of a notification leads to, and records it before anybody is told.
 //!
-//! Decisions are made from the caches; only a new claim, a first join, a first end and a first "it still fires" cost a
-//! call. One notification is worked off target by target, and within a replica one at a time for each target.
+//! Decisions are made from the caches; only a new claim, a first join, a first end and a first "it still fires" cost
+//! calls, and a new claim looks first whether the caches are behind. One notification is worked off target by target, and within a replica one at a time for each target.
 
 mod record;
 mod request;
@@ -215,6 +215,9 @@ impl Registrar {
                 parent,
                 ..
             } => {
+                if self.behind(target).await? {
+                    return Ok(Recorded::Again);
+                }
                 let claim = claim(
                     target,
                     name,
@@ -266,6 +269,30 @@ impl Registrar {
                 .await
             }
         }
+    }
+
+    /// Whether the caches did not know what is remembered of a target: a replica that was frozen can have seen the release
+    /// that a rollback made before it hears of the rollback. They know it afterwards.
+    async fn behind(&self, target: &Target) -> Result<bool, Error> {
+        let namespace = &target.workload.namespace;
+        let Some(memory) = self.cluster.recall(target).await? else {
+            return Ok(false);
+        };
+        let version = &memory.metadata.resource_version;
+        let known = self.caches.memory(target);
+        let current = known.is_some_and(|known| known.metadata.resource_version == *version);
+        let active = memory.state().active.clone();
+        let here = |name| self.caches.rollbacks.get(namespace, name).is_some();
+        if current && active.as_deref().is_none_or(here) {
+            return Ok(false);
+        }
+        for rollback in self.cluster.rollbacks(namespace).await? {
+            let name = rollback.name().to_owned();
+            self.caches.rollbacks.offer(namespace, &name, rollback);
+        }
+        self.caches.memories.offer(namespace, &target.name, memory);
+        let behind = !current || active.as_deref().is_some_and(here);
+        Ok(behind)
     }
 
     async fn claim(&self, claim: Rollback) -> Result<Recorded, Error> {
@@ -352,40 +379,75 @@ impl Registrar {
         }
     }
 
+    /// Every rollback. Where one of these alerts is known to none although it would have led to one, the caches are looked
+    /// after first: once for each target.
+    async fn known_to(
+        &self,
+        policy: &Policy,
+        ended: &[(usize, &Alert)],
+    ) -> Result<Vec<Arc<Rollback>>, Error> {
+        if ended.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rollbacks = self.caches.rollbacks.all();
+        let mut doubtful = BTreeMap::new();
+        for (nth, (_, alert)) in ended.iter().enumerate() {
+            breathe(nth).await;
+            let episode = alert.episode();
+            if !rollbacks.iter().any(|it| it.record(&episode).is_some())
+                && let Ok(ask) = policy.ask(alert)
+                && ask.procedure.is_some()
+                && ask.trigger.mode == Mode::Act
+            {
+                doubtful.insert(&ask.target.name, ask.target);
+            }
+        }
+        let mut behind = false;
+        for target in doubtful.into_values() {
+            behind |= self.behind(target).await?;
+        }
+        Ok(if behind {
+            self.caches.rollbacks.all()
+        } else {
+            rollbacks
+        })
+    }
+
     /// Records the ends of alerts with the rollbacks that know them.
     async fn close(&self, policy: &Policy, ended: Vec<(usize, &Alert)>) -> Settled {
         let mut settled = Settled::default();
-        let rollbacks = if ended.is_empty() {
-            Vec::new()
-        } else {
-            self.caches.rollbacks.all()
+        let rollbacks = match self.known_to(policy, &ended).await {
+            Ok(rollbacks) => rollbacks,
+            Err(error) => {
+                settled.unrecorded = Some(Reason::Unrecorded.because(error.to_string()));
+                self.caches.rollbacks.all()
+            }
         };
         let mut of_rollback: BTreeMap<(String, String), Vec<(usize, &Alert)>> = BTreeMap::new();
+        let mut answered = BTreeMap::new();
         for (nth, (index, alert)) in ended.into_iter().enumerate() {
             breathe(nth).await;
             let episode = alert.episode();
-            let knows = |rollback: &&Arc<Rollback>| rollback.record(&episode).is_some();
-            // The newest of those that know it: an older one is history.
-            match rollbacks
+            // Every one that knows it waits for its end: one that was declined must not hide the one that acted.
+            let mut knowing: Vec<_> = rollbacks
                 .iter()
-                .filter(knows)
-                .max_by_key(|rollback| rollback.received())
-            {
-                None => {
-                    let (decision, finding) = match self.looked_up(policy, alert) {
-                        Ok(()) => ("decline", Reason::ResolvedUnknown.into()),
-                        Err(finding) => {
-                            settled.unrecorded = Some(finding.clone());
-                            ("wait", finding)
-                        }
-                    };
-                    let answer = answer(alert.fingerprint.clone(), None, decision, &finding, None);
-                    settled.answers.push((index, answer));
+                .filter(|rollback| rollback.record(&episode).is_some())
+                .collect();
+            knowing.sort_by_key(|rollback| rollback.received());
+            let newest = knowing.last().map(|rollback| rollback.full_name());
+            let (decision, finding) = match (&newest, self.looked_up(policy, alert)) {
+                (Some(_), _) => ("note", Reason::ResolvedRecorded.into()),
+                (None, Ok(())) => ("decline", Reason::ResolvedUnknown.into()),
+                (None, Err(finding)) => {
+                    settled.unrecorded = Some(finding.clone());
+                    ("wait", finding)
                 }
-                Some(rollback) => {
-                    let key = (rollback.namespace().to_owned(), rollback.name().to_owned());
-                    of_rollback.entry(key).or_default().push((index, alert));
-                }
+            };
+            let said = answer(alert.fingerprint.clone(), None, decision, &finding, newest);
+            answered.insert(index, said);
+            for rollback in knowing {
+                let key = (rollback.namespace().to_owned(), rollback.name().to_owned());
+                of_rollback.entry(key).or_default().push((index, alert));
             }
         }
         for ((namespace, name), alerts) in of_rollback {
@@ -395,22 +457,18 @@ impl Registrar {
                     end(rollback, kept, &alerts, now)
                 })
                 .await;
-            let finding = match kept {
-                Ok(_) => Reason::ResolvedRecorded.into(),
-                Err(error) => {
-                    let finding = Reason::Unrecorded.because(error.to_string());
-                    settled.unrecorded = Some(finding.clone());
-                    finding
-                }
+            let Err(error) = kept else {
+                continue;
             };
+            let finding = Reason::Unrecorded.because(error.to_string());
+            settled.unrecorded = Some(finding.clone());
             for (index, alert) in alerts {
                 let by = Some(format!("{namespace}/{name}"));
-                settled.answers.push((
-                    index,
-                    answer(alert.fingerprint.clone(), None, "note", &finding, by),
-                ));
+                let said = answer(alert.fingerprint.clone(), None, "note", &finding, by);
+                answered.insert(index, said);
             }
         }
+        settled.answers.extend(answered);
         settled
     }
 }

@@ -14,7 +14,8 @@ use crate::engine::{changes, image};
 use crate::support::stage::scene::{
     self, Answer, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved,
 };
-use crate::support::stage::{self, NAME};
+use crate::support::proxy::{Act, Fault, Proxy};
+use crate::support::stage::{self, NAME, NAMESPACE};
 
 const NOTHING: [&str; 0] = [];
 
@@ -95,6 +96,56 @@ async fn an_end_is_recorded_once_and_a_late_copy_starts_nothing() {
         ("decline", "resolved_unknown")
     );
     assert_eq!(scene.intake_calls(mark), NOTHING);
+    assert_eq!(scene.only().name(), name);
+    scene.close().await;
+}
+
+/// Its watches of rollbacks and of memories tell nothing, while that of workloads does: as in a process that was frozen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_an_end() {
+    let mut scene = Scene::incident(scene::policy()).await;
+    let api = scene.sandbox.url();
+    let proxy = Proxy::start(api.trim_start_matches("http://").parse().unwrap()).await;
+    proxy.on(|seen| {
+        let watches = seen.query.contains("watch=");
+        let late = seen.path.ends_with("/rollbacks") || seen.path.ends_with("/targets");
+        if watches && late {
+            Act::Before(Fault::Hold)
+        } else {
+            Act::Forward
+        }
+    });
+    scene.replica_by(&format!("http://{}", proxy.addr())).await;
+    let alert = firing(LATENCY);
+    assert_eq!(
+        scene.post_to(0, &group(&[alert.clone()])).await.one(),
+        ("start", "claimed")
+    );
+    let name = scene.done().await.name().to_owned();
+    let hash = crate::engine::live(&scene.sandbox).hash;
+    let late = &scene.replicas[1].caches;
+    let mut changes = late.changes();
+    let target = scene.target();
+    let sees = async {
+        while late
+            .rollout(&target)
+            .is_none_or(|seen| seen.rollout.current != hash)
+        {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(stage::LIMIT, sees).await.unwrap();
+    assert!(late.rollbacks.all().is_empty(), "it has not heard of it");
+    let end = group(&[resolved(&alert)]);
+    assert_eq!(
+        scene.post_to(1, &end).await.one(),
+        ("note", "resolved_recorded")
+    );
+    assert!(scene.only().all_ended());
+    late.rollbacks.forget(NAMESPACE, &name);
+    late.memories.forget(NAMESPACE, NAME);
+    let again = scene.post_to(1, &group(&[firing(LATENCY)])).await;
+    assert_eq!(again.one(), ("decline", "duplicate"));
     assert_eq!(scene.only().name(), name);
     scene.close().await;
 }

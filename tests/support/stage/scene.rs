@@ -111,8 +111,15 @@ impl Scene {
 
     /// Starts one more replica, and waits until its caches are filled.
     pub(crate) async fn replica(&mut self) {
+        let api = self.sandbox.url();
+        self.replica_by(&api).await;
+    }
+
+    /// The same, which reaches the API server at this address.
+    pub(crate) async fn replica_by(&mut self, api: &str) {
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(kubeconfig.path(), self.sandbox.kubeconfig()).unwrap();
+        let config = self.sandbox.kubeconfig().replace(&self.sandbox.url(), api);
+        std::fs::write(kubeconfig.path(), config).unwrap();
         let cluster = Cluster::connect(Some(kubeconfig.path()), Duration::from_secs(5))
             .await
             .unwrap();
@@ -171,6 +178,11 @@ impl Scene {
             status: response.status().as_u16(),
             body: serde_json::from_str(&response.text().await.unwrap()).unwrap(),
         }
+    }
+
+    /// The one target of the policy.
+    pub(crate) fn target(&self) -> Target {
+        self.policy.targets[NAME].clone()
     }
 
     /// Who holds the lease: the replica's number.
