@@ -12,6 +12,7 @@ pub mod lease;
 pub mod queue;
 pub mod run;
 pub mod settings;
+pub mod supervise;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -60,6 +60,7 @@ reasons! {
     Latched = "latched": "The target is latched: an earlier rollback failed or did not help, and a person has not acknowledged it.",
     NoRecentChange = "no_recent_change": "Nothing was released within the change window before the alert began, so a rollback would not be its cure.",
     NotThisRelease = "not_this_release": "The alert names another release than the one that would be pulled back.",
+    WayBack = "way_back": "The live release was stable before: somebody has gone back to it already.",
     StillFiring = "still_firing": "The destination was proved healthy and the alert still fires: the release was not the cause.",
     ReleaseIsOurs = "release_is_ours": "The live release is one that Ripcord itself restored: it is never pulled back by itself.",
     AttemptsExhausted = "attempts_exhausted": "The cap on rollbacks of one release is reached.",
@@ -75,6 +76,8 @@ reasons! {
     TooLate = "too_late": "The rollback could not begin within the time allowed after the alert was received.",
     ResolvedBeforeStart = "resolved_before_start": "Every alert ended before the first change was made.",
     NoDestination = "no_destination": "No release is known to be good and still restorable.",
+    SpecInvalid = "spec_invalid": "The controller refuses the workload's spec, and does nothing until it is mended.",
+    DestinationSuspect = "destination_suspect": "The only destination was reported as bad itself a short while ago.",
     DestinationBlamed = "destination_blamed": "The only destination was itself pulled back before.",
     TemplateElsewhere = "template_elsewhere": "The workload takes its template from another object (workloadRef), which this step does not restore.",
     NotApplicable = "procedure_not_applicable": "The procedure needs something that the target does not declare.",
@@ -100,6 +103,7 @@ reasons! {
     Healthy = "healthy": "Every destination pod answered as healthy often enough in a row.",
     Done = "done": "Every step of the plan reached its state.",
     Overwritten = "overwritten": "The restored template was replaced by the bad one again: something else owns the spec.",
+    Diverged = "diverged": "The restored template became a release of its own instead of the pinned one.",
     NewRelease = "new_release": "Another release went live: a person or a pipeline acted, and theirs wins.",
     WorkloadGone = "workload_gone": "The workload was deleted or replaced during the rollback.",
     DestinationGone = "destination_gone": "The destination's replica set is gone or no longer the one that was pinned.",
@@ -114,7 +118,8 @@ reasons! {
 /// A reason together with what was observed when it was given.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct Finding {
-    /// The code.
+    /// The code. Any text in the schema, so that definitions from before a new code take it.
+    #[schemars(with = "String")]
     pub reason: Reason,
     /// What was observed, in words for people; empty where the code says all.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -18,7 +18,9 @@ use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::config::settings::Settings;
+use crate::engine::dispatch::Busy;
 use crate::engine::lease::{Lease, Standing, Term};
+use crate::engine::supervise::supervise;
 use crate::engine::{Context, dispatch, keeper, leader};
 use crate::intake::auth::{self, Tokens};
 use crate::intake::desk::Registrar;
@@ -226,11 +228,19 @@ fn begin(context: &Context, reporter: Option<&Reporter>, term: &Term) {
         ended: term.ended().clone(),
         ..context.clone()
     };
-    if let Some(reporter) = reporter {
-        term.spawn(reporter.clone().work(context.clone()));
+    let ended = term.ended();
+    if let Some(reporter) = reporter.cloned() {
+        let (context, ended) = (context.clone(), ended.clone());
+        let work = move || reporter.clone().work(context.clone());
+        term.spawn(async move { supervise("the report", &ended, work).await });
     }
-    term.spawn(dispatch::work(context.clone(), term.clone()));
-    term.spawn(keeper::work(context));
+    let (engine, busy, own) = (context.clone(), Busy::default(), term.clone());
+    let work = move || dispatch::work(engine.clone(), own.clone(), Busy::clone(&busy));
+    let until = ended.clone();
+    term.spawn(async move { supervise("the dispatch", &until, work).await });
+    let until = ended.clone();
+    let work = move || keeper::work(context.clone());
+    term.spawn(async move { supervise("the memory", &until, work).await });
 }
 
 /// Tells people, in the terms that this replica leads.

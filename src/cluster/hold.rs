@@ -27,12 +27,17 @@ pub fn of(config_map: &ConfigMap) -> Hold {
 
 impl Cluster {
     /// Reads the hold, fresh. A missing `ConfigMap` is unreadable, and unreadable means held.
-    pub async fn hold(&self, namespace: &str, name: &str) -> Hold {
+    ///
+    /// # Errors
+    /// Where asking again may help. Until it does, nothing may start.
+    pub async fn hold(&self, namespace: &str, name: &str) -> Result<Hold, Error> {
         match self.call(self.api::<ConfigMap>(namespace).get(name)).await {
-            Ok(config_map) => of(&config_map),
+            Ok(config_map) => Ok(of(&config_map)),
+            Err(error) if error.passes() => Err(error),
             Err(error) => {
                 report(namespace, name, &error);
-                Hold::Unreadable(format!("ConfigMap {namespace}/{name}: {error}"))
+                let said = format!("ConfigMap {namespace}/{name}: {error}");
+                Ok(Hold::Unreadable(said))
             }
         }
     }

@@ -85,7 +85,7 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
         ctx.cluster.memory(target),
         ctx.cluster.missing_permissions(&target.workload.namespace),
     );
-    let missing = missing?;
+    let (hold, missing) = (hold?, missing?);
     match (at, memory) {
         (Ok(at), Ok(memory)) => Ok(Ok(Fresh {
             at,

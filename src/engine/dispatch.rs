@@ -7,18 +7,21 @@ use std::time::Duration;
 use tracing::Instrument as _;
 
 use super::lease::Term;
+use super::supervise::supervise;
 use super::{Context, queue, run};
 use crate::rollback::Rollback;
 use crate::telemetry::TraceContext;
 
 type Key = (String, String);
 
+/// The targets that have a worker.
+pub type Busy = Arc<Mutex<BTreeSet<Key>>>;
+
 /// How long a rollback is left alone after this replica had to leave it.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Works until the term ends.
-pub async fn work(ctx: Context, term: Term) {
-    let busy: Arc<Mutex<BTreeSet<Key>>> = Arc::default();
+/// Works until the term ends. `busy` is the term's own.
+pub async fn work(ctx: Context, term: Term, busy: Busy) {
     let mut changes = ctx.caches.changes();
     loop {
         for key in waiting(&ctx) {
@@ -31,7 +34,7 @@ pub async fn work(ctx: Context, term: Term) {
             }
             let (ctx, busy) = (ctx.clone(), Arc::clone(&busy));
             let started = term.spawn(async move {
-                work_on(&ctx, &key).await;
+                supervise("a target's rollbacks", &ctx.ended, || work_on(&ctx, &key)).await;
                 busy.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .remove(&key);

@@ -74,6 +74,8 @@ pub async fn end(
 ) -> Result<(), Halt> {
     let now = (ctx.clock)();
     if let Some(target) = target {
+        // The memory is written under no epoch: a leader that was frozen must not tell it what is over.
+        journal.fence(ctx).await?;
         let name = journal.rollback.name().to_owned();
         let made = at.and_then(|at| made_by(journal, at));
         let last = last(journal, phase);

@@ -95,6 +95,30 @@ impl Journal {
         self.write_if(ctx, Some(seq)).await
     }
 
+    /// Makes sure that no other leader has taken the rollback over.
+    ///
+    /// # Errors
+    /// Why this replica must leave the rollback alone.
+    pub async fn fence(&self, ctx: &Context) -> Result<(), Halt> {
+        let (namespace, name) = (self.rollback.namespace(), self.rollback.name());
+        loop {
+            match ctx.cluster.rollback(namespace, name).await {
+                Ok(found) if found.metadata.uid != self.rollback.metadata.uid => {
+                    return Err(Halt::Gone);
+                }
+                Ok(found) if found.state().run.epoch != self.epoch => return Err(Halt::Fenced),
+                Ok(_) => return Ok(()),
+                Err(Error::NotFound(_)) => return Err(Halt::Gone),
+                Err(error) => {
+                    tracing::warn!(rollback = name, %error, "the rollback cannot be read");
+                }
+            }
+            if !ctx.pause(AGAIN).await {
+                return Err(Halt::TermEnded);
+            }
+        }
+    }
+
     async fn write_if(&mut self, ctx: &Context, alerts_seq: Option<i64>) -> Result<(), Halt> {
         self.page.run.seq += 1;
         loop {

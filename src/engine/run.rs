@@ -6,6 +6,7 @@
 mod change;
 mod sight;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,8 +22,6 @@ use crate::target::{Audience, Sighting, Snapshot, Target, Workload};
 
 /// How often in a row a change may lose the race with other writers.
 const RACES: u32 = 20;
-/// How many sightings of one step are kept.
-const SIGHTINGS: usize = 4096;
 /// A finding whose words change is journalled this often at most.
 const WORDS: SignedDuration = SignedDuration::from_secs(5);
 
@@ -35,13 +34,26 @@ struct Runner<'a> {
     at: Snapshot,
     seen: Vec<Sighting>,
     races: u32,
-    /// Whether another leader began it.
-    resumed: bool,
     /// Whether the memory knows what the restore made.
     made: bool,
     /// For how long the API server did not answer: it does not count towards giving up.
     silence: SignedDuration,
     noted: Option<Timestamp>,
+}
+
+/// Keeps so many of the latest sightings of each thing.
+fn latest(seen: &mut Vec<Sighting>, keep: usize) {
+    let mut kept: HashMap<String, usize> = HashMap::new();
+    let mut wanted: Vec<_> = seen
+        .iter()
+        .rev()
+        .map(|sighting| {
+            let kept = kept.entry(sighting.of.clone()).or_default();
+            *kept += 1;
+            *kept <= keep
+        })
+        .collect();
+    seen.retain(|_| wanted.pop().unwrap_or(false));
 }
 
 /// What a round came to.
@@ -90,7 +102,6 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         at,
         seen: Vec::new(),
         races: 0,
-        resumed,
         made: false,
         silence: SignedDuration::ZERO,
         noted: None,
@@ -154,7 +165,9 @@ impl Runner<'_> {
                 continue;
             }
             entry.phase = StepPhase::Running;
-            entry.started.get_or_insert((self.ctx.clock)());
+            let now = (self.ctx.clock)();
+            entry.started.get_or_insert(now);
+            entry.watched = Some(now);
             self.seen.clear();
             self.races = 0;
             let mut changes = self.ctx.caches.changes();
@@ -227,8 +240,10 @@ impl Runner<'_> {
         if !probes.is_empty() {
             let sightings = self.ctx.prober.look(&probes).await;
             self.seen.extend(sightings);
-            if self.seen.len() > SIGHTINGS {
-                self.seen.drain(..SIGHTINGS / 2);
+            latest(&mut self.seen, step.looks_back());
+            // Looking takes a while, in which another replica may have begun to lead.
+            if self.ctx.ended.is_cancelled() {
+                return Err(Halt::TermEnded);
             }
         }
         let now = (self.ctx.clock)();
@@ -285,6 +300,7 @@ impl Runner<'_> {
                 return self.ended(Phase::Failed, finding).await.map(Some);
             }
             if run.gave_up.is_none() {
+                self.journal.fence(self.ctx).await?;
                 let name = self.journal.rollback.name().to_owned();
                 ending::remember(self.ctx, &self.target, |memory| {
                     memory.latch(&name, finding.clone(), now)
@@ -328,7 +344,11 @@ impl Runner<'_> {
             }
             wait = (wait * 2).min(Duration::from_secs(2));
             let now = (self.ctx.clock)();
-            self.silence += now.duration_since(since);
+            let silence = now.duration_since(since);
+            self.silence += silence;
+            for entry in &mut self.journal.page.run.steps {
+                entry.watched = entry.watched.map(|watched| watched + silence);
+            }
             since = now;
         }
     }
@@ -347,5 +367,24 @@ impl Runner<'_> {
             finding,
         )
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rows_of_many_things_are_kept_and_nothing_else() {
+        let sighting = |nth: i64| Sighting {
+            of: format!("pod-{}", nth % 50),
+            at: Timestamp::from_second(nth).unwrap(),
+            good: true,
+            said: String::new(),
+        };
+        let mut seen: Vec<_> = (0..10_000).map(sighting).collect();
+        latest(&mut seen, 100);
+        assert_eq!(seen.len(), 50 * 100);
+        assert_eq!(seen, (5_000..10_000).map(sighting).collect::<Vec<_>>());
     }
 }

@@ -86,6 +86,9 @@ impl Facts<'_> {
                     .because("the alert came before the release had an identity"),
             );
         }
+        if rollout.invalid {
+            return Admission::decline(Reason::SpecInvalid.because(rollout.message.as_str()));
+        }
         if self.policy.protected.contains(&target.workload.namespace) {
             return Admission::decline(Reason::ProtectedNamespace);
         }
@@ -137,7 +140,13 @@ impl Facts<'_> {
             .memory
             .map(|memory| memory.state().into_owned())
             .unwrap_or_default();
-        match memory.destination(target, at, self.now) {
+        let destination = memory.destination(target, at, self.now);
+        let destination = destination.and_then(|found| match target.known_good {
+            // What a person pinned is not doubted.
+            Some(_) => Ok(found),
+            None => self.unsuspected(target, &found.release).map(|()| found),
+        });
+        match destination {
             Ok(destination) => Admission::Go {
                 from: live,
                 destination,
@@ -200,6 +209,8 @@ impl Facts<'_> {
                 Reason::ReleaseIsOurs.because(format!("{live} is what Ripcord itself restored"));
             return Err((finding, true));
         }
+        self.exhausted(live).map_err(|finding| (finding, true))?;
+        self.way_back(live).map_err(|finding| (finding, false))?;
         if rollback.all_ended() {
             return Err((Reason::ResolvedBeforeStart.into(), false));
         }

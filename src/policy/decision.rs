@@ -139,7 +139,7 @@ impl Facts<'_> {
             return join(active, alert);
         }
         let Some(live) = &self.live else {
-            return self.without_identity(workload, ask, alert);
+            return self.without_identity(workload, ask);
         };
         if ask.trigger.mode == Mode::Shadow {
             return self.shadow(workload, live);
@@ -166,9 +166,8 @@ impl Facts<'_> {
         if let Some(finding) = self.settled_by(last, refusal) {
             return Decision::decline_by(finding, last);
         }
-        let touched = self.numbered(workload, live).filter(|(_, it)| it.touched());
-        if touched.count() >= name::CAP || number >= name::NUMBERS {
-            let said = format!("{number} rollbacks of {live} were made");
+        if number >= name::NUMBERS {
+            let said = format!("{number} rollbacks of {live} were asked for");
             return Decision::decline_by(Reason::AttemptsExhausted.because(said), last);
         }
         Decision::Start {
@@ -184,6 +183,8 @@ impl Facts<'_> {
         let asked = self
             .held()
             .and_then(|()| self.latched())
+            .and_then(|()| self.exhausted(live))
+            .and_then(|()| self.way_back(live))
             .and_then(|()| self.caused(ask.target, live, alert));
         asked.err()
     }
@@ -222,7 +223,7 @@ impl Facts<'_> {
         Some(found.as_ref())
     }
 
-    fn without_identity(&self, workload: &str, ask: &Ask<'_>, alert: &AlertRecord) -> Decision {
+    fn without_identity(&self, workload: &str, ask: &Ask<'_>) -> Decision {
         let finding = match self.rollout {
             None => {
                 Reason::WorkloadMissing.because(format!("{} does not exist", ask.target.workload))
@@ -238,7 +239,12 @@ impl Facts<'_> {
         if ask.trigger.mode == Mode::Shadow {
             return Decision::decline(finding);
         }
-        let name = name::unidentified(workload, &alert.episode());
+        // One that is missing has no state to be told by: people are told of it again after an hour.
+        let state = self.rollout.map_or_else(
+            || format!("missing {}", self.now.as_second() / 3600),
+            |rollout| format!("{} {}", rollout.uid, rollout.generation),
+        );
+        let name = name::unidentified(workload, &state);
         match self
             .rollbacks
             .iter()
@@ -382,6 +388,8 @@ impl Facts<'_> {
                 | Reason::TargetHeld
                 | Reason::Latched
                 | Reason::Duplicate
+                | Reason::AttemptsExhausted
+                | Reason::WayBack
                 | Reason::NoRecentChange
                 | Reason::NotThisRelease
                 | Reason::WorkloadMissing

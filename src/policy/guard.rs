@@ -10,6 +10,7 @@ use crate::alert::Labels;
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::rough;
 use crate::rollback::memory::Live;
+use crate::rollback::name::CAP;
 use crate::rollback::object::{AlertRecord, Mode};
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::workload::Rollout;
@@ -125,6 +126,85 @@ impl Facts<'_> {
     /// By which rollback, and why.
     pub fn latched(&self) -> Result<(), Finding> {
         latched(self.memory)
+    }
+
+    /// Whether the pod template that is live was pulled back as often as it may be, under whatever revisions.
+    ///
+    /// # Errors
+    /// How often it was.
+    pub fn exhausted(&self, live: &Release) -> Result<(), Finding> {
+        let is_live = |from: &Release| from.uid == live.uid && from.hash == live.hash;
+        let away = self
+            .rollbacks
+            .iter()
+            .filter(|it| it.touched() && it.from().is_some_and(is_live))
+            .count();
+        if away < CAP {
+            return Ok(());
+        }
+        let said = format!("{live} was pulled back {away} times, and is live again");
+        Err(Reason::AttemptsExhausted.because(said))
+    }
+
+    /// Whether the live release is new: one that was stable before, and was not pulled back, is somebody's own way back, and
+    /// what it replaces may be the bad one.
+    ///
+    /// # Errors
+    /// Until when it was stable before.
+    pub fn way_back(&self, live: &Release) -> Result<(), Finding> {
+        let Some(status) = self.memory.and_then(|memory| memory.status.as_ref()) else {
+            return Ok(());
+        };
+        let went_live = self.template_changed(live).unwrap_or(self.now);
+        let before = status.history.iter().rev().find_map(|past| {
+            let until = past.until.filter(|until| *until <= went_live)?;
+            (past.uid == live.uid && past.hash == live.hash).then_some(until)
+        });
+        match before {
+            Some(until) if !status.blames(&live.hash) => {
+                let said = format!("{live} was stable until {until:.0}: somebody went back to it");
+                Err(Reason::WayBack.because(said))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a destination was not itself reported as bad within the change window.
+    ///
+    /// # Errors
+    /// By which alert.
+    pub fn unsuspected(&self, target: &Target, destination: &Release) -> Result<(), Finding> {
+        let window = SignedDuration::try_from(target.change_window).unwrap_or(SignedDuration::MAX);
+        let report = self.rollbacks.iter().find(|rollback| {
+            let state = rollback.state();
+            let release = rollback.spec.release.as_ref();
+            let about = |it: &Release| it.uid == destination.uid && it.hash == destination.hash;
+            let elsewhere = matches!(
+                state.reason.as_ref().map(|finding| finding.reason),
+                Some(
+                    Reason::NotThisRelease
+                        | Reason::ReleaseIsOurs
+                        | Reason::Duplicate
+                        | Reason::WayBack
+                        | Reason::NoRecentChange
+                )
+            );
+            release.is_some_and(about)
+                && !elsewhere
+                && rollback
+                    .received()
+                    .is_some_and(|received| self.now.duration_since(received) < window)
+        });
+        let Some(report) = report else {
+            return Ok(());
+        };
+        let by = report.spec.alerts.first();
+        let by = by.map_or_else(String::new, |alert| format!(" by {}", alert.name));
+        let said = format!(
+            "{destination} was itself reported as bad{by} a short while ago ({})",
+            report.name()
+        );
+        Err(Reason::DestinationSuspect.because(said))
     }
 
     /// Whether the live release can be what an alert is about: it was deployed before the alert began, and it is still in

@@ -21,6 +21,9 @@ pub struct Entry {
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
+    /// Since when this replica looks at it: a time in which nobody could look is not held against the workload.
+    #[serde(skip)]
+    pub watched: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
@@ -71,6 +74,7 @@ impl Entry {
             phase: StepPhase::Pending,
             attempts: 0,
             started: None,
+            watched: None,
             finished: None,
             intent: None,
             observed: None,

@@ -88,6 +88,10 @@ impl Step for Healthy {
             .collect()
     }
 
+    fn looks_back(plan: &Plan) -> usize {
+        usize::try_from(plan.consecutive).unwrap_or(usize::MAX)
+    }
+
     fn next(plan: &Plan, at: &Snapshot, seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
         let Some(rollout) = at.rollout.as_ref().filter(|r| r.uid == plan.to.uid) else {
             return Next::Fail(Reason::WorkloadGone.into());
@@ -137,7 +141,7 @@ impl Step for Healthy {
             }
             None => Reason::Sampling.because(summary),
         };
-        let started = past.started.unwrap_or(now);
+        let started = past.watched.or(past.started).unwrap_or(now);
         if now.duration_since(started)
             >= SignedDuration::try_from(plan.within).unwrap_or(SignedDuration::MAX)
         {
@@ -262,6 +266,17 @@ mod tests {
             "{}",
             finding.said
         );
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_could_look_is_not_held_against_it() {
+        let mut past = Entry::pending("healthy");
+        past.started = Some(second(0));
+        past.watched = Some(second(100));
+        let seen = [sighting("good-1", 101, true)];
+        let next = |now| Healthy::next(&plan(), &restored(), &seen, &past, second(now));
+        assert!(matches!(next(101), Next::Wait(_)));
+        assert!(matches!(next(160), Next::Fail(_)));
     }
 
     #[test]

@@ -5,13 +5,18 @@
 //! requested, and requested again until its effect is seen, because a status request may be lost to the controller's
 //! own write. `abort` is not used: on a promoted release it does nothing, and it never leaves the workload healthy.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use super::step::{Journey, Next, Step};
 use crate::reason::{Finding, Reason};
+use crate::target::effect::EffectKind;
+use crate::target::workload::Rollout;
 use crate::target::{Effect, Release, Sighting, Snapshot, Target};
+
+/// How long the controller may take to look at a restored template that no image tells from the one before.
+const TAKEN_UP_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// The step as the policy asks for it; it takes no options.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -52,7 +57,7 @@ impl Step for Revert {
         })
     }
 
-    fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, _now: Timestamp) -> Next {
+    fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
         let Some(rollout) = at
             .rollout
             .as_ref()
@@ -60,7 +65,7 @@ impl Step for Revert {
         else {
             return Next::Fail(Reason::WorkloadGone.into());
         };
-        if !rollout.observed {
+        if !rollout.observed || rollout.invalid {
             return Next::Wait(Reason::ControllerLag.because(if rollout.invalid {
                 format!("the controller refuses the spec: {}", rollout.message)
             } else {
@@ -70,10 +75,11 @@ impl Step for Revert {
         let ours = rollout.operation.as_deref() == Some(plan.operation.as_str());
         if rollout.current == plan.from.hash {
             if ours {
-                return Next::Fail(Reason::Overwritten.because(format!(
-                    "the template of {} was restored, and {} is live again: its owner (GitOps?) put it back",
-                    plan.to, plan.from
-                )));
+                return plan.not_taken_up(rollout, past, now);
+            }
+            if differ(&rollout.images, &plan.from.images) {
+                let said = format!("the spec holds another template than {}", plan.from);
+                return Next::Wait(Reason::ControllerLag.because(said));
             }
             let pinned = at
                 .replica_set(&plan.to.hash)
@@ -89,6 +95,13 @@ impl Step for Revert {
         }
         if rollout.current != plan.to.hash {
             let live = at.release(rollout, &rollout.current);
+            let restored = ours && live.revision == plan.from.revision + 1;
+            if restored && !plan.to.images.is_empty() && live.images == plan.to.images {
+                return Next::Fail(Reason::Diverged.because(format!(
+                    "the template of {} was restored, and the controller made {live} of it, which is not promoted",
+                    plan.to
+                )));
+            }
             return Next::Yield(Reason::NewRelease.because(format!(
                 "{live} is live, neither {} nor {}",
                 plan.from, plan.to
@@ -134,8 +147,40 @@ impl Step for Revert {
         };
         let restored = rollout.operation.as_deref() == Some(plan.operation.as_str());
         let promoted = rollout.observed && rollout.stable == plan.to.hash;
-        !restored || promoted || (rollout.observed && rollout.current != plan.to.hash)
+        // Until the controller has looked at the restored template, the bad release still counts as the current one.
+        let taken_up = rollout.observed && rollout.current != plan.from.hash;
+        let put_back = rollout.observed && differ(&rollout.images, &plan.to.images);
+        !restored || promoted || put_back || (taken_up && rollout.current != plan.to.hash)
     }
+}
+
+impl Plan {
+    /// The template was restored, and the release that was left counts as live. The controller can write down that it
+    /// observed a generation before it looks at its template (measured: while a pause or a scaling is handled, or the spec
+    /// is invalid), so that this says nothing by itself.
+    fn not_taken_up(&self, rollout: &Rollout, past: &Entry, now: Timestamp) -> Next {
+        let since = past.intent.as_ref().map_or(now, |intent| intent.at);
+        let promoting = past
+            .intent
+            .as_ref()
+            .is_some_and(|intent| intent.effect == EffectKind::PromoteFull);
+        let put_back = differ(&rollout.images, &self.to.images);
+        let in_doubt = !differ(&self.from.images, &self.to.images);
+        let late = now.duration_since(since) >= TAKEN_UP_WITHIN;
+        if put_back || promoting || (in_doubt && late) {
+            return Next::Fail(Reason::Overwritten.because(format!(
+                "the template of {} was restored, and {} is live again: its owner (GitOps?) put it back",
+                self.to, self.from
+            )));
+        }
+        let said = "the controller has not looked at the restored template yet";
+        Next::Wait(Reason::ControllerLag.because(said))
+    }
+}
+
+/// Whether two lists of images are known and not the same.
+fn differ(one: &[String], other: &[String]) -> bool {
+    !one.is_empty() && !other.is_empty() && one != other
 }
 
 #[cfg(test)]

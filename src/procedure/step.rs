@@ -42,6 +42,11 @@ pub trait Step {
         now: Timestamp,
     ) -> Next;
 
+    /// How many of the latest sightings of each thing `next` looks back on.
+    fn looks_back(_plan: &Self::Plan) -> usize {
+        1
+    }
+
     /// Whether the rollback may be ended here without leaving the release in a worse state than before or after the step.
     fn safe_point(_plan: &Self::Plan, _at: &Snapshot) -> bool {
         true
@@ -129,6 +134,12 @@ macro_rules! steps {
             #[must_use]
             pub fn probes(&self, at: &Snapshot, seen: &[Sighting], now: Timestamp) -> Vec<Probe> {
                 match self { $(Self::$variant(plan) => $module::$variant::probes(plan, at, seen, now),)+ }
+            }
+
+            /// How many of the latest sightings of each thing are looked back on; see [`Step::looks_back`].
+            #[must_use]
+            pub fn looks_back(&self) -> usize {
+                match self { $(Self::$variant(plan) => $module::$variant::looks_back(plan),)+ }
             }
 
             /// What should happen next; see [`Step::next`].

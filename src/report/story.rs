@@ -149,6 +149,7 @@ impl Case<'_> {
                     | Reason::TargetHeld
                     | Reason::NoRecentChange
                     | Reason::NotThisRelease
+                    | Reason::WayBack
                     | Reason::TooLate
                     | Reason::ResolvedBeforeStart
                     | Reason::Duplicate

@@ -2,11 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::alert::payload::Episode;
 use crate::target::Release;
 
-/// How many rollbacks of one release may change anything: the first, and those that follow it.
-pub const CAP: usize = 5;
+/// How many rollbacks of one pod template may change anything, whatever revisions it was deployed under: an owner that puts
+/// it back again and again must not be fought for ever.
+pub const CAP: usize = 3;
 /// How many rollbacks one release can have in all, with those that were refused before anything was touched.
 pub const NUMBERS: u32 = 50;
 /// The longest name that the API server takes.
@@ -31,11 +31,11 @@ pub fn shadow(workload: &str, release: &Release) -> String {
     format!("{}-shadow", base(workload, release))
 }
 
-/// The name of the record of an alert for a workload whose live release has no identity: one for each firing.
+/// The name of the record of alerts for a workload whose live release has no identity: one for each state of it, however
+/// many alerts come.
 #[must_use]
-pub fn unidentified(workload: &str, episode: &Episode) -> String {
-    let digest = digest(&format!("{} {}", episode.fingerprint, episode.starts_at));
-    format!("{}-alert-{digest}", fit(workload, LONGEST - 32))
+pub fn unidentified(workload: &str, state: &str) -> String {
+    format!("{}-alert-{}", fit(workload, LONGEST - 32), digest(state))
 }
 
 fn base(workload: &str, release: &Release) -> String {

@@ -6,6 +6,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::template;
+
 /// The API group of Argo Rollouts.
 pub const ROLLOUTS_GROUP: &str = "argoproj.io";
 /// The label that ties pods and replica sets to one pod template.
@@ -57,6 +59,9 @@ pub struct Rollout {
     pub replicas: i32,
     /// The strategy.
     pub strategy: Strategy,
+    /// The images of the template in the spec; none where the template lives in another object. The controller can have
+    /// written down that it observed a generation before it looked at its template.
+    pub images: Vec<String>,
     /// Whether the template lives in another object.
     pub workload_ref: bool,
     /// Whether the controller refuses the spec and does nothing.
@@ -184,6 +189,10 @@ impl Rollout {
                 .and_then(Value::as_i64)
                 .map_or(1, |n| i32::try_from(n).unwrap_or(i32::MAX)),
             strategy,
+            images: object
+                .pointer("/spec/template")
+                .map(template::images)
+                .unwrap_or_default(),
             workload_ref: object
                 .pointer("/spec/workloadRef")
                 .is_some_and(|r| !r.is_null()),

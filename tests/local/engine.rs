@@ -271,7 +271,11 @@ async fn a_hold_declines_and_nothing_is_touched() {
     held["metadata"]["annotations"] = json!({"ripcord.dev/hold": "jo: freeze"});
     sandbox.apply(held).unwrap();
     assert_eq!(
-        replica.cluster.hold("ripcord", "ripcord-hold").await,
+        replica
+            .cluster
+            .hold("ripcord", "ripcord-hold")
+            .await
+            .unwrap(),
         Hold::Held("jo: freeze".into())
     );
     let name = claimed(&replica, &sandbox).await;

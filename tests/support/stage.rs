@@ -11,8 +11,9 @@ use ripcord::alert::{Matchers, Severity};
 use ripcord::cluster::events::Events;
 use ripcord::cluster::http::Prober;
 use ripcord::cluster::{Caches, Cluster, clock};
+use ripcord::engine::dispatch::{self, Busy};
 use ripcord::engine::lease::{self, Lease, Standing};
-use ripcord::engine::{self, Context, dispatch, keeper, leader};
+use ripcord::engine::{self, Context, keeper, leader};
 use ripcord::policy::Policy;
 use ripcord::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use ripcord::procedure::{BUILT_IN, Procedure, StepSpec, healthy, revert};
@@ -210,7 +211,11 @@ impl Replica {
                 ended: term.ended().clone(),
                 ..context.clone()
             };
-            term.spawn(dispatch::work(context.clone(), term.clone()));
+            term.spawn(dispatch::work(
+                context.clone(),
+                term.clone(),
+                Busy::default(),
+            ));
             term.spawn(keeper::work(context));
         }));
         let replica = Self {

@@ -8,30 +8,34 @@ use crate::cluster::Error;
 use crate::engine::ending;
 use crate::engine::journal::Halt;
 use crate::policy::admission::too_late;
-use crate::policy::guard;
+use crate::policy::guard::{self, Hold};
 use crate::procedure::Intent;
 use crate::reason::{Finding, Reason};
-use crate::rollback::Phase;
+use crate::rollback::{Memory, Phase};
 use crate::target::Effect;
 
+/// Why a rollback that touched nothing ends, and in which phase.
+type Refused = (Phase, Finding);
+
 impl Runner<'_> {
-    /// Makes a change: the intent is on record first, the release is blamed before the first one.
+    /// Makes a change: the intent is on record first, the release is blamed before the first one, and nothing stands
+    /// between the last look at the guards and that change.
     pub(super) async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
         // The bad release is live and the template is not ours: whatever was intended before had no effect.
         let first = matches!(effect, Effect::RestoreTemplate { .. })
             && self.journal.page.run.first_mutation.is_none();
-        if first && let Some(refused) = self.no_longer(now).await {
-            let target = Some(&self.target);
-            ending::decline(self.ctx, &mut self.journal, target, refused, false).await?;
-            return Ok(Round::Ended);
+        if first && let Some(refused) = self.no_longer(now) {
+            return self.refused(refused).await;
         }
         let generation = self
             .at
             .rollout
             .as_ref()
             .map_or(0, |rollout| rollout.generation);
+        let mut intended_before = false;
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
+            intended_before = entry.attempts > 0;
             entry.attempts += 1;
             entry.intent = Some(Intent {
                 effect: effect.kind(),
@@ -41,10 +45,11 @@ impl Runner<'_> {
             });
         }
         self.journal.write(self.ctx).await?;
-        if first && let Some(late) = self.blame().await? {
-            let target = Some(&self.target);
-            ending::decline(self.ctx, &mut self.journal, target, late, false).await?;
-            return Ok(Round::Ended);
+        if first && let Some(refused) = self.blame().await? {
+            if !intended_before {
+                self.withdraw_blame().await?;
+            }
+            return self.refused(refused).await;
         }
         if self.ctx.ended.is_cancelled() {
             return Err(Halt::TermEnded);
@@ -67,24 +72,47 @@ impl Runner<'_> {
         }
     }
 
-    /// Why a first change is no longer wanted, if it is not. The hold was read with the other guards a moment ago, but
-    /// not if another leader asked them.
-    pub(super) async fn no_longer(&self, now: Timestamp) -> Option<Finding> {
-        if let Some(late) = too_late(&self.journal.rollback, &self.target, now) {
-            return Some(late);
+    /// Why a first change is no longer wanted by what is known here, if it is not.
+    fn no_longer(&self, now: Timestamp) -> Option<Refused> {
+        let rollback = &self.journal.rollback;
+        if let Some(stopped) = ending::asked_to_stop(rollback) {
+            return Some((Phase::Cancelled, stopped));
         }
-        if self.journal.rollback.all_ended() {
-            return Some(Reason::ResolvedBeforeStart.into());
-        }
-        if !self.resumed {
-            return None;
-        }
-        let (namespace, name) = self.ctx.caches.hold_at();
-        let hold = self.ctx.cluster.hold(namespace, name).await;
-        let memory = self.ctx.cluster.memory(&self.target).await.ok();
-        guard::held(&hold, memory.as_ref(), now)
-            .and_then(|()| guard::latched(memory.as_ref()))
-            .err()
+        let declined = if rollback.all_ended() {
+            Some(Reason::ResolvedBeforeStart.into())
+        } else {
+            too_late(rollback, &self.target, now)
+        };
+        Some((Phase::Declined, declined?))
+    }
+
+    /// Why a first change is no longer wanted by what was just read. A person's own request is not kept by a latch.
+    fn held(&self, hold: &Hold, memory: &Memory, now: Timestamp) -> Option<Refused> {
+        let by_hand = self.journal.rollback.spec.alerts.is_empty();
+        let held = guard::held(hold, Some(memory), now);
+        let held = held.and_then(|()| {
+            if by_hand {
+                Ok(())
+            } else {
+                guard::latched(Some(memory))
+            }
+        });
+        Some((Phase::Declined, held.err()?))
+    }
+
+    async fn refused(&mut self, (phase, finding): Refused) -> Result<Round, Halt> {
+        self.ended(phase, finding).await
+    }
+
+    /// Takes the blame back from a release that nothing was done to after all.
+    async fn withdraw_blame(&self) -> Result<(), Halt> {
+        let name = self.journal.rollback.name();
+        ending::remember(self.ctx, &self.target, |memory| {
+            let before = memory.blamed.len();
+            memory.blamed.retain(|blame| blame.rollback != name);
+            memory.blamed.len() < before
+        })
+        .await
     }
 
     /// Journals that the API server confirmed a change.
@@ -142,11 +170,12 @@ impl Runner<'_> {
         Ok(Round::Soon)
     }
 
-    /// Blames the release that is about to be left, for as long as a first change is still allowed.
+    /// Blames the release that is about to be left, and asks once more what can keep it: for as long as a first change is
+    /// still allowed, until both could be done.
     ///
     /// # Errors
     /// When the term ends first.
-    pub(super) async fn blame(&mut self) -> Result<Option<Finding>, Halt> {
+    async fn blame(&mut self) -> Result<Option<Refused>, Halt> {
         let name = self.journal.rollback.name().to_owned();
         let from = self.plan.from.clone();
         loop {
@@ -157,23 +186,28 @@ impl Runner<'_> {
                 memory.active = Some(name.clone());
                 blamed || activated
             });
-            match blamed.await {
-                Ok(memory) => {
+            let blamed = blamed.await;
+            let (namespace, config_map) = self.ctx.caches.hold_at();
+            let hold = self.ctx.cluster.hold(namespace, config_map).await;
+            self.journal.refresh(self.ctx);
+            let now = (self.ctx.clock)();
+            if let Some(refused) = self.no_longer(now) {
+                return Ok(Some(refused));
+            }
+            match (blamed, hold) {
+                (Ok(memory), Ok(hold)) => {
+                    let refused = self.held(&hold, &memory, now);
                     let namespace = &self.target.workload.namespace;
                     let memories = &self.ctx.caches.memories;
                     memories.offer(namespace, &self.target.name, memory);
-                    return Ok(too_late(
-                        &self.journal.rollback,
-                        &self.target,
-                        (self.ctx.clock)(),
-                    ));
+                    return Ok(refused);
                 }
-                Err(error) => {
+                (Err(error), _) => {
                     tracing::warn!(ripcord.target = self.target.name, %error, "the release cannot be blamed");
                 }
-            }
-            if let Some(late) = too_late(&self.journal.rollback, &self.target, now) {
-                return Ok(Some(late));
+                (_, Err(error)) => {
+                    tracing::warn!(ripcord.target = self.target.name, %error, "the hold cannot be read: nothing starts");
+                }
             }
             if !self.ctx.pause(self.ctx.tick).await {
                 return Err(Halt::TermEnded);

@@ -4,7 +4,7 @@ use super::*;
 use crate::policy::decision::tests::{World, alert, rollback, second, target, world};
 use crate::policy::guard::Hold;
 use crate::rollback::Phase;
-use crate::rollback::memory::{Latch, Made, MemoryStatus};
+use crate::rollback::memory::{Latch, Made, MemoryStatus, Stable};
 use crate::target::snapshot::tests as snapshots;
 
 fn claimed() -> Rollback {
@@ -71,6 +71,88 @@ fn every_guard_is_asked_again() {
 
     let old = World::promoted_since(-10_000);
     assert_eq!(declined(&admit(&old, &claimed())), Reason::NoRecentChange);
+}
+
+#[test]
+fn a_persons_own_way_back_is_not_pulled_back_to_the_bad_release() {
+    // `bad` was stable until 500, something else after it, and now somebody goes back to it.
+    let mut world = world();
+    let stable = |hash: &str, since, until| Stable {
+        uid: "uid".into(),
+        revision: 1,
+        hash: hash.into(),
+        since: second(since),
+        until: Some(second(until)),
+    };
+    let mut status = MemoryStatus {
+        history: vec![stable("bad", 0, 500), stable("other", 500, 900)],
+        ..MemoryStatus::default()
+    };
+    world.memory.status = Some(status.clone());
+    assert_eq!(declined(&admit(&world, &claimed())), Reason::WayBack);
+    // What was pulled back before is nobody's way back.
+    status.blame(&world.at.live().unwrap(), "x", second(900));
+    world.memory.status = Some(status);
+    assert!(matches!(admit(&world, &claimed()), Admission::Go { .. }));
+}
+
+#[test]
+fn a_destination_that_was_reported_itself_is_doubted() {
+    let reported = |phase, reason: Reason, received| {
+        let mut other = rollback(1, phase);
+        other.metadata.name = Some("x-r1-good".into());
+        other.spec.release.as_mut().unwrap().hash = "good".into();
+        other.spec.received = Some(second(received));
+        other.status.as_mut().unwrap().reason = Some(reason.into());
+        world().with(other)
+    };
+    let held = reported(Phase::Declined, Reason::Held, 900);
+    assert_eq!(
+        declined(&admit(&held, &claimed())),
+        Reason::DestinationSuspect
+    );
+    let shadow = reported(Phase::Shadowed, Reason::Shadow, 900);
+    assert_eq!(
+        declined(&admit(&shadow, &claimed())),
+        Reason::DestinationSuspect
+    );
+    for settled in [
+        reported(Phase::Declined, Reason::NoRecentChange, 900),
+        reported(Phase::Declined, Reason::Held, -1_000_000),
+    ] {
+        assert!(matches!(admit(&settled, &claimed()), Admission::Go { .. }));
+    }
+    let mut pinned = target();
+    pinned.known_good = Some(crate::target::Pin::Hash("good".into()));
+    let admission = held.facts().admit(&claimed(), &pinned, &held.at, &[]);
+    assert!(matches!(admission, Admission::Go { .. }));
+}
+
+#[test]
+fn a_template_that_is_put_back_again_and_again_latches() {
+    let mut world = world();
+    for revision in 1..=3 {
+        let mut past = rollback(1, Phase::Succeeded);
+        past.metadata.name = Some(format!("x-r{revision}0-bad"));
+        past.spec.release.as_mut().unwrap().revision = revision * 10;
+        past.status.as_mut().unwrap().run.first_mutation = Some(second(900));
+        world = world.with(past);
+    }
+    let Admission::Decline { finding, latch } = admit(&world, &claimed()) else {
+        panic!()
+    };
+    assert_eq!((finding.reason, latch), (Reason::AttemptsExhausted, true));
+    assert_eq!(
+        finding.said,
+        "r2 bad was pulled back 3 times, and is live again"
+    );
+}
+
+#[test]
+fn a_spec_that_the_controller_refuses_is_left_alone() {
+    let mut world = world();
+    world.at.rollout.as_mut().unwrap().invalid = true;
+    assert_eq!(declined(&admit(&world, &claimed())), Reason::SpecInvalid);
 }
 
 #[test]

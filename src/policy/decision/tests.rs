@@ -183,7 +183,7 @@ impl World {
         world
     }
 
-    fn with(mut self, rollback: Rollback) -> Self {
+    pub(crate) fn with(mut self, rollback: Rollback) -> Self {
         self.rollbacks.push(Arc::new(rollback));
         self
     }

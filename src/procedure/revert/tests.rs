@@ -114,11 +114,100 @@ fn a_third_release_wins() {
     assert_eq!(finding.said, "r2 fix is live, neither r2 bad nor r1 good");
 }
 
+/// What follows while the release that was left counts as live, `after` seconds after the restore was intended.
+fn still_bad(plan: &Plan, images: &[&str], after: i64) -> (Next, bool) {
+    let mut at = promoted();
+    rollout(&mut at).operation = Some("op-1".into());
+    rollout(&mut at).images = images.iter().map(|&image| image.into()).collect();
+    let mut past = Entry::pending("revert");
+    past.intent = Some(crate::procedure::Intent {
+        effect: EffectKind::RestoreTemplate,
+        generation: 2,
+        at: Timestamp::UNIX_EPOCH,
+        confirmed: None,
+    });
+    let now = Timestamp::from_second(after).unwrap();
+    let next = Revert::next(plan, &at, &[], &past, now);
+    (next, Revert::safe_point(plan, &at))
+}
+
+fn is(next: &Next, reason: Reason) -> bool {
+    match next {
+        Next::Wait(finding) | Next::Fail(finding) | Next::Yield(finding) => {
+            finding.reason == reason
+        }
+        _ => false,
+    }
+}
+
 #[test]
 fn a_template_that_is_put_back_is_never_fought_over() {
-    let mut at = in_flight();
-    rollout(&mut at).operation = Some("op-1".into());
-    assert!(matches!(next(&at), Next::Fail(f) if f.reason == Reason::Overwritten));
+    let mut plan = plan();
+    plan.from.images = vec!["app:bad".into()];
+    plan.to.images = vec!["app:good".into()];
+    let (next, safe) = still_bad(&plan, &["app:bad"], 0);
+    assert!(is(&next, Reason::Overwritten) && safe);
+}
+
+#[test]
+fn a_controller_that_observed_without_looking_is_waited_for() {
+    let mut plan = plan();
+    plan.from.images = vec!["app:bad".into()];
+    plan.to.images = vec!["app:good".into()];
+    for after in [0, 600] {
+        let (next, safe) = still_bad(&plan, &["app:good"], after);
+        assert!(is(&next, Reason::ControllerLag) && !safe, "{next:?}");
+    }
+}
+
+#[test]
+fn where_no_image_tells_two_releases_apart_time_does() {
+    let mut plan = plan();
+    plan.from.images = vec!["app:same".into()];
+    plan.to.images = vec!["app:same".into()];
+    let (next, safe) = still_bad(&plan, &["app:same"], 0);
+    assert!(is(&next, Reason::ControllerLag) && !safe);
+    let (next, _) = still_bad(&plan, &["app:same"], 10);
+    assert!(is(&next, Reason::Overwritten));
+}
+
+#[test]
+fn a_newer_template_that_is_not_looked_at_yet_is_not_overwritten() {
+    let mut at = promoted();
+    rollout(&mut at).images = vec!["app:fix".into()];
+    let mut plan = plan();
+    plan.from.images = vec!["app:bad".into()];
+    let past = Entry::pending("revert");
+    let next = Revert::next(&plan, &at, &[], &past, Timestamp::UNIX_EPOCH);
+    assert!(is(&next, Reason::ControllerLag), "{next:?}");
+}
+
+#[test]
+fn a_spec_that_the_controller_refuses_is_waited_for() {
+    for mut at in [promoted(), between()] {
+        rollout(&mut at).invalid = true;
+        assert!(is(&next(&at), Reason::ControllerLag));
+    }
+}
+
+#[test]
+fn a_restored_template_that_becomes_another_release_needs_a_person() {
+    let mut at = promoted();
+    let ours = rollout(&mut at);
+    (ours.current, ours.revision) = ("good2".into(), 3);
+    ours.operation = Some("op-1".into());
+    let mut again = set("good2", 3, 1);
+    again.template = serde_json::json!({"spec": {"containers": [{"image": "app:good"}]}});
+    at.replica_sets.push(again);
+    let mut plan = plan();
+    plan.to.images = vec!["app:good".into()];
+    let next = |plan: &Plan| {
+        let past = Entry::pending("revert");
+        Revert::next(plan, &at, &[], &past, Timestamp::UNIX_EPOCH)
+    };
+    assert!(is(&next(&plan), Reason::Diverged), "{:?}", next(&plan));
+    plan.to.images = vec!["app:other".into()];
+    assert!(is(&next(&plan), Reason::NewRelease), "{:?}", next(&plan));
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(crate) fn in_flight() -> Snapshot {
                 canary_weight: None,
                 verified: None,
             },
+            images: vec![],
             workload_ref: false,
             invalid: false,
             operation: None,

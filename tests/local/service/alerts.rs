@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::{ending, restored, untouched};
 use crate::engine::{changes, image};
+use crate::support::proxy::{Act, Fault, Proxy};
 use crate::support::stage::scene::{
     self, Answer, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved,
 };
-use crate::support::proxy::{Act, Fault, Proxy};
 use crate::support::stage::{self, NAME, NAMESPACE};
 
 const NOTHING: [&str; 0] = [];
