@@ -155,13 +155,20 @@ impl Cli {
         command: &mut clap::Command,
     ) -> Result<(), clap::Error> {
         let name = matches.subcommand_name().unwrap_or_default();
-        let reads = match self.command {
-            Command::Serve | Command::Check(_) | Command::Explain(_) => return Ok(()),
+        let (reads, spare) = match self.command {
+            Command::Serve | Command::Check(_) => return Ok(()),
+            Command::Explain(_) => ("reads no settings", ["settings"].as_slice()),
             #[cfg(feature = "demo")]
-            Command::Demo(_) => "brings its own settings and policy",
-            Command::Crd(_) => "reads neither settings nor a policy",
+            Command::Demo(_) => (
+                "brings its own settings and policy",
+                ["settings", "policy"].as_slice(),
+            ),
+            Command::Crd(_) => (
+                "reads neither settings nor a policy",
+                ["settings", "policy"].as_slice(),
+            ),
         };
-        for option in ["settings", "policy"] {
+        for &option in spare {
             if matches.value_source(option) == Some(ValueSource::CommandLine) {
                 let said = format!("`{name}` {reads}: leave out --{option}");
                 return Err(command.error(ErrorKind::ArgumentConflict, said));

@@ -261,7 +261,7 @@ async fn one_message_a_thread_and_one_end_that_rings() {
 
     let messages = world.messages();
     let parent = &messages[0];
-    assert!(parent.text.starts_with("✅ options-api is back on r6"));
+    assert!(parent.text.starts_with("✅ options-api is back: r7 → r6"));
     assert!(parent.earlier[0].starts_with("⏳ options-api: pulling r7 back to r6"));
     let thread: Vec<&str> = messages[1..]
         .iter()
@@ -276,7 +276,7 @@ async fn one_message_a_thread_and_one_end_that_rings() {
             "all traffic on r6",
             "1/2 revert done",
             "2/2 healthy done",
-            "✅ options-api is back on r6 · nobody needed · 1.9 s after the alert",
+            "✅ options-api is back: r7 → r6 · nobody needed · 1.9 s after the alert",
         ]
     );
     let rings: Vec<bool> = messages.iter().map(|message| message.broadcast).collect();

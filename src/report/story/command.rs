@@ -41,8 +41,15 @@ impl Case<'_> {
         let rollback = latch.map_or(self.rollback.name(), |latch| latch.rollback.as_str());
         let patch = serde_json::json!({"spec": {"acknowledge": rollback}});
         let command = self.patch_target(&patch);
+        let anew = if self.phase() == Phase::Failed {
+            "; an alert that still fires is then acted on anew"
+        } else {
+            ""
+        };
         vec![
-            Span::Text("nothing starts here again until you lift the latch: ".to_owned()),
+            Span::Text(format!(
+                "nothing starts here again until you lift the latch{anew}: "
+            )),
             Span::Code(command),
         ]
     }

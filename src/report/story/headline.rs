@@ -21,7 +21,7 @@ impl Case<'_> {
             return self.line(
                 "⚠️",
                 "",
-                &format!(" is on {to} and still alerts · you are needed"),
+                &format!(": {from} → {to}, but it still alerts · you are needed"),
             );
         }
         match self.phase() {
@@ -32,17 +32,20 @@ impl Case<'_> {
                     format!(" · {} after the {}", rough(took), self.cause())
                 });
                 let back = if self.rollback.touched() {
-                    "is back on"
+                    format!(" is back: {from} → {to}")
                 } else {
-                    "was already on"
+                    format!(" was already on {to}, not on {from}")
                 };
-                self.line("✅", "", &format!(" {back} {to} · nobody needed{took}"))
+                self.line("✅", "", &format!("{back} · nobody needed{took}"))
             }
             Phase::Failed if self.run().traffic_back.is_some() => {
-                let rest = format!(" is on {to}, NOT proved healthy · you are needed");
+                let rest = format!(": {from} → {to} NOT proved healthy · you are needed");
                 self.line("🛑", "", &rest)
             }
-            Phase::Failed => self.line("🛑", "", " is NOT back · you are needed"),
+            Phase::Failed => {
+                let rest = format!(" is NOT back: {from} → {to} · you are needed");
+                self.line("🛑", "", &rest)
+            }
             Phase::Superseded => {
                 let rest = format!(": another release took over from {from} · nobody needed");
                 self.line("⏭️", "", &rest)

@@ -53,6 +53,15 @@ impl Case<'_> {
                 one_line(&plan.chosen)
             )));
         }
+        let made = self.memory.and_then(|memory| memory.status.as_ref());
+        let made = made.and_then(|status| {
+            let mut made = status.made.iter();
+            made.find(|made| made.rollback == self.rollback.name())
+        });
+        if let Some(made) = made.filter(|made| made.revision != to.revision) {
+            let said = format!("r{} is the template of {} again", made.revision, to.name());
+            lines.push(words(said));
+        }
         Some(Row {
             label: "release",
             lines,

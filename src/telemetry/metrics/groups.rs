@@ -213,7 +213,7 @@ impl Replica {
                 &Entry(
                     "lease_transitions",
                     "",
-                    "How often this replica saw the lease change hands",
+                    "How often this replica began or ceased to lead",
                 ),
                 Counter::default(),
             ),
