@@ -118,7 +118,10 @@ async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_a
     scene.replica_by(&format!("http://{}", proxy.addr())).await;
     let alert = firing(LATENCY);
     assert_eq!(
-        scene.post_to(0, &group(&[alert.clone()])).await.one(),
+        scene
+            .post_to(0, &group(std::slice::from_ref(&alert)))
+            .await
+            .one(),
         ("start", "claimed")
     );
     let name = scene.done().await.name().to_owned();
