@@ -1,8 +1,11 @@
 //! Wires the rooms together: one replica of the service, from its connection to its shutdown.
 
+mod gauges;
+mod reporter;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::gauges::gauges;
+use self::reporter::Reporter;
 use super::preflight;
 use super::reload::Reloader;
 use crate::cluster::events::Events;
@@ -26,14 +31,7 @@ use crate::intake::auth::{self, Tokens};
 use crate::intake::desk::Registrar;
 use crate::intake::{Limits, Running, Server};
 use crate::policy::Policy;
-use crate::policy::guard::Hold;
-use crate::report::audience::Everyone;
-use crate::report::outbox::{Outbox, Outcome, Subject};
-use crate::report::slack::{DEFAULT_TIMEOUT, SlackClient, TokenSource};
-use crate::rollback::{Memory, Phase};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::Delivery;
-use secrecy::SecretString;
 
 /// How long the watches may take to end.
 const WATCHES: Duration = Duration::from_secs(2);
@@ -243,99 +241,6 @@ fn begin(context: &Context, reporter: Option<&Reporter>, term: &Term) {
     term.spawn(async move { supervise("the memory", &until, work).await });
 }
 
-/// Tells people, in the terms that this replica leads.
-#[derive(Clone)]
-struct Reporter {
-    slack: SlackClient,
-    everyone: Everyone,
-}
-
-impl Reporter {
-    /// A reporter, where Slack is configured.
-    fn new(settings: &Settings, namespace: &str) -> anyhow::Result<Option<Self>> {
-        let slack = &settings.report.slack;
-        let Some(token) = token_source(slack.token.clone(), slack.token_file.clone()) else {
-            tracing::warn!("no Slack token is configured: nobody is told anything there");
-            return Ok(None);
-        };
-        let everyone = Everyone {
-            channel: slack.channel.clone(),
-            on_call: slack.on_call.clone(),
-            namespace: namespace.to_owned(),
-            hold: settings.cluster.hold_config_map.clone(),
-        };
-        let slack = SlackClient::new(&slack.api, DEFAULT_TIMEOUT, token)?;
-        Ok(Some(Self { slack, everyone }))
-    }
-
-    async fn work(self, context: Context) {
-        let (metrics, gauge) = (context.metrics.clone(), context.metrics.clone());
-        let policy = Arc::clone(&context.policy);
-        let outbox = Outbox {
-            slack: self.slack,
-            ledger: Arc::new(context.cluster),
-            policy: Arc::new(move || policy.load_full()),
-            everyone: self.everyone,
-            clock: context.clock,
-            observe: Arc::new(move |outcome| observe(&metrics, outcome)),
-            waiting: Arc::new(move |rollbacks| gauge.slack_pending(rollbacks)),
-        };
-        let caches = Arc::clone(&context.caches);
-        let policy = context.policy;
-        let subjects = move || subjects(&caches, &policy.load());
-        outbox
-            .run(context.ended, subjects, context.caches.changes())
-            .await;
-    }
-}
-
-/// All rollbacks of the policy's targets, each with its target's memory.
-fn subjects(caches: &Caches, policy: &Policy) -> Vec<Subject> {
-    let all = caches.rollbacks.all();
-    all.into_iter()
-        .map(|rollback| {
-            let target = policy.targets.get(&rollback.spec.target);
-            let memory = target.and_then(|target| caches.memory(target));
-            (rollback, memory)
-        })
-        .collect()
-}
-
-fn observe(metrics: &Metrics, outcome: Outcome) {
-    metrics.slack(match outcome {
-        Outcome::Delivered => Delivery::Delivered,
-        Outcome::Limited | Outcome::Retried | Outcome::Unknown | Outcome::Anew => Delivery::Retried,
-        Outcome::Refused | Outcome::NoChannel => Delivery::Refused,
-        Outcome::Unrecorded => Delivery::Lost,
-    });
-}
-
-/// Where the token comes from at each call: a file is read anew, so that a new token is used at once. What
-/// is wrong with it is said once, until it changes.
-fn token_source(token: Option<SecretString>, file: Option<PathBuf>) -> Option<TokenSource> {
-    match (token, file) {
-        (Some(token), _) => Some(Arc::new(move || token.clone())),
-        (None, Some(path)) => {
-            let trouble = Mutex::new(None);
-            Some(Arc::new(move || {
-                let token = preflight::slack_token(&path);
-                let now = token.as_ref().err().cloned();
-                let mut before = trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                if *before != now {
-                    if let Some(error) = &now {
-                        tracing::error!(error, "there is no Slack token");
-                    } else {
-                        tracing::info!("the Slack token can be read again");
-                    }
-                    *before = now;
-                }
-                token.unwrap_or_default()
-            }))
-        }
-        (None, None) => None,
-    }
-}
-
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {
     let files = &settings.intake.bearer_token_files;
     if files.is_empty() {
@@ -367,59 +272,4 @@ fn identity(configured: Option<&str>) -> String {
         .or_else(told)
         .unwrap_or_else(|| "ripcord".to_owned());
     format!("{name}-{}", RandomIdGenerator::default().new_span_id())
-}
-
-/// Keeps the gauges in step with what the caches tell.
-async fn gauges(
-    caches: Arc<Caches>,
-    mut standing: watch::Receiver<Standing>,
-    metrics: Metrics,
-    stop: CancellationToken,
-) {
-    let mut changes = caches.changes();
-    let mut led = false;
-    loop {
-        let open: Vec<_> = caches
-            .rollbacks
-            .all()
-            .into_iter()
-            .map(|rollback| rollback.phase())
-            .collect();
-        metrics.pending(
-            open.iter()
-                .filter(|phase| **phase == Phase::Pending)
-                .count(),
-        );
-        metrics.running(
-            open.iter()
-                .filter(|phase| **phase == Phase::Running)
-                .count(),
-        );
-        metrics.latched(
-            caches
-                .memories
-                .all()
-                .iter()
-                .filter(|memory| Memory::latch(memory).is_some())
-                .count(),
-        );
-        metrics.hold(caches.hold() != Hold::Free);
-        let leads = standing.borrow_and_update().term().is_some();
-        metrics.leader(leads);
-        if leads != led {
-            metrics.lease_transition();
-            led = leads;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = standing.changed() => if changed.is_err() { return },
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                // Gauges need not follow every event.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
 }

@@ -1,0 +1,190 @@
+//! Puts decisions on record: the claim, and what a rollback is told of alerts later.
+
+use tokio::time::Instant;
+
+use super::record::{akin, claim, join};
+use super::request::Request;
+use super::{RACES, Recorded, Registrar};
+use crate::cluster::Error;
+use crate::cluster::claims::Claimed;
+use crate::policy::Decision;
+use crate::reason::Reason;
+use crate::rollback::Rollback;
+use crate::rollback::object::{Alerts, Mode, Persisting};
+use crate::target::Target;
+use crate::telemetry::TraceContext;
+
+impl Registrar {
+    /// Records a decision that several requests share.
+    pub(super) async fn record(
+        &self,
+        target: &Target,
+        decision: &Decision,
+        requests: &[Request<'_>],
+        trace: &TraceContext,
+    ) -> Result<Recorded, Error> {
+        let namespace = &target.workload.namespace;
+        match decision {
+            Decision::Decline { .. } | Decision::Join { known: true, .. } => Ok(Recorded::Done),
+            Decision::Wait(finding) => Ok(Recorded::Wait(finding.clone())),
+            Decision::Start {
+                name,
+                release,
+                parent,
+                ..
+            } => {
+                if self.behind(target).await? {
+                    return Ok(Recorded::Again);
+                }
+                let claim = claim(
+                    target,
+                    name,
+                    release.clone(),
+                    parent.clone(),
+                    Mode::Act,
+                    requests,
+                    trace,
+                );
+                self.claim(claim).await
+            }
+            Decision::Shadow { name, release } => {
+                let claim = claim(
+                    target,
+                    name,
+                    Some(release.clone()),
+                    None,
+                    Mode::Shadow,
+                    requests,
+                    trace,
+                );
+                self.claim(claim).await
+            }
+            Decision::Join {
+                rollback,
+                known: false,
+            } => {
+                self.keep(namespace, rollback, true, |rollback, alerts| {
+                    let mut changed = false;
+                    for request in requests {
+                        if rollback.record(&request.record.episode()).is_none() {
+                            changed |= join(alerts, &request.record);
+                        }
+                    }
+                    changed
+                })
+                .await
+            }
+            Decision::Persist { rollback, finding } => {
+                let noticed = (self.clock)();
+                self.keep(namespace, rollback, false, |_, alerts| {
+                    let first = alerts.persisting.is_none();
+                    alerts.persisting.get_or_insert(Persisting {
+                        noticed,
+                        finding: finding.clone(),
+                    });
+                    first
+                })
+                .await
+            }
+        }
+    }
+
+    /// Whether the caches did not know what is remembered of a target: a replica that was frozen can have seen the release
+    /// that a rollback made before it hears of the rollback. They know it afterwards.
+    pub(super) async fn behind(&self, target: &Target) -> Result<bool, Error> {
+        let namespace = &target.workload.namespace;
+        let Some(memory) = self.cluster.recall(target).await? else {
+            return Ok(false);
+        };
+        let version = &memory.metadata.resource_version;
+        let known = self.caches.memory(target);
+        let current = known.is_some_and(|known| known.metadata.resource_version == *version);
+        let active = memory.state().active.clone();
+        let here = |name| self.caches.rollbacks.get(namespace, name).is_some();
+        if current && active.as_deref().is_none_or(here) {
+            return Ok(false);
+        }
+        for rollback in self.cluster.rollbacks(namespace).await? {
+            let name = rollback.name().to_owned();
+            self.caches.rollbacks.offer(namespace, &name, rollback);
+        }
+        self.caches.memories.offer(namespace, &target.name, memory);
+        let behind = !current || active.as_deref().is_some_and(here);
+        Ok(behind)
+    }
+
+    async fn claim(&self, claim: Rollback) -> Result<Recorded, Error> {
+        let began = Instant::now();
+        let claimed = self.cluster.claim(&claim).await;
+        self.metrics.claim(began.elapsed());
+        let (found, recorded) = match claimed? {
+            Claimed::New(found) => (found, Recorded::Done),
+            Claimed::Taken(found) if !akin(&claim, &found) => {
+                let said = format!(
+                    "{} is a rollback of target {}",
+                    found.full_name(),
+                    found.spec.target
+                );
+                return Ok(Recorded::Refused(Reason::NameTaken.because(said)));
+            }
+            Claimed::Taken(found) => (found, Recorded::Again),
+        };
+        if matches!(recorded, Recorded::Done) {
+            tracing::info!(
+                rollback = found.name(),
+                k8s.namespace = found.namespace(),
+                ripcord.target = found.spec.target,
+                severity = %found.spec.severity,
+                "rollback claimed"
+            );
+        }
+        self.caches
+            .rollbacks
+            .offer(claim.namespace(), claim.name(), *found);
+        Ok(recorded)
+    }
+
+    /// Changes the alerts of a rollback: from the cache first, and from a fresh read where somebody else wrote. With `open`,
+    /// only while it has not ended: an alert that joined what is over would wait for nothing.
+    pub(super) async fn keep(
+        &self,
+        namespace: &str,
+        name: &str,
+        open: bool,
+        change: impl Fn(&Rollback, &mut Alerts) -> bool,
+    ) -> Result<Recorded, Error> {
+        let mut rollback = match self.caches.rollbacks.get(namespace, name) {
+            Some(cached) => Rollback::clone(&cached),
+            None => self.cluster.rollback(namespace, name).await?,
+        };
+        for _ in 0..RACES {
+            if open && rollback.phase().ended() {
+                self.caches.rollbacks.offer(namespace, name, rollback);
+                return Ok(Recorded::Again);
+            }
+            let before = rollback.state().alerts.clone();
+            let mut alerts = before.clone();
+            if !change(&rollback, &mut alerts) {
+                return Ok(Recorded::Done);
+            }
+            alerts.seq = before.seq + 1;
+            match self
+                .cluster
+                .keep_alerts(&rollback, before.seq, &alerts, open)
+                .await
+            {
+                Ok(written) => {
+                    self.caches.rollbacks.offer(namespace, name, written);
+                    return Ok(Recorded::Done);
+                }
+                Err(Error::Precondition(_)) => {
+                    rollback = self.cluster.rollback(namespace, name).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Precondition(format!(
+            "the alerts of {namespace}/{name} lost every race"
+        )))
+    }
+}
