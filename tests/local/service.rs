@@ -4,6 +4,7 @@ mod alerts;
 mod guards;
 mod hands;
 mod mishaps;
+mod shared;
 
 use ripcord::rollback::{Phase, Rollback};
 use ripcord::sandbox::Sandbox;
