@@ -182,6 +182,56 @@ mod tests {
         assert_eq!(read, MemoryStatus::default());
     }
 
+    /// What people may set later, once and for good.
+    const SET_ONCE: [&str; 1] = ["cancel"];
+
+    #[test]
+    fn no_field_of_a_request_can_be_changed_unnoticed() {
+        let schema = schema(&rollbacks());
+        assert_eq!(
+            schema["required"],
+            serde_json::json!(["spec"]),
+            "a rule does not see that its object is gone"
+        );
+        let spec = &schema["properties"]["spec"];
+        let required = spec["required"].as_array().unwrap();
+        let mut wanted = Vec::new();
+        let mut once = Vec::new();
+        for (name, property) in spec["properties"].as_object().unwrap() {
+            let always = required.iter().any(|it| it == name) || property.get("default").is_some();
+            if SET_ONCE.contains(&name.as_str()) {
+                once.push(format!(
+                    "!has(oldSelf.{name}) || (has(self.{name}) && self.{name} == oldSelf.{name})"
+                ));
+            } else if always {
+                wanted.push(format!("self.{name} == oldSelf.{name}"));
+            } else {
+                // Without the first half, what is there could be taken away, and set anew.
+                wanted.push(format!("has(self.{name}) == has(oldSelf.{name})"));
+                wanted.push(format!(
+                    "(!has(self.{name}) || self.{name} == oldSelf.{name})"
+                ));
+            }
+        }
+        let rules = spec["x-kubernetes-validations"].as_array().unwrap();
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|it| it["rule"].as_str().unwrap())
+            .collect();
+        let (frozen, others) = rules.split_first().unwrap();
+        let mut clauses: Vec<_> = frozen.split(" && ").collect();
+        clauses.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(clauses, wanted);
+        assert_eq!(others, once);
+        // A rule further in is not asked about an object that comes or goes.
+        assert!(
+            !spec["properties"]
+                .to_string()
+                .contains("x-kubernetes-validations")
+        );
+    }
+
     #[test]
     fn only_formats_that_kubernetes_knows_are_left() {
         let mut schema = serde_json::json!({

@@ -1,6 +1,7 @@
 //! What `deploy/` grants and says is what the code does and reads. Rights are compared with the requests of a full run.
 
 mod manifests;
+mod pods;
 mod rights;
 
 use std::fs;

@@ -1,9 +1,13 @@
 //! The whole service against the sandbox, through real HTTP: what each story of alerts, people and releases comes to.
 
 mod alerts;
+mod giving_up;
 mod guards;
 mod hands;
+mod lateness;
 mod mishaps;
+mod queue;
+mod shared;
 
 use ripcord::rollback::{Phase, Rollback};
 use ripcord::sandbox::Sandbox;

@@ -33,9 +33,16 @@ impl Runner<'_> {
             .rollout
             .as_ref()
             .map_or(0, |rollout| rollout.generation);
-        let mut intended_before = false;
+        let steps = &self.journal.page.run.steps;
+        let intended_before = steps.get(index).is_some_and(|entry| entry.attempts > 0);
+        // A blame that came with an earlier intent stays: whether that had an effect is not known for certain.
+        if first
+            && intended_before
+            && let Some(refused) = self.held_now(now).await
+        {
+            return self.refused(refused).await;
+        }
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
-            intended_before = entry.attempts > 0;
             entry.attempts += 1;
             entry.intent = Some(Intent {
                 effect: effect.kind(),
@@ -98,6 +105,14 @@ impl Runner<'_> {
             }
         });
         Some((Phase::Declined, held.err()?))
+    }
+
+    /// The same on fresh reads; nothing where these fail, as they are read again.
+    async fn held_now(&self, now: Timestamp) -> Option<Refused> {
+        let (namespace, config_map) = self.ctx.caches.hold_at();
+        let hold = self.ctx.cluster.hold(namespace, config_map).await.ok()?;
+        let memory = self.ctx.cluster.recall(&self.target).await.ok()??;
+        self.held(&hold, &memory, now)
     }
 
     async fn refused(&mut self, (phase, finding): Refused) -> Result<Round, Halt> {

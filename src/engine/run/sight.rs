@@ -10,22 +10,26 @@ use crate::reason::Finding;
 use crate::target::effect::EffectKind;
 
 impl Runner<'_> {
-    /// Journals what a step waits for: when the reason changes, and its words now and then.
+    /// Journals what a step waits for: when the reason changes, and its words now and then. What counts is what is on
+    /// record: words that came too soon after others are written later, also when they have not changed since.
     pub(super) async fn note(
         &mut self,
         index: usize,
         finding: Finding,
         now: Timestamp,
     ) -> Result<(), Halt> {
-        let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
-            return Ok(());
-        };
-        let before = entry.observed.as_ref();
-        let same_reason = before.is_some_and(|before| before.reason == finding.reason);
-        let same = before == Some(&finding);
+        let recorded = self.journal.rollback.status.as_ref();
+        let recorded = recorded
+            .and_then(|status| status.run.steps.get(index))
+            .and_then(|entry| entry.observed.as_ref());
+        let same_reason = recorded.is_some_and(|before| before.reason == finding.reason);
+        let same = recorded == Some(&finding);
         let recent = self
             .noted
             .is_some_and(|noted| now.duration_since(noted) < WORDS);
+        let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
+            return Ok(());
+        };
         entry.observed = Some(finding);
         if same || (same_reason && recent) {
             return Ok(());

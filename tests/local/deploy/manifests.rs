@@ -1,7 +1,5 @@
 //! Names, paths and ports of the manifests fit each other and the code.
 
-use std::time::Duration;
-
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, PodSpec, Service as KubeService};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -14,25 +12,25 @@ use serde_json::Value;
 use super::{HOME, deploy, http, manifest, service, text, until};
 use crate::support::stage::{self, LIMIT};
 
-fn deployment() -> Deployment {
+pub(super) fn deployment() -> Deployment {
     manifest("deployment.yaml", "Deployment")
 }
 
-fn pod() -> PodSpec {
+pub(super) fn pod() -> PodSpec {
     deployment().spec.unwrap().template.spec.unwrap()
 }
 
-fn container() -> Container {
+pub(super) fn container() -> Container {
     let mut containers = pod().containers;
     assert_eq!(containers.len(), 1);
     containers.remove(0)
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings::load(Some(&deploy().join("config/ripcord.yaml")), []).unwrap()
 }
 
-fn kustomization() -> Value {
+pub(super) fn kustomization() -> Value {
     serde_saphyr::from_str(&text("kustomization.yaml")).unwrap()
 }
 
@@ -157,31 +155,6 @@ fn ports_and_labels_fit_each_other() {
             .all(|(key, value)| labels.get(key) == Some(value));
         assert!(chosen, "{selector:?}");
     }
-}
-
-#[test]
-fn the_pods_are_what_the_service_needs() {
-    let spec = deployment().spec.unwrap();
-    assert_eq!(spec.replicas, Some(2));
-    let pod = pod();
-    // Kubernetes would otherwise put RIPCORD_* variables into the pod.
-    assert_eq!(pod.enable_service_links, Some(false));
-    let grace = u64::try_from(pod.termination_grace_period_seconds.unwrap()).unwrap();
-    let stopping = settings().intake.shutdown_grace + Duration::from_secs(5);
-    assert!(Duration::from_secs(grace) > stopping, "the end is cut off");
-    let env = container().env.unwrap();
-    for (name, path) in [
-        ("POD_NAME", "metadata.name"),
-        ("POD_NAMESPACE", "metadata.namespace"),
-    ] {
-        let variable = env.iter().find(|it| it.name == name).unwrap();
-        let from = variable.value_from.as_ref().unwrap();
-        assert_eq!(from.field_ref.as_ref().unwrap().field_path, path);
-    }
-    assert_eq!(pod.service_account_name.as_deref(), Some(HOME));
-    assert_eq!(kustomization()["namespace"], HOME);
-    let account: Value = manifest("service-account.yaml", "ServiceAccount");
-    assert_eq!(account["metadata"]["name"], HOME);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{ending, restored, untouched};
 use crate::engine::{changes, image};
-use crate::support::proxy::{Act, Fault, Proxy};
+use crate::support::proxy::{Act, Fault};
 use crate::support::stage::scene::{
     self, Answer, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved,
 };
@@ -104,9 +104,8 @@ async fn an_end_is_recorded_once_and_a_late_copy_starts_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_an_end() {
     let mut scene = Scene::incident(scene::policy()).await;
-    let api = scene.sandbox.url();
-    let proxy = Proxy::start(api.trim_start_matches("http://").parse().unwrap()).await;
-    proxy.on(|seen| {
+    scene.through_a_proxy().await;
+    scene.proxy().on(|seen| {
         let watches = seen.query.contains("watch=");
         let late = seen.path.ends_with("/rollbacks") || seen.path.ends_with("/targets");
         if watches && late {
@@ -115,7 +114,7 @@ async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_a
             Act::Forward
         }
     });
-    scene.replica_by(&format!("http://{}", proxy.addr())).await;
+    scene.replica().await;
     let alert = firing(LATENCY);
     assert_eq!(
         scene

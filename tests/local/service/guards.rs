@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{ending, restored, said, untouched};
 use crate::engine::{changes, image, live, promote};
-use crate::support::proxy::{Act, Fault, Proxy};
+use crate::support::proxy::{Act, Fault};
 use crate::support::stage::scene::{self, COLD, LATENCY, Scene, firing, group, labelled, resolved};
 use crate::support::stage::{self, NAME};
 
@@ -44,12 +44,11 @@ async fn a_hold_is_told_and_its_end_lets_the_next_repeat_start() {
 }
 
 /// A bad canary whose rollback is stopped just before its first change, while the release is being blamed.
-async fn about_to_change() -> (Scene, Proxy, Alert) {
+async fn about_to_change() -> (Scene, Alert) {
     let mut scene = Scene::empty(scene::policy()).await;
     stage::good_release(&scene.sandbox).await;
-    let api = scene.sandbox.url();
-    let proxy = Proxy::start(api.trim_start_matches("http://").parse().unwrap()).await;
-    proxy.on(|seen| {
+    scene.through_a_proxy().await;
+    scene.proxy().on(|seen| {
         let status = seen.path.contains("/targets/") && seen.path.ends_with("/status");
         if status && String::from_utf8_lossy(&seen.body).contains("\"blamed\":[{") {
             Act::Before(Fault::Hold)
@@ -57,20 +56,23 @@ async fn about_to_change() -> (Scene, Proxy, Alert) {
             Act::Forward
         }
     });
-    scene.replica_by(&format!("http://{}", proxy.addr())).await;
+    scene.replica().await;
     scene
         .until_memory(|memory| memory.state().history.len() == 1)
         .await;
     stage::bad_canary(&scene.sandbox).await;
     let alert = firing(LATENCY);
     assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
-    assert!(proxy.held(stage::LIMIT).await, "it is about to change");
-    (scene, proxy, alert)
+    assert!(
+        scene.proxy().held(stage::LIMIT).await,
+        "it is about to change"
+    );
+    (scene, alert)
 }
 
 /// It ends like this, nothing was touched, and nobody is blamed.
-async fn let_be(scene: Scene, proxy: &Proxy, how: (Phase, &'static str)) {
-    proxy.release();
+async fn let_be(scene: Scene, how: (Phase, &'static str)) {
+    scene.proxy().release();
     let done = scene.done().await;
     assert_eq!(ending(&done), how, "{}", said(&done));
     untouched(&scene.sandbox);
@@ -82,18 +84,18 @@ async fn let_be(scene: Scene, proxy: &Proxy, how: (Phase, &'static str)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_asked_for_until_the_first_change() {
-    let (scene, proxy, _) = about_to_change().await;
+    let (scene, _) = about_to_change().await;
     scene.hold(Some("jo: freeze"));
-    let_be(scene, &proxy, (Phase::Declined, "held")).await;
+    let_be(scene, (Phase::Declined, "held")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_of_every_alert_counts_until_the_first_change() {
-    let (scene, proxy, alert) = about_to_change().await;
+    let (scene, alert) = about_to_change().await;
     let end = scene.post_to(0, &group(&[resolved(&alert)])).await;
     assert_eq!(end.one(), ("note", "resolved_recorded"));
     scene.until(ripcord::rollback::Rollback::all_ended).await;
-    let_be(scene, &proxy, (Phase::Declined, "resolved_before_start")).await;
+    let_be(scene, (Phase::Declined, "resolved_before_start")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,8 @@ use serde_json::Value;
 
 pub(crate) use self::alertmanager::{Answer, firing, group, labelled, resolved};
 use super::{LIMIT, NAME, NAMESPACE};
+use crate::support::proxy::Proxy;
+use crate::support::slack;
 
 /// The procedure of [`ERRORS`]; that of [`LATENCY`] is the built-in one.
 pub(crate) const EMERGENCY: &str = "emergency";
@@ -42,6 +44,10 @@ pub(crate) struct Scene {
     pub(crate) replicas: Vec<Service>,
     /// How long the next replica keeps its socket open when it stops.
     pub(crate) drain_delay: Duration,
+    /// Where the next replica finds Slack; without one it tells nobody.
+    pub(crate) slack: Option<String>,
+    /// What the next replica reaches the API server through.
+    proxy: Option<Proxy>,
     policy: Policy,
     http: reqwest::Client,
 }
@@ -86,6 +92,8 @@ impl Scene {
             sandbox: super::sandbox().await,
             replicas: Vec::new(),
             drain_delay: Duration::ZERO,
+            slack: None,
+            proxy: None,
             policy,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         }
@@ -109,17 +117,26 @@ impl Scene {
         scene
     }
 
-    /// Starts one more replica, and waits until its caches are filled.
-    pub(crate) async fn replica(&mut self) {
+    /// Lets the replicas that are started from now on reach the API server through a proxy only.
+    pub(crate) async fn through_a_proxy(&mut self) {
         let api = self.sandbox.url();
-        self.replica_by(&api).await;
+        let api = api.trim_start_matches("http://").parse().unwrap();
+        self.proxy = Some(Proxy::start(api).await);
     }
 
-    /// The same, which reaches the API server at this address.
-    pub(crate) async fn replica_by(&mut self, api: &str) {
+    /// That proxy.
+    pub(crate) fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().unwrap()
+    }
+
+    /// Starts one more replica, and waits until its caches are filled.
+    pub(crate) async fn replica(&mut self) {
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
-        let config = self.sandbox.kubeconfig().replace(&self.sandbox.url(), api);
-        std::fs::write(kubeconfig.path(), config).unwrap();
+        let mut text = self.sandbox.kubeconfig();
+        if let Some(proxy) = &self.proxy {
+            text = text.replace(&self.sandbox.url(), &format!("http://{}", proxy.addr()));
+        }
+        std::fs::write(kubeconfig.path(), text).unwrap();
         let cluster = Cluster::connect(Some(kubeconfig.path()), Duration::from_secs(5))
             .await
             .unwrap();
@@ -128,6 +145,10 @@ impl Scene {
         settings.intake.drain_delay = self.drain_delay;
         settings.engine.namespace = Some("ripcord".into());
         settings.engine.identity = Some(format!("replica-{}", self.replicas.len() + 1));
+        if let Some(api) = &self.slack {
+            settings.report.slack.api.clone_from(api);
+            settings.report.slack.token = Some(slack::TOKEN.into());
+        }
         let service = Service::start(Parts {
             settings,
             policy: self.policy.clone(),
