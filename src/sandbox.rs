@@ -6,6 +6,7 @@
 //! stays, server-side apply and strategic merge patches are refused, and nobody has to log in.
 
 mod app;
+mod behaviour;
 mod client;
 mod driver;
 pub mod fixture;
@@ -32,6 +33,7 @@ use self::driver::{Failure, Shared};
 use self::object::text;
 use self::store::{Key, Part, Store};
 
+pub use self::behaviour::Behaviour;
 pub use self::client::{Client, Tally};
 pub use self::refusal::Refusal;
 

@@ -1,14 +1,10 @@
 //! The demo application, and the way to it: each pod and each Service answers on a loopback address of its own, and a
 //! Service's requests go to its ready endpoints in turn. What the `EndpointSlices` do not say yet, a client does not feel.
-//!
-//! The words of the image's tag (`demo:v2-half500`) say how a pod behaves: `half500`, `slow`, `unhealthy`, `neverready`.
-//! A tag with none of them is a good release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
@@ -16,6 +12,7 @@ use axum::{Json, Router};
 use axum_server::Handle;
 use serde_json::{Value, json};
 
+use super::behaviour::Behaviour;
 use super::driver::Shared;
 use super::object::{items, text};
 use super::store::Store;
@@ -71,14 +68,9 @@ pub(super) fn ip(object: &Value) -> &Value {
     if pod.is_null() { service } else { pod }
 }
 
-/// Whether the tag of a pod's image has this word.
-pub(super) fn says(pod: &Value, word: &str) -> bool {
-    tag(pod).split('-').any(|one| one == word)
-}
-
-fn tag(pod: &Value) -> &str {
-    let image = text(&pod["spec"]["containers"][0]["image"]);
-    image.rsplit_once(':').map_or("latest", |(_, tag)| tag)
+/// How a pod behaves.
+pub(super) fn behaviour(pod: &Value) -> Behaviour<'_> {
+    Behaviour::of(text(&pod["spec"]["containers"][0]["image"]))
 }
 
 async fn answer(State(door): State<Arc<Door>>, uri: Uri) -> (StatusCode, Json<Value>) {
@@ -88,20 +80,9 @@ async fn answer(State(door): State<Arc<Door>>, uri: Uri) -> (StatusCode, Json<Va
         let body = json!({ "error": "no ready endpoint" });
         return (StatusCode::SERVICE_UNAVAILABLE, Json(body));
     };
-    if says(pod, "slow") {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-    }
-    let mut body = json!({ "version": tag(pod), "pod": pod["metadata"]["name"] });
-    let mut code = StatusCode::OK;
-    if uri.path().starts_with("/health") {
-        let sick = says(pod, "unhealthy");
-        body["overall_status"] = json!(if sick { "degraded" } else { "healthy" });
-    } else if says(pod, "half500") && turn / pods.len() % 2 == 1 {
-        body["error"] = json!("the model answered nonsense");
-        code = StatusCode::INTERNAL_SERVER_ERROR;
-    } else {
-        body["price"] = json!(42.0);
-    }
+    let name = text(&pod["metadata"]["name"]);
+    let answer = behaviour(pod).answer(name, uri.path(), turn / pods.len());
+    let (code, body) = answer.await;
     (code, Json(body))
 }
 

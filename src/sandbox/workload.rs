@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Options;
-use super::app::{ip, says};
+use super::app::{behaviour, ip};
 use super::driver::Write;
 use super::object::{count, is_owned, is_stopping, owner, selects, short, stamp, text};
 use super::store::{Key, Store};
@@ -97,7 +97,8 @@ impl Pass<'_> {
             }
         }
         for (_, pod) in &mut pods {
-            let ready = self.age(pod) >= self.options.pod_start && !says(pod, "neverready");
+            let ready =
+                self.age(pod) >= self.options.pod_start && !behaviour(pod).says("neverready");
             let ready = if ready { "True" } else { "False" };
             pod["status"]["conditions"] = json!([{ "type": "Ready", "status": ready }]);
         }

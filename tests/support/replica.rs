@@ -23,8 +23,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) folder: &'a Path,
     /// The name under which it leads.
     pub(crate) name: &'a str,
-    /// Where its API server is: `http://127.0.0.1:1234`.
-    pub(crate) api: String,
+    /// How it reaches the API server.
+    pub(crate) kubeconfig: String,
+    /// Ripcord's own namespace.
+    pub(crate) namespace: &'a str,
     /// The policy's text.
     pub(crate) policy: &'a str,
     /// Where Slack is.
@@ -51,17 +53,11 @@ impl Replica {
             fs::write(&path, text).unwrap();
             path
         };
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {"server": setup.api}}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        });
         let settings = json!({
             "intake": {"listen": "127.0.0.1:0", "bearer_token_files": [file("bearer", TOKEN)], "drain_delay": "0s"},
-            "cluster": {"kubeconfig": file("kubeconfig", &kubeconfig.to_string())},
+            "cluster": {"kubeconfig": file("kubeconfig", &setup.kubeconfig)},
             "engine": {
-                "namespace": "ripcord", "identity": setup.name,
+                "namespace": setup.namespace, "identity": setup.name,
                 // Fast, so that a takeover is; with room for a machine that is busy.
                 "lease": {"duration": "4s", "renew_deadline": "3s", "retry": "500ms", "drain": "5s"},
             },

@@ -1,0 +1,47 @@
+//! How the demo application behaves, by the words of its image's tag (`demo:v2-half500`): `half500`, `slow`, `unhealthy`,
+//! `neverready`. A tag with none of them is a good release.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+/// What an image's tag says about the pods that run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behaviour<'a> {
+    tag: &'a str,
+}
+
+impl<'a> Behaviour<'a> {
+    /// The behaviour of this image.
+    #[must_use]
+    pub fn of(image: &'a str) -> Self {
+        let tag = image.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+        Self { tag }
+    }
+
+    /// Whether the tag has this word.
+    #[must_use]
+    pub fn says(self, word: &str) -> bool {
+        self.tag.split('-').any(|one| one == word)
+    }
+
+    /// How a pod answers when it is asked for a path for the `turn`th time, counted from 0.
+    pub async fn answer(self, pod: &str, path: &str, turn: usize) -> (StatusCode, Value) {
+        if self.says("slow") {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        let mut body = json!({ "version": self.tag, "pod": pod });
+        let mut code = StatusCode::OK;
+        if path.starts_with("/health") {
+            let sick = self.says("unhealthy");
+            body["overall_status"] = json!(if sick { "degraded" } else { "healthy" });
+        } else if self.says("half500") && turn % 2 == 1 {
+            body["error"] = json!("the model answered nonsense");
+            code = StatusCode::INTERNAL_SERVER_ERROR;
+        } else {
+            body["price"] = json!(42.0);
+        }
+        (code, body)
+    }
+}

@@ -1,0 +1,148 @@
+//! The demo application of every pod: one process that listens on all addresses. The local address of a connection says
+//! which pod was meant, and the pod's image says how it answers.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use ripcord::sandbox::Behaviour;
+use tokio::net::TcpListener;
+
+/// The port of the fixtures' pods.
+const PORT: u16 = 8000;
+
+/// The pods that run, by address.
+type Pods = Arc<Mutex<HashMap<IpAddr, Running>>>;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Running {
+    name: String,
+    uid: String,
+    image: String,
+    /// How many requests it has had.
+    turn: usize,
+}
+
+/// Answers for all pods from now on.
+pub(crate) async fn serve(client: Client) -> Result<()> {
+    let pods = Pods::default();
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
+    tokio::spawn(watch(client, Arc::clone(&pods)));
+    tokio::spawn(accept(listener, pods));
+    Ok(())
+}
+
+async fn watch(client: Client, pods: Pods) {
+    let events = watcher(Api::<Pod>::all(client), watcher::Config::default()).default_backoff();
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        // After an error it lists again.
+        let Ok(event) = event else { continue };
+        let mut pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => see(&mut pods, &pod),
+            watcher::Event::Delete(pod) => {
+                pods.retain(|_, it| it.uid != pod.metadata.uid.as_deref().unwrap_or_default());
+            }
+            watcher::Event::Init => pods.clear(),
+            watcher::Event::InitDone => {}
+        }
+    }
+}
+
+/// Takes note of a pod: one whose container does not run answers nobody.
+fn see(pods: &mut HashMap<IpAddr, Running>, pod: &Pod) {
+    let status = pod.status.as_ref();
+    let address = status.and_then(|it| it.pod_ip.as_ref()?.parse().ok());
+    let container = status.and_then(|it| it.container_statuses.as_ref()?.first());
+    let runs = container
+        .and_then(|it| it.state.as_ref()?.running.as_ref())
+        .is_some();
+    let image = pod
+        .spec
+        .as_ref()
+        .and_then(|it| it.containers.first()?.image.clone());
+    let Some(address) = address else { return };
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    if runs {
+        let turn = pods
+            .get(&address)
+            .filter(|it| it.uid == uid)
+            .map_or(0, |it| it.turn);
+        pods.insert(
+            address,
+            Running {
+                name: pod.name_any(),
+                uid,
+                image: image.unwrap_or_default(),
+                turn,
+            },
+        );
+    } else if pods.get(&address).is_some_and(|it| it.uid == uid) {
+        pods.remove(&address);
+    }
+}
+
+async fn accept(listener: TcpListener, pods: Pods) {
+    loop {
+        // The connection may have gone again.
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let Ok(address) = stream.local_addr() else {
+            continue;
+        };
+        // Where no pod runs, nobody listens.
+        if !pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(&address.ip())
+        {
+            continue;
+        }
+        let router = Router::new()
+            .fallback(answer)
+            .with_state((Arc::clone(&pods), address.ip()));
+        tokio::spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            // A client that goes away is no fault of the application's.
+            drop(
+                builder
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+                    .await,
+            );
+        });
+    }
+}
+
+/// Each answer ends its connection, so that each request goes where the Service leads at that moment.
+async fn answer(State((pods, address)): State<(Pods, IpAddr)>, uri: Uri) -> Response {
+    let pod = {
+        let mut pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.get_mut(&address).map(|pod| {
+            let seen = pod.clone();
+            pod.turn += 1;
+            seen
+        })
+    };
+    let close = [("connection", "close")];
+    let Some(pod) = pod else {
+        return (axum::http::StatusCode::SERVICE_UNAVAILABLE, close).into_response();
+    };
+    let (code, body) = Behaviour::of(&pod.image)
+        .answer(&pod.name, uri.path(), pod.turn)
+        .await;
+    (code, close, Json(body)).into_response()
+}

@@ -1,0 +1,62 @@
+//! The API server's audit log: each request with who asked for what, and what became of it. Reads are those of
+//! `ServiceAccount`s alone. It is written by the server
+//! itself, so it is the witness of what was done how often.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// One request.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "all that there is to say about a request")]
+pub(crate) struct Audited {
+    pub(crate) user: String,
+    pub(crate) verb: String,
+    /// The plural, without the group.
+    pub(crate) resource: String,
+    pub(crate) subresource: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// The object, or the patch.
+    pub(crate) body: Value,
+    pub(crate) code: u64,
+    pub(crate) received: Timestamp,
+    pub(crate) answered: Timestamp,
+}
+
+// === impl Audited ===
+
+impl Audited {
+    /// Whether it was to change something.
+    pub(crate) fn is_write(&self) -> bool {
+        !["get", "list", "watch"].contains(&self.verb.as_str())
+    }
+}
+
+/// The requests in a log. The last line may be half written.
+pub(crate) fn read(log: &str) -> Vec<Audited> {
+    let lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    lines.filter_map(|line| audited(&line)).collect()
+}
+
+fn audited(line: &Value) -> Option<Audited> {
+    let at = |pointer: &str| {
+        line.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Some(Audited {
+        user: at("/user/username"),
+        verb: at("/verb"),
+        resource: at("/objectRef/resource"),
+        subresource: at("/objectRef/subresource"),
+        namespace: at("/objectRef/namespace"),
+        name: at("/objectRef/name"),
+        body: line["requestObject"].clone(),
+        code: line.pointer("/responseStatus/code")?.as_u64()?,
+        received: at("/requestReceivedTimestamp").parse().ok()?,
+        answered: at("/stageTimestamp").parse().ok()?,
+    })
+}

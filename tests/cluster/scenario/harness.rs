@@ -1,0 +1,129 @@
+//! What the scenarios stand on: pods live and answer as their image's tag says, and the API server takes what is shipped.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::scene::{LIMIT, Scene};
+use crate::support::replica::{client, until};
+
+/// Pods by the words of their tag.
+pub(crate) async fn pods_behave() {
+    let scene = Scene::start("pods").await;
+    for word in [
+        "good",
+        "slow",
+        "half500",
+        "unhealthy",
+        "neverready",
+        "readyafter2s",
+        "dies",
+    ] {
+        pod(&scene, word).await;
+    }
+    for word in ["good", "slow", "half500", "unhealthy", "readyafter2s"] {
+        until(async || is_ready(&scene, word, true).await, LIMIT)
+            .await
+            .expect(word);
+    }
+    let late = scene
+        .plane
+        .admin
+        .get(&path(&scene, "readyafter2s"))
+        .await
+        .unwrap();
+    let ready = condition(&late).unwrap();
+    let [began, ready] = [&late["status"]["startTime"], &ready["lastTransitionTime"]].map(|at| {
+        let at: jiff::Timestamp = at.as_str().unwrap().parse().unwrap();
+        at
+    });
+    // They are whole seconds.
+    assert!(
+        ready.duration_since(began).as_secs() >= 1,
+        "{began} {ready}"
+    );
+
+    assert_eq!(
+        ask(&scene, "good", "/price").await,
+        Some((200, json!(null)))
+    );
+    assert_eq!(
+        ask(&scene, "good", "/health/pinn").await,
+        Some((200, json!("healthy")))
+    );
+    assert_eq!(
+        ask(&scene, "unhealthy", "/health/pinn").await,
+        Some((200, json!("degraded")))
+    );
+    let mut codes = Vec::new();
+    for _ in 0..4 {
+        codes.push(ask(&scene, "half500", "/price").await.unwrap().0);
+    }
+    assert_eq!(codes, [200, 500, 200, 500]);
+    let began = std::time::Instant::now();
+    ask(&scene, "slow", "/price").await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(400));
+
+    // One that is not ready runs, and one that has died does not.
+    assert!(is_ready(&scene, "neverready", false).await.is_some());
+    assert_eq!(
+        ask(&scene, "neverready", "/price").await,
+        Some((200, json!(null)))
+    );
+    let died = async || {
+        is_ready(&scene, "dies", false).await?;
+        ask(&scene, "dies", "/price").await.is_none().then_some(())
+    };
+    until(died, LIMIT).await.expect("it dies");
+}
+
+/// All of `deploy/`, the parts that no scenario uses included, is valid for a real API server.
+pub(crate) async fn manifests_are_accepted() {
+    crate::plane().dry_run().await.unwrap();
+}
+
+async fn pod(scene: &Scene, word: &str) {
+    let container = json!({ "name": "app", "image": format!("demo:v1-{word}") });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": word, "namespace": scene.namespaces.release },
+        "spec": { "containers": [container] },
+    });
+    // The account that pods run as comes a moment after its namespace.
+    until(async || scene.plane.admin.create(&pod).await.ok(), LIMIT)
+        .await
+        .expect("a pod");
+}
+
+fn path(scene: &Scene, word: &str) -> String {
+    format!(
+        "/api/v1/namespaces/{}/pods/{word}",
+        scene.namespaces.release
+    )
+}
+
+async fn is_ready(scene: &Scene, word: &str, ready: bool) -> Option<()> {
+    let pod = scene.plane.admin.get(&path(scene, word)).await?;
+    let wanted = if ready { "True" } else { "False" };
+    pod["status"]["podIP"].as_str()?;
+    (condition(&pod)?["status"] == wanted).then_some(())
+}
+
+fn condition(pod: &Value) -> Option<&Value> {
+    let mut conditions = pod["status"]["conditions"].as_array()?.iter();
+    conditions.find(|it| it["type"] == "Ready")
+}
+
+/// The code and the state of an answer, if a pod gives one.
+async fn ask(scene: &Scene, word: &str, what: &str) -> Option<(u16, Value)> {
+    let pod = scene.plane.admin.get(&path(scene, word)).await?;
+    let address = pod["status"]["podIP"].as_str()?;
+    let answer = client()
+        .get(format!("http://{address}:8000{what}"))
+        .send()
+        .await
+        .ok()?;
+    let code = answer.status().as_u16();
+    let body: Value = answer.json().await.ok()?;
+    Some((code, body["overall_status"].clone()))
+}

@@ -1,0 +1,290 @@
+//! One scenario's part of the cluster: namespaces of its own, a release behind a Service with steady users, a Slack, and
+//! replicas of the service with the rights that `deploy/` gives them.
+
+mod judge;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ripcord::sandbox::{Client, fixture};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::plane::{Namespaces, Plane, Turn};
+use crate::support::replica::{Replica, Setup, TOKEN, client, until};
+use crate::support::slack::{self, FakeSlack};
+
+/// The workload and the target of the shipped policy.
+pub(crate) const NAME: &str = "options-api-pinn-fixes";
+pub(crate) const TARGET: &str = "options-api";
+const CHANNEL: &str = "#pinn-deployment";
+/// How long a condition may take on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+/// How often the users ask, in a second.
+const RATE: u32 = 20;
+
+/// All that a scenario plays with.
+pub(crate) struct Scene {
+    pub(crate) plane: &'static Plane,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) slack: FakeSlack,
+    pub(crate) users: Option<Client>,
+    name: &'static str,
+    folder: TempDir,
+    policy: String,
+    _turn: Turn<'static>,
+}
+
+// === impl Scene ===
+
+impl Scene {
+    /// Fresh namespaces, and nothing in them.
+    pub(crate) async fn start(name: &'static str) -> Self {
+        let turn = crate::plane().shared().await;
+        Self::begin(name, turn).await
+    }
+
+    /// The same with nobody else in the cluster, for a scenario that stops the Rollouts controller.
+    pub(crate) async fn alone(name: &'static str) -> Self {
+        let turn = crate::plane().alone().await;
+        Self::begin(name, turn).await
+    }
+
+    async fn begin(name: &'static str, turn: Turn<'static>) -> Self {
+        let plane = crate::plane();
+        let namespaces = plane.release_namespace().await.unwrap();
+        let slack = FakeSlack::start().await;
+        slack.channel(CHANNEL.trim_start_matches('#'), "C1");
+        let shipped = include_str!("../../config/rollbacks.yaml");
+        let policy = shipped.replace("min_soak: 10m", "min_soak: 1s");
+        assert!(policy != shipped && policy.contains(CHANNEL));
+        let policy = policy.replace("options-production", &namespaces.release);
+        let folder = tempfile::tempdir_in(plane.folder()).unwrap();
+        Self {
+            plane,
+            namespaces,
+            slack,
+            users: None,
+            name,
+            folder,
+            policy,
+            _turn: turn,
+        }
+    }
+
+    /// The first release, Healthy behind a Service, and its users.
+    pub(crate) async fn release(&mut self, image: &str, steps: &Value) {
+        let namespace = &self.namespaces.release;
+        let service = fixture::service(namespace, NAME, 80);
+        let service = self.plane.admin.create(&service).await.unwrap();
+        let address = service["spec"]["clusterIP"].as_str().unwrap();
+        self.plane
+            .admin
+            .create(&fixture::rollout(namespace, NAME, image, steps))
+            .await
+            .unwrap();
+        self.rollout_is("Healthy").await;
+        let users = Client::start(format!("http://{address}/price").parse().unwrap(), RATE);
+        self.users = Some(users);
+        self.users_are_served().await;
+    }
+
+    /// A bad canary that waits at its first pause, behind a good release. The leader knows both; the users notice.
+    pub(crate) async fn bad_canary(&mut self) -> (Replica, String) {
+        let steps =
+            json!([{ "setWeight": 25 }, { "pause": {} }, { "setWeight": 50 }, { "pause": {} }]);
+        self.release("demo:v1-good", &steps).await;
+        let replica = self.ripcord().await;
+        self.soaked().await;
+        self.deploy("demo:v2-half500").await;
+        self.rollout_is("Paused").await;
+        let hash = self.rollout().await["status"]["currentPodHash"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        self.knows(&hash).await;
+        let hurt = async || (self.users.as_ref()?.tally().bad > 0).then_some(());
+        until(hurt, LIMIT).await.expect("the users notice");
+        (replica, hash)
+    }
+
+    /// Changes the image, as a deployment does.
+    pub(crate) async fn deploy(&self, image: &str) {
+        let containers = json!([{ "name": "app", "image": image, "ports": [{ "name": "http", "containerPort": 8000 }] }]);
+        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
+        self.plane
+            .admin
+            .patch(&self.rollout_path(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Starts a replica with the token of its `ServiceAccount`, and waits until it leads.
+    pub(crate) async fn ripcord(&self) -> Replica {
+        let namespace = &self.namespaces.ripcord;
+        let kubeconfig = self
+            .plane
+            .service_account_kubeconfig(namespace, "ripcord")
+            .await
+            .unwrap();
+        let setup = Setup {
+            folder: self.folder.path(),
+            name: "ripcord",
+            kubeconfig,
+            namespace,
+            policy: &self.policy,
+            slack: self.slack.url(),
+            slack_token: slack::TOKEN,
+        };
+        let replica = Replica::start(&setup).await;
+        replica.ready().await;
+        let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/ripcord");
+        let leads = async || {
+            let lease = self.plane.admin.get(&lease).await?;
+            lease["spec"]["holderIdentity"]
+                .as_str()?
+                .starts_with("ripcord-")
+                .then_some(())
+        };
+        until(leads, LIMIT).await.expect("it leads");
+        replica
+    }
+
+    /// Waits until the leader has known the release that is live now as good for as long as the policy asks.
+    pub(crate) async fn soaked(&self) {
+        let hash = self.rollout().await["status"]["stableRS"].clone();
+        let since = async || {
+            let memory = self.memory().await?;
+            let newest = memory.pointer("/status/history/0")?;
+            let since: Timestamp = newest["since"].as_str()?.parse().ok()?;
+            (newest["hash"] == hash).then_some(since)
+        };
+        let since = until(since, LIMIT).await.expect("it is remembered");
+        let soaked = async || (now().duration_since(since).as_secs() >= 1).then_some(());
+        until(soaked, LIMIT).await.expect("time passes");
+    }
+
+    /// Waits until the leader knows which release is live.
+    pub(crate) async fn knows(&self, hash: &str) {
+        let known = async || {
+            let memory = self.memory().await?;
+            (memory["status"]["live"]["hash"] == hash).then_some(())
+        };
+        until(known, LIMIT).await.expect("the leader knows it");
+    }
+
+    /// Sends a firing alert, and says when.
+    pub(crate) async fn alert(&self, replica: &Replica) -> Timestamp {
+        let body = self.notification();
+        let request = client()
+            .post(replica.url())
+            .bearer_auth(TOKEN)
+            .header("content-type", "application/json");
+        let posted = now();
+        let answer = request.body(body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+        posted
+    }
+
+    /// Waits until a rollback ended in this phase and Slack was told.
+    pub(crate) async fn ended(&self, name: &str, phase: &str) -> Value {
+        let path = format!(
+            "/apis/ripcord.dev/v1alpha1/namespaces/{}/rollbacks/{name}",
+            self.namespaces.release
+        );
+        let mut seen = Value::Null;
+        let ended = async || {
+            seen = self.plane.admin.get(&path).await?;
+            let told = seen.pointer("/status/report/slack/told")?.as_array()?;
+            let told = told.iter().any(|key| *key == format!("end/{phase}"));
+            (told
+                && seen["status"]["phase"] == phase
+                && seen.pointer("/metadata/finalizers/0").is_none())
+            .then_some(())
+        };
+        let ended = until(ended, LIMIT).await;
+        assert!(ended.is_some(), "{phase}, told and let go: {seen:#}");
+        seen
+    }
+
+    /// Waits until the workload is in this phase.
+    pub(crate) async fn rollout_is(&self, phase: &str) {
+        let mut seen = Value::Null;
+        let is = async || {
+            seen = self.plane.admin.get(&self.rollout_path()).await?;
+            // What is said of an earlier generation says nothing.
+            let observed: i64 = seen["status"]["observedGeneration"]
+                .as_str()?
+                .parse()
+                .ok()?;
+            let current = seen["metadata"]["generation"] == observed;
+            (current && seen["status"]["phase"] == phase).then_some(())
+        };
+        let came = until(is, LIMIT).await;
+        assert!(came.is_some(), "{phase}: {seen:#}");
+    }
+
+    /// Waits until the users' latest answers are all good.
+    pub(crate) async fn users_are_served(&self) {
+        let served = async || {
+            let tally = self.users.as_ref()?.tally();
+            (tally.recent.len() > 20 && tally.recent.iter().all(|good| *good)).then_some(())
+        };
+        let served = until(served, LIMIT).await;
+        assert!(
+            served.is_some(),
+            "{:?}",
+            self.users.as_ref().map(Client::tally)
+        );
+    }
+
+    pub(crate) async fn rollout(&self) -> Value {
+        self.plane.admin.get(&self.rollout_path()).await.unwrap()
+    }
+
+    pub(crate) async fn memory(&self) -> Option<Value> {
+        let namespace = &self.namespaces.release;
+        self.plane
+            .admin
+            .get(&format!(
+                "/apis/ripcord.dev/v1alpha1/namespaces/{namespace}/targets/{TARGET}"
+            ))
+            .await
+    }
+
+    fn rollout_path(&self) -> String {
+        format!(
+            "/apis/argoproj.io/v1alpha1/namespaces/{}/rollouts/{NAME}",
+            self.namespaces.release
+        )
+    }
+
+    fn notification(&self) -> String {
+        let labels = json!({
+            "alertname": "PinnLatencyP95High", "namespace": self.namespaces.release, "rollout": NAME, "severity": "critical",
+        });
+        let alert = json!({
+            "status": "firing", "labels": labels, "annotations": {"summary": "P95 412 ms > 260 ms"},
+            "startsAt": now().to_string(), "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "", "fingerprint": "9bd61e0bb2b54c7c",
+        });
+        json!({
+            "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "receiver": "ripcord", "status": "firing",
+            "alerts": [alert], "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "http://alertmanager",
+        })
+        .to_string()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.plane.tails(&self.namespaces.release));
+            eprintln!("Ripcord's writes to the workload: {:#?}", self.mutations());
+        }
+    }
+}
+
+/// The time of day, as the replicas read it.
+pub(crate) fn now() -> Timestamp {
+    ripcord::cluster::clock::system()()
+}
