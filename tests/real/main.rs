@@ -24,4 +24,7 @@ mod support {
 mod alertmanager;
 mod faults;
 mod kill;
+mod lost;
+mod mended;
+mod order;
 mod scene;
