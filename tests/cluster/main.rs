@@ -64,8 +64,8 @@ fn run() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let arguments = Arguments::from_args();
-    let trials = scenario::ALL.iter().map(|(name, scenario)| {
-        Trial::test(*name, move || {
+    let trials = scenario::ALL.iter().map(|&(name, scenario)| {
+        Trial::test(name, move || {
             runtime.block_on(scenario());
             Ok(())
         })

@@ -187,6 +187,18 @@ impl Plane {
         Ok(Frozen { plane: self })
     }
 
+    /// What Argo Rollouts' plugin for kubectl says to a person's command; its words are no proof of anything.
+    pub(crate) fn plugin(&self, words: &[&str]) -> Result<String> {
+        let program = crate::build::bin().join("kubectl-argo-rollouts");
+        let mut command = std::process::Command::new(program);
+        command.args(words).env("KUBECONFIG", self.kubeconfig());
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{words:?}: {said}{complaint}");
+        Ok(said)
+    }
+
     /// What the processes said last about something.
     pub(crate) fn tails(&self, about: &str) -> String {
         let processes = self

@@ -1,8 +1,11 @@
 //! The scenarios, by name. Each is a short story: the state before, the alert, and the end as the API, the ready endpoints
 //! and a client of the Service see it.
 
+mod blue_green;
 mod canary;
 mod harness;
+mod promoted;
+mod refused;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -10,16 +13,22 @@ use futures_util::future::LocalBoxFuture;
 /// A scenario that has not begun.
 type Story = fn() -> LocalBoxFuture<'static, ()>;
 
-/// All of them.
-pub(crate) const ALL: [(&str, Story); 4] = [
-    ("harness_pods_behave", || {
-        harness::pods_behave().boxed_local()
-    }),
-    ("harness_manifests_are_accepted", || {
-        harness::manifests_are_accepted().boxed_local()
-    }),
-    ("canary_paused", || canary::paused().boxed_local()),
-    ("canary_controller_asleep", || {
-        canary::controller_asleep().boxed_local()
-    }),
-];
+/// Lists scenarios: each is a function of a module, and its name is that of both.
+macro_rules! stories {
+    ($($module:ident: $($story:ident)+;)+) => {
+        /// All of them.
+        pub(crate) const ALL: &[(&str, Story)] = &[
+            $($((concat!(stringify!($module), "_", stringify!($story)), || $module::$story().boxed_local()),)+)+
+        ];
+    };
+}
+
+stories! {
+    harness: pods_behave manifests_are_accepted;
+    canary:
+        paused controller_asleep second_step aborted paused_by_its_spec stacked deployed_again takes_a_field_away
+        a_fix_wins;
+    promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window;
+    blue_green: promoted promoted_long_ago promoted_by_hand before_promotion;
+    refused: first_deploy history_is_gone invalid_spec template_elsewhere way_back;
+}

@@ -2,11 +2,12 @@
 //! replicas of the service with the rights that `deploy/` gives them.
 
 mod judge;
+pub(crate) mod release;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ripcord::sandbox::{Client, fixture};
+use ripcord::sandbox::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -20,8 +21,6 @@ pub(crate) const TARGET: &str = "options-api";
 const CHANNEL: &str = "#pinn-deployment";
 /// How long a condition may take on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
-/// How often the users ask, in a second.
-const RATE: u32 = 20;
 
 /// All that a scenario plays with.
 pub(crate) struct Scene {
@@ -72,53 +71,6 @@ impl Scene {
         }
     }
 
-    /// The first release, Healthy behind a Service, and its users.
-    pub(crate) async fn release(&mut self, image: &str, steps: &Value) {
-        let namespace = &self.namespaces.release;
-        let service = fixture::service(namespace, NAME, 80);
-        let service = self.plane.admin.create(&service).await.unwrap();
-        let address = service["spec"]["clusterIP"].as_str().unwrap();
-        self.plane
-            .admin
-            .create(&fixture::rollout(namespace, NAME, image, steps))
-            .await
-            .unwrap();
-        self.rollout_is("Healthy").await;
-        let users = Client::start(format!("http://{address}/price").parse().unwrap(), RATE);
-        self.users = Some(users);
-        self.users_are_served().await;
-    }
-
-    /// A bad canary that waits at its first pause, behind a good release. The leader knows both; the users notice.
-    pub(crate) async fn bad_canary(&mut self) -> (Replica, String) {
-        let steps =
-            json!([{ "setWeight": 25 }, { "pause": {} }, { "setWeight": 50 }, { "pause": {} }]);
-        self.release("demo:v1-good", &steps).await;
-        let replica = self.ripcord().await;
-        self.soaked().await;
-        self.deploy("demo:v2-half500").await;
-        self.rollout_is("Paused").await;
-        let hash = self.rollout().await["status"]["currentPodHash"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        self.knows(&hash).await;
-        let hurt = async || (self.users.as_ref()?.tally().bad > 0).then_some(());
-        until(hurt, LIMIT).await.expect("the users notice");
-        (replica, hash)
-    }
-
-    /// Changes the image, as a deployment does.
-    pub(crate) async fn deploy(&self, image: &str) {
-        let containers = json!([{ "name": "app", "image": image, "ports": [{ "name": "http", "containerPort": 8000 }] }]);
-        let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
-        self.plane
-            .admin
-            .patch(&self.rollout_path(), &patch)
-            .await
-            .unwrap();
-    }
-
     /// Starts a replica with the token of its `ServiceAccount`, and waits until it leads.
     pub(crate) async fn ripcord(&self) -> Replica {
         let namespace = &self.namespaces.ripcord;
@@ -164,15 +116,6 @@ impl Scene {
         until(soaked, LIMIT).await.expect("time passes");
     }
 
-    /// Waits until the leader knows which release is live.
-    pub(crate) async fn knows(&self, hash: &str) {
-        let known = async || {
-            let memory = self.memory().await?;
-            (memory["status"]["live"]["hash"] == hash).then_some(())
-        };
-        until(known, LIMIT).await.expect("the leader knows it");
-    }
-
     /// Sends a firing alert, and says when.
     pub(crate) async fn alert(&self, replica: &Replica) -> Timestamp {
         let body = self.notification();
@@ -195,8 +138,11 @@ impl Scene {
         let mut seen = Value::Null;
         let ended = async || {
             seen = self.plane.admin.get(&path).await?;
-            let told = seen.pointer("/status/report/slack/told")?.as_array()?;
-            let told = told.iter().any(|key| *key == format!("end/{phase}"));
+            let slack = seen.pointer("/status/report/slack")?;
+            let told = slack["told"].as_array();
+            let told = told.is_some_and(|all| all.iter().any(|it| *it == format!("end/{phase}")));
+            // A refusal is one message without a thread.
+            let told = told || (phase == "Declined" && slack["ts"].is_string());
             (told
                 && seen["status"]["phase"] == phase
                 && seen.pointer("/metadata/finalizers/0").is_none())
@@ -252,7 +198,7 @@ impl Scene {
             .await
     }
 
-    fn rollout_path(&self) -> String {
+    pub(super) fn rollout_path(&self) -> String {
         format!(
             "/apis/argoproj.io/v1alpha1/namespaces/{}/rollouts/{NAME}",
             self.namespaces.release

@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::Method;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::scene::{Bad, LIMIT, NAME, Scene, names, told};
+use crate::scene::{Bad, LIMIT, NAME, Scene, names, now, told};
 use crate::support::proxy::{Act, Fault, Proxy, Seen};
 use crate::support::replica::until;
 
@@ -141,9 +142,12 @@ async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> (bool, Vec<Point>) {
             return None;
         }
         leader.kill();
-        let found = scene.rollback(&lock);
+        let at = now();
         proxy.cut();
-        Some(found)
+        Some(Killed {
+            at,
+            found: scene.rollback(&lock),
+        })
     };
     let ((), killed) = tokio::join!(alert, killing);
     let done = scene.ended(&lock, "Succeeded").await;
@@ -154,15 +158,23 @@ async fn run(bad: Bad, kill: Option<(Point, Fate)>) -> (bool, Vec<Point>) {
     (killed.is_some(), points)
 }
 
-/// Whether the record and the messages are whole. `killed` is the rollback as it was when its leader was killed.
-fn is_told_well(scene: &Scene, done: &Value, killed: Option<&Option<Value>>) {
+/// When the leader was killed, and the rollback as it was then.
+struct Killed {
+    at: Timestamp,
+    found: Option<Value>,
+}
+
+/// Whether the record and the messages are whole.
+fn is_told_well(scene: &Scene, done: &Value, killed: Option<&Killed>) {
     let run = &done["status"]["run"];
-    if let Some(found) = killed {
-        let found = found.as_ref();
+    if let Some(killed) = killed {
+        let found = killed.found.as_ref();
         let state = found.map_or(&Value::Null, |it| &it["status"]);
         let epoch = state["run"]["epoch"].as_i64().unwrap_or(0);
+        let finished: Timestamp = run["finished"].as_str().unwrap().parse().unwrap();
         let mine = run["leader"].as_str().unwrap().starts_with("two-");
-        if state["phase"] == "Succeeded" {
+        // What the leader sent before it died may have been on its way still.
+        if state["phase"] == "Succeeded" || finished < killed.at {
             assert_eq!(run["epoch"], epoch, "what has ended is left alone");
         } else {
             assert!(

@@ -1,5 +1,8 @@
 //! A bad canary in flight.
 
+use serde_json::json;
+
+use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
 
@@ -19,17 +22,131 @@ pub(crate) async fn controller_asleep() {
     let (ripcord, bad) = scene.bad_canary().await;
     let asleep = scene.plane.freeze().unwrap();
     let posted = scene.alert(&ripcord).await;
-    let restored = async || scene.mutations().first().cloned();
-    until(restored, LIMIT)
-        .await
-        .expect("the template is restored");
-    assert_eq!(
-        scene.rollout().await["status"]["currentPodHash"],
-        bad,
-        "nobody has moved yet"
-    );
+    scene.is_restored().await;
+    assert_eq!(scene.live().await, bad, "nobody has moved yet");
     drop(asleep);
     let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
     scene.is_mended().await;
     scene.times(posted, &rollback);
+}
+
+/// At the second pause, half of the pods are bad.
+pub(crate) async fn second_step() {
+    let mut scene = Scene::start("canary, paused at its second step").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    scene.argo(&["promote", NAME]);
+    let further = async || {
+        let status = scene.rollout().await["status"].clone();
+        (status["currentStepIndex"] == 3 && status["phase"] == "Paused").then_some(())
+    };
+    until(further, LIMIT).await.expect("it goes on");
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.times(posted, &rollback);
+}
+
+/// A person has aborted it: the users are served, the spec is still bad and the Rollout stays Degraded.
+pub(crate) async fn aborted() {
+    let mut scene = Scene::start("canary, aborted by a person").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    let said = scene.argo(&["abort", NAME]);
+    assert!(said.contains("aborted"), "{said}");
+    scene.rollout_is("Degraded").await;
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.times(posted, &rollback);
+}
+
+/// A person has paused it by its spec, so that the controller does nothing until that is released.
+pub(crate) async fn paused_by_its_spec() {
+    let mut scene = Scene::start("canary, paused by its spec").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    scene.argo(&["pause", NAME]);
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.times(posted, &rollback);
+}
+
+/// A second bad release has replaced the first before it was stable: "the previous one" is bad too.
+pub(crate) async fn stacked() {
+    let mut scene = Scene::start("canary, two bad releases in a row").await;
+    let ripcord = scene.good(&pausing()).await;
+    scene.deploy(BAD).await;
+    scene.rollout_is("Paused").await;
+    scene.deploy("demo:v3-half500").await;
+    scene.rollout_is("Paused").await;
+    let bad = scene.is_known().await;
+    scene.users_are_hurt().await;
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r3-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.times(posted, &rollback);
+}
+
+/// Somebody deploys the same bad image again after it was pulled back: it is pulled back again.
+pub(crate) async fn deployed_again() {
+    let mut scene = Scene::start("canary, the same bad image again").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    scene.alert(&ripcord).await;
+    scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.deploy(BAD).await;
+    scene.rollout_is("Paused").await;
+    assert_eq!(
+        scene.is_known().await,
+        bad,
+        "the same template has the same hash"
+    );
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r4-{bad}"), "Succeeded").await;
+    scene.is_mended_by(2).await;
+    scene.times(posted, &rollback);
+}
+
+/// The bad release only takes a field away, so that its images are the same and `undo` sees no difference.
+pub(crate) async fn takes_a_field_away() {
+    let mut scene = Scene::start("canary that only takes a field away").await;
+    let env = |env: &[&str]| {
+        let env: Vec<_> = env
+            .iter()
+            .map(|name| json!({ "name": name, "value": "1" }))
+            .collect();
+        let ports = json!([{ "name": "http", "containerPort": 8000 }]);
+        json!({ "containers": [{ "name": "app", "image": GOOD, "ports": ports, "env": env }] })
+    };
+    let whole = env(&["KEPT", "NEEDED"]);
+    let spec = json!({ "strategy": pausing(), "template": { "spec": whole } });
+    scene.first(GOOD, &spec).await;
+    let ripcord = scene.ripcord().await;
+    scene.soaked().await;
+    scene.template(&env(&["KEPT"])).await;
+    scene.rollout_is("Paused").await;
+    let bad = scene.is_known().await;
+    let said = scene.argo(&["undo", NAME]);
+    assert!(said.contains("skipped rollback"), "what people do: {said}");
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    let env = scene.rollout().await["spec"]["template"]["spec"]["containers"][0]["env"].clone();
+    assert_eq!(env[1]["name"], "NEEDED");
+    scene.times(posted, &rollback);
+}
+
+/// A person's fix arrives while the restore is not looked at yet: the fix wins, and is not touched.
+pub(crate) async fn a_fix_wins() {
+    let mut scene = Scene::alone("canary, a fix in the middle").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    let asleep = scene.plane.freeze().unwrap();
+    scene.alert(&ripcord).await;
+    scene.is_restored().await;
+    scene.push("demo:v3-good").await;
+    drop(asleep);
+    scene.ended(&format!("{NAME}-r2-{bad}"), "Superseded").await;
+    scene.rollout_is("Paused").await;
+    let image = scene.rollout().await["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    assert_eq!(image, "demo:v3-good");
+    assert_eq!(scene.mutations().len(), 1, "the fix is not touched");
 }

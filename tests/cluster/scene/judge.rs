@@ -3,13 +3,19 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{NAME, Scene};
+use super::{LIMIT, NAME, Scene};
 use crate::plane::audit::Audited;
+use crate::support::replica::until;
 use crate::times::Times;
 
 impl Scene {
     /// What must be true at the end: the good release is live, stable and alone, after one change of the template.
     pub(crate) async fn is_mended(&self) {
+        self.is_mended_by(1).await;
+    }
+
+    /// The same after so many rollbacks.
+    pub(crate) async fn is_mended_by(&self, rollbacks: usize) {
         self.rollout_is("Healthy").await;
         self.users_are_served().await;
         let rollout = self.rollout().await;
@@ -34,9 +40,30 @@ impl Scene {
         mutations.retain(|it| it.subresource.is_empty());
         assert_eq!(
             mutations.len(),
-            1,
+            rollbacks,
             "the template is restored once: {mutations:#?}"
         );
+    }
+
+    /// Waits until Ripcord has changed the workload.
+    pub(crate) async fn is_restored(&self) {
+        let restored = async || self.mutations().first().cloned();
+        until(restored, LIMIT)
+            .await
+            .expect("the template is restored");
+    }
+
+    /// What must be true where a person is needed: nothing was touched, and a person was told.
+    pub(crate) fn is_let_be(&self, rollback: &Value, reason: &str) {
+        assert_eq!(
+            rollback["status"]["reason"]["reason"], reason,
+            "{rollback:#}"
+        );
+        let mutations = self.mutations();
+        assert!(mutations.is_empty(), "nothing is touched: {mutations:#?}");
+        let messages = self.slack.messages();
+        assert_eq!(messages.len(), 1, "it is told once: {messages:#?}");
+        assert!(messages[0].text.contains("NOT acted on"), "{messages:#?}");
     }
 
     /// The images of the ready endpoints of the Service.
@@ -94,7 +121,10 @@ impl Scene {
         let times = Times {
             scenario: self.name,
             posted,
-            first_mutation: self.mutations().first().map(|it| it.received),
+            first_mutation: {
+                let mut all = self.mutations().into_iter().map(|it| it.received);
+                all.find(|at| *at >= posted)
+            },
             last_bad: self.users.as_ref().and_then(|it| it.tally().last_bad),
             healthy: healthy.and_then(|at| at.parse().ok()),
         };
