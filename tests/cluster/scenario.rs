@@ -6,6 +6,7 @@ mod canary;
 mod harness;
 mod promoted;
 mod refused;
+mod routed;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -28,7 +29,8 @@ stories! {
     canary:
         paused controller_asleep second_step aborted paused_by_its_spec stacked deployed_again takes_a_field_away
         a_fix_wins;
-    promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window;
-    blue_green: promoted promoted_long_ago promoted_by_hand before_promotion;
+    promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start;
+    blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
+    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale;
     refused: first_deploy history_is_gone invalid_spec template_elsewhere way_back;
 }

@@ -28,6 +28,10 @@ pub(crate) struct Scene {
     pub(crate) namespaces: Namespaces,
     pub(crate) slack: FakeSlack,
     pub(crate) users: Option<Client>,
+    /// The Service that takes the traffic.
+    pub(crate) front: String,
+    /// The image of the release that is good.
+    pub(crate) good: &'static str,
     name: &'static str,
     folder: TempDir,
     policy: String,
@@ -64,6 +68,8 @@ impl Scene {
             namespaces,
             slack,
             users: None,
+            front: NAME.to_owned(),
+            good: release::GOOD,
             name,
             folder,
             policy,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::scene::release::BAD;
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::replica::until;
+use crate::support::replica::{Replica, until};
 
 /// Blue-green behind the usual Service, with a preview Service.
 fn strategy(more: &Value) -> Value {
@@ -16,12 +16,7 @@ fn strategy(more: &Value) -> Value {
 
 async fn start(name: &'static str) -> Scene {
     let scene = Scene::start(name).await;
-    let preview = json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": { "name": format!("{NAME}-preview"), "namespace": scene.namespaces.release },
-        "spec": { "selector": { "app": NAME }, "ports": [{ "name": "http", "port": 80, "targetPort": "http" }] },
-    });
-    scene.plane.admin.create(&preview).await.unwrap();
+    scene.service(&format!("{NAME}-preview")).await;
     scene
 }
 
@@ -75,6 +70,81 @@ pub(crate) async fn before_promotion() {
     scene.is_mended().await;
     scene.is_active(&rollback).await;
     assert_eq!(scene.users.as_ref().unwrap().tally().bad, 0);
+    scene.times(posted, &rollback);
+}
+
+/// The active Service was switched, and an analysis that takes an hour has begun.
+async fn switched(scene: &mut Scene) -> (Replica, String) {
+    let metric = json!({
+        "name": "always", "interval": "1h", "count": 2, "successCondition": "result == 'healthy'",
+        "provider": { "web": { "url": format!("http://{NAME}.{}.svc/health/pinn", scene.namespaces.release), "jsonPath": "{$.overall_status}" } },
+        "consecutiveErrorLimit": 1000,
+    });
+    let analysis = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate",
+        "metadata": { "name": "long", "namespace": scene.namespaces.release }, "spec": { "metrics": [metric] },
+    });
+    scene.plane.admin.create(&analysis).await.unwrap();
+    let long = json!({ "templates": [{ "templateName": "long" }] });
+    let ripcord = scene
+        .good(&strategy(&json!({ "postPromotionAnalysis": long })))
+        .await;
+    scene.deploy(BAD).await;
+    let switched = async || {
+        let status = scene.rollout().await["status"].clone();
+        let active = status["blueGreen"]["activeSelector"] == status["currentPodHash"];
+        (active && status["currentPodHash"] != status["stableRS"]).then_some(())
+    };
+    until(switched, LIMIT).await.expect("it is switched");
+    let bad = scene.is_known().await;
+    scene.users_are_hurt().await;
+    (ripcord, bad)
+}
+
+/// In its analysis after the switch. There is a ready endpoint at every moment.
+pub(crate) async fn in_analysis() {
+    let mut scene = start("blue-green, analysis after the switch").await;
+    let (ripcord, bad) = switched(&mut scene).await;
+    let pulled_back = async {
+        let posted = scene.alert(&ripcord).await;
+        let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+        (posted, rollback)
+    };
+    let (fewest, (posted, rollback)) = scene.fewest_endpoints(pulled_back).await;
+    assert!(
+        fewest >= 4,
+        "never fewer ready endpoints than before: {fewest}"
+    );
+    scene.is_mended().await;
+    scene.is_active(&rollback).await;
+    scene.times(posted, &rollback);
+}
+
+/// The same, and its pods are not ready any more: `abort` would leave no endpoint at all, for ever.
+pub(crate) async fn in_analysis_and_unready() {
+    let mut scene = start("blue-green, the new pods unready").await;
+    let (ripcord, bad) = switched(&mut scene).await;
+    let pods = format!("/api/v1/namespaces/{}/pods", scene.namespaces.release);
+    let selector = format!("{pods}?labelSelector=rollouts-pod-template-hash={bad}");
+    let all = scene.plane.admin.get(&selector).await.unwrap()["items"].clone();
+    for pod in all.as_array().unwrap() {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        let mut conditions = pod["status"]["conditions"].clone();
+        for condition in conditions.as_array_mut().unwrap() {
+            if condition["type"] == "Ready" || condition["type"] == "ContainersReady" {
+                condition["status"] = "False".into();
+            }
+        }
+        let patch = json!({ "status": { "conditions": conditions } });
+        let path = format!("{pods}/{name}/status");
+        scene.plane.admin.patch(&path, &patch).await.unwrap();
+    }
+    let none = async || scene.served_by().await.is_empty().then_some(());
+    until(none, LIMIT).await.expect("nobody serves");
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.is_active(&rollback).await;
     scene.times(posted, &rollback);
 }
 

@@ -65,3 +65,14 @@ pub(crate) async fn rollback_window() {
     scene.is_mended().await;
     scene.times(posted, &rollback);
 }
+
+/// The destination's pods take a while to be ready.
+pub(crate) async fn slow_to_start() {
+    let mut scene = Scene::start("promoted, slow destination (3 s)").await;
+    scene.good = "demo:v1-readyafter3s";
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.times(posted, &rollback);
+}

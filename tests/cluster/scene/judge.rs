@@ -1,9 +1,11 @@
 //! What became of a scenario, as the API, the ready endpoints, the users and the audit log see it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{LIMIT, NAME, Scene};
+use super::{LIMIT, Scene};
 use crate::plane::audit::Audited;
 use crate::support::replica::until;
 use crate::times::Times;
@@ -23,13 +25,13 @@ impl Scene {
             rollout
                 .pointer("/spec/template/spec/containers/0/image")
                 .unwrap(),
-            "demo:v1-good"
+            self.good
         );
         assert_eq!(
             rollout["status"]["currentPodHash"],
             rollout["status"]["stableRS"]
         );
-        assert_eq!(self.served_by().await, ["demo:v1-good"; 4]);
+        assert_eq!(self.served_by().await, [self.good; 4]);
         let requests = self.requests();
         let refused: Vec<_> = requests.iter().filter(|it| it.code == 403).collect();
         assert!(
@@ -73,7 +75,7 @@ impl Scene {
             let list = self.plane.admin.get(what).await.expect("a list");
             list["items"].as_array().cloned().unwrap_or_default()
         };
-        let selector = format!("labelSelector=kubernetes.io/service-name={NAME}");
+        let selector = format!("labelSelector=kubernetes.io/service-name={}", self.front);
         let slices = list(&format!(
             "/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{selector}"
         ))
@@ -94,6 +96,22 @@ impl Scene {
             )
         };
         ready.filter_map(image).collect()
+    }
+
+    /// Does something, and says how few ready endpoints the Service had at any look meanwhile.
+    pub(crate) async fn fewest_endpoints<T>(&self, work: impl Future<Output = T>) -> (usize, T) {
+        let mut fewest = usize::MAX;
+        let looking = async {
+            loop {
+                fewest = fewest.min(self.served_by().await.len());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let done = tokio::select! {
+            done = work => done,
+            () = looking => unreachable!("it looks for ever"),
+        };
+        (fewest, done)
     }
 
     /// Ripcord's writes to the workload that had an effect, oldest first.

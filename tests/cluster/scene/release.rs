@@ -22,7 +22,8 @@ pub(crate) fn pausing() -> Value {
 impl Scene {
     /// A first release with this strategy, Healthy behind a Service, with users, and known to a leader as good.
     pub(crate) async fn good(&mut self, strategy: &Value) -> Replica {
-        self.first(GOOD, &json!({ "strategy": strategy })).await;
+        self.first(self.good, &json!({ "strategy": strategy }))
+            .await;
         let replica = self.ripcord().await;
         self.soaked().await;
         replica
@@ -30,10 +31,9 @@ impl Scene {
 
     /// A first release, Healthy behind a Service, and its users. `spec` replaces what a usual Rollout has.
     pub(crate) async fn first(&mut self, image: &str, spec: &Value) {
-        let namespace = &self.namespaces.release;
-        let service = fixture::service(namespace, NAME, 80);
-        let service = self.plane.admin.create(&service).await.unwrap();
+        let service = self.service(&self.front).await;
         let address = service["spec"]["clusterIP"].as_str().unwrap();
+        let namespace = &self.namespaces.release;
         let mut rollout = fixture::rollout(namespace, NAME, image, &json!([]));
         rollout["spec"]["strategy"] = Value::Null;
         json_patch::merge(&mut rollout["spec"], spec);
@@ -42,6 +42,13 @@ impl Scene {
         let users = Client::start(format!("http://{address}/price").parse().unwrap(), RATE);
         self.users = Some(users);
         self.users_are_served_or_hurt(image).await;
+    }
+
+    /// A Service over all pods of the workload, as its owner writes it.
+    pub(crate) async fn service(&self, name: &str) -> Value {
+        let mut service = fixture::service(&self.namespaces.release, name, 80);
+        service["spec"]["selector"]["app"] = NAME.into();
+        self.plane.admin.create(&service).await.unwrap()
     }
 
     /// A bad canary that waits at its first pause, behind a good release. The leader knows both; the users notice.
@@ -133,7 +140,7 @@ impl Scene {
     }
 
     async fn users_are_served_or_hurt(&self, image: &str) {
-        if image == GOOD {
+        if image == self.good {
             self.users_are_served().await;
         } else {
             self.users_are_hurt().await;
