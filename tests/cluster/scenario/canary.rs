@@ -1,9 +1,10 @@
 //! A bad canary in flight.
 
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::scene::release::{BAD, GOOD, pausing};
-use crate::scene::{LIMIT, NAME, Scene};
+use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::until;
 
 /// A bad canary waits at its first pause. The good template comes back, once, and takes all traffic.
@@ -149,4 +150,33 @@ pub(crate) async fn a_fix_wins() {
     let image = scene.rollout().await["spec"]["template"]["spec"]["containers"][0]["image"].clone();
     assert_eq!(image, "demo:v3-good");
     assert_eq!(scene.mutations().len(), 1, "the fix is not touched");
+}
+
+/// The controller has not looked at the bad release yet, so that revision and hashes still name the good one: whoever
+/// acted on those would lock, and leave, the wrong release. The sender is asked to come back.
+pub(crate) async fn not_looked_at_yet() {
+    let mut scene = Scene::alone("canary, not looked at yet").await;
+    let ripcord = scene.good(&pausing()).await;
+    let good = scene.live().await;
+    let asleep = scene.plane.freeze().unwrap();
+    scene.push(BAD).await;
+    // Should it come before Ripcord has heard of the change, it is about a time before all releases, and counts for nothing.
+    let alert = scene.notification(now() - SignedDuration::from_hours(1));
+    let refused = async || (scene.post(&ripcord, alert.clone()).await == 503).then_some(());
+    until(refused, LIMIT)
+        .await
+        .expect("it is asked to come back");
+    assert_eq!(
+        scene.live().await,
+        good,
+        "the status still names the good one"
+    );
+    drop(asleep);
+    scene.rollout_is("Paused").await;
+    let bad = scene.is_known().await;
+    scene.users_are_hurt().await;
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.times(posted, &rollback);
 }
