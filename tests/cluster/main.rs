@@ -15,6 +15,8 @@
 #[path = "../support"]
 mod support {
     #[expect(dead_code, reason = "other tests need more of it")]
+    pub(crate) mod alertmanager;
+    #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod replica;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub mod slack;

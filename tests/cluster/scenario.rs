@@ -4,6 +4,7 @@
 mod blue_green;
 mod canary;
 mod harness;
+mod pair;
 mod promoted;
 mod refused;
 mod routed;
@@ -32,6 +33,7 @@ stories! {
         not_looked_at_yet;
     promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start;
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
+    pair: oldest_alertmanagers newest_alertmanagers;
     routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale;
     refused: first_deploy history_is_gone invalid_spec template_elsewhere way_back;
 }

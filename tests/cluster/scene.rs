@@ -33,7 +33,7 @@ pub(crate) struct Scene {
     /// The image of the release that is good.
     pub(crate) good: &'static str,
     name: &'static str,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     policy: String,
     _turn: Turn<'static>,
 }
@@ -77,25 +77,10 @@ impl Scene {
         }
     }
 
-    /// Starts a replica with the token of its `ServiceAccount`, and waits until it leads.
+    /// Starts a replica, and waits until it leads.
     pub(crate) async fn ripcord(&self) -> Replica {
+        let replica = self.replica("ripcord").await;
         let namespace = &self.namespaces.ripcord;
-        let kubeconfig = self
-            .plane
-            .service_account_kubeconfig(namespace, "ripcord")
-            .await
-            .unwrap();
-        let setup = Setup {
-            folder: self.folder.path(),
-            name: "ripcord",
-            kubeconfig,
-            namespace,
-            policy: &self.policy,
-            slack: self.slack.url(),
-            slack_token: slack::TOKEN,
-        };
-        let replica = Replica::start(&setup).await;
-        replica.ready().await;
         let lease = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/ripcord");
         let leads = async || {
             let lease = self.plane.admin.get(&lease).await?;
@@ -105,6 +90,28 @@ impl Scene {
                 .then_some(())
         };
         until(leads, LIMIT).await.expect("it leads");
+        replica
+    }
+
+    /// Starts a replica with the token of its `ServiceAccount`, and waits until it is ready.
+    pub(crate) async fn replica(&self, name: &str) -> Replica {
+        let namespace = &self.namespaces.ripcord;
+        let kubeconfig = self
+            .plane
+            .service_account_kubeconfig(namespace, "ripcord")
+            .await
+            .unwrap();
+        let setup = Setup {
+            folder: self.folder.path(),
+            name,
+            kubeconfig,
+            namespace,
+            policy: &self.policy,
+            slack: self.slack.url(),
+            slack_token: slack::TOKEN,
+        };
+        let replica = Replica::start(&setup).await;
+        replica.ready().await;
         replica
     }
 

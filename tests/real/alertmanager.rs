@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::scene::{Bad, LIMIT, Scene, labels, now, told};
-use crate::support::alertmanager::Alertmanager;
+use crate::support::alertmanager::{Alertmanager, configuration};
 use crate::support::proxy::{Act, Fault, Proxy};
 use crate::support::replica::{Replica, TOKEN, until};
 
@@ -29,7 +29,8 @@ impl Sender {
         pager.on(|_| Act::Before(Fault::Answer(200)));
         let token = scene.folder.path().join("token-for-ripcord");
         fs::write(&token, TOKEN).unwrap();
-        let config = configuration(&to, &pager, token.to_str().unwrap());
+        let addresses = [to[0].addr(), to[1].addr()];
+        let config = configuration(addresses, pager.addr(), token.to_str().unwrap());
         let alertmanager = Alertmanager::start(scene.folder.path(), &config).await;
         Self {
             alertmanager,
@@ -65,53 +66,6 @@ impl Sender {
         };
         until(came, LIMIT).await.expect("it is repeated");
     }
-}
-
-/// The shipped configuration with other addresses, and with times that a test can wait for.
-fn configuration(to: &[Proxy; 2], pager: &Proxy, token: &str) -> String {
-    let shipped = include_str!("../../deploy/alertmanager/alertmanager.yml");
-    for kept in [
-        "continue: true",
-        "group_wait: 0s",
-        "group_by: ['namespace', 'rollout']",
-        "send_resolved: true",
-        "max_alerts: 0",
-        "follow_redirects: false",
-    ] {
-        assert!(shipped.contains(kept), "{kept}");
-    }
-    let replace = |text: &str, from: &str, to: &str| {
-        assert_eq!(text.matches(from).count(), 1, "{from}");
-        text.replace(from, to)
-    };
-    let text = replace(shipped, "/etc/alertmanager/secrets/ripcord-token", token);
-    let text = replace(
-        &text,
-        "http://pager.invalid/replace-me",
-        &format!("http://{}/", pager.addr()),
-    );
-    let text = replace(&text, "group_interval: 10s", "group_interval: 1s");
-    let text = replace(&text, "repeat_interval: 1m", "repeat_interval: 1s");
-    // One receiver with two addresses: harder than a Service, as every replica gets everything.
-    let begin = text
-        .find("      - url: http://ripcord.ripcord.svc")
-        .unwrap();
-    let end = begin + text[begin..].find("\n\n").unwrap() + 1;
-    let block = &text[begin..end];
-    let address = |to: &Proxy| {
-        replace(
-            block,
-            "http://ripcord.ripcord.svc",
-            &format!("http://{}", to.addr()),
-        )
-    };
-    format!(
-        "{}{}{}{}",
-        &text[..begin],
-        address(&to[0]),
-        address(&to[1]),
-        &text[end..]
-    )
 }
 
 /// Everything that was written, apart from the lease and events, which go on for ever.

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -13,7 +14,8 @@ use serde_json::Value;
 
 use super::replica::{client, until};
 
-const NAMES: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
+/// What it is called, by Debian and by its makers.
+pub(crate) const NAMES: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
 /// How long a condition may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -29,29 +31,37 @@ pub(crate) struct Alertmanager {
 impl Alertmanager {
     /// Starts one with this configuration and waits until it is ready.
     pub(crate) async fn start(folder: &Path, config: &str) -> Self {
+        let alone = ["--cluster.listen-address=".to_owned()];
+        Self::start_as(&NAMES.map(PathBuf::from), folder, config, &alone).await
+    }
+
+    /// The same with the first of these programs that there is, and with what it is told of its peers.
+    pub(crate) async fn start_as(
+        programs: &[PathBuf],
+        folder: &Path,
+        config: &str,
+        peers: &[String],
+    ) -> Self {
         let path = folder.join("alertmanager.yml");
         fs::write(&path, config).unwrap();
         let log = folder.join("alertmanager.log");
-        let spawn = |name: &str| {
+        let spawn = |name: &PathBuf| {
             Command::new(name)
                 .arg(format!("--config.file={}", path.display()))
                 .arg(format!(
                     "--storage.path={}",
                     folder.join("alertmanager").display()
                 ))
-                .args([
-                    "--web.listen-address=127.0.0.1:0",
-                    "--cluster.listen-address=",
-                    "--log.level=debug",
-                ])
+                .args(["--web.listen-address=127.0.0.1:0", "--log.level=debug"])
+                .args(peers)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(fs::File::create(&log).unwrap())
                 .spawn()
         };
-        let child = NAMES.into_iter().find_map(|name| spawn(name).ok());
+        let child = programs.iter().find_map(|name| spawn(name).ok());
         let child = child.unwrap_or_else(|| {
-            panic!("none of {NAMES:?} is on the PATH: install it, e.g. with `apt-get install prometheus-alertmanager`")
+            panic!("none of {programs:?} is on the PATH: install it, e.g. with `apt-get install prometheus-alertmanager`")
         });
         let mut alertmanager = Self {
             url: String::new(),
@@ -103,4 +113,46 @@ impl Drop for Alertmanager {
             eprintln!("--- the log of Alertmanager:\n{log}---");
         }
     }
+}
+
+/// The shipped configuration with other addresses, and with times that a test can wait for.
+pub(crate) fn configuration(to: [SocketAddr; 2], pager: SocketAddr, token: &str) -> String {
+    let shipped = include_str!("../../deploy/alertmanager/alertmanager.yml");
+    for kept in [
+        "continue: true",
+        "group_wait: 0s",
+        "group_by: ['namespace', 'rollout']",
+        "send_resolved: true",
+        "max_alerts: 0",
+        "follow_redirects: false",
+    ] {
+        assert!(shipped.contains(kept), "{kept}");
+    }
+    let replace = |text: &str, from: &str, to: &str| {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text.replace(from, to)
+    };
+    let text = replace(shipped, "/etc/alertmanager/secrets/ripcord-token", token);
+    let text = replace(
+        &text,
+        "http://pager.invalid/replace-me",
+        &format!("http://{pager}/"),
+    );
+    let text = replace(&text, "group_interval: 10s", "group_interval: 1s");
+    let text = replace(&text, "repeat_interval: 1m", "repeat_interval: 1s");
+    // One receiver with two addresses: harder than a Service, as every replica gets everything.
+    let begin = text
+        .find("      - url: http://ripcord.ripcord.svc")
+        .unwrap();
+    let end = begin + text[begin..].find("\n\n").unwrap() + 1;
+    let block = &text[begin..end];
+    let address =
+        |to: SocketAddr| replace(block, "http://ripcord.ripcord.svc", &format!("http://{to}"));
+    format!(
+        "{}{}{}{}",
+        &text[..begin],
+        address(to[0]),
+        address(to[1]),
+        &text[end..]
+    )
 }
