@@ -189,7 +189,10 @@ impl Facts<'_> {
                         | Reason::NoRecentChange
                 )
             );
-            release.is_some_and(about)
+            // What only watches, or a person wrote, blocks nothing.
+            let asked = rollback.spec.mode == Mode::Act && !rollback.spec.alerts.is_empty();
+            asked
+                && release.is_some_and(about)
                 && !elsewhere
                 && rollback
                     .received()

@@ -149,7 +149,6 @@ impl Case<'_> {
                     | Reason::TargetHeld
                     | Reason::NoRecentChange
                     | Reason::NotThisRelease
-                    | Reason::WayBack
                     | Reason::TooLate
                     | Reason::ResolvedBeforeStart
                     | Reason::Duplicate

@@ -111,12 +111,12 @@ fn a_destination_that_was_reported_itself_is_doubted() {
         declined(&admit(&held, &claimed())),
         Reason::DestinationSuspect
     );
-    let shadow = reported(Phase::Shadowed, Reason::Shadow, 900);
-    assert_eq!(
-        declined(&admit(&shadow, &claimed())),
-        Reason::DestinationSuspect
-    );
+    let mut shadow = rollback(1, Phase::Shadowed);
+    shadow.metadata.name = Some("x-r1-good-shadow".into());
+    shadow.spec.release.as_mut().unwrap().hash = "good".into();
+    shadow.spec.mode = Mode::Shadow;
     for settled in [
+        world().with(shadow),
         reported(Phase::Declined, Reason::NoRecentChange, 900),
         reported(Phase::Declined, Reason::Held, -1_000_000),
     ] {

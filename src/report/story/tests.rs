@@ -240,7 +240,6 @@ fn whoever_is_needed_is_called_by_a_new_message_once() {
                 | "target_held"
                 | "no_recent_change"
                 | "not_this_release"
-                | "way_back"
                 | "too_late"
                 | "resolved_before_start"
                 | "duplicate"
