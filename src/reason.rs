@@ -77,7 +77,7 @@ reasons! {
     ResolvedBeforeStart = "resolved_before_start": "Every alert ended before the first change was made.",
     NoDestination = "no_destination": "No release is known to be good and still restorable.",
     SpecInvalid = "spec_invalid": "The controller refuses the workload's spec, and does nothing until it is mended.",
-    DestinationSuspect = "destination_suspect": "The only destination was reported as bad itself a short while ago.",
+    DestinationSuspect = "destination_suspect": "The destination was reported as bad itself a short while ago.",
     DestinationBlamed = "destination_blamed": "The only destination was itself pulled back before.",
     TemplateElsewhere = "template_elsewhere": "The workload takes its template from another object (workloadRef), which this step does not restore.",
     NotApplicable = "procedure_not_applicable": "The procedure needs something that the target does not declare.",

@@ -44,6 +44,7 @@ pub async fn decline(
     latch: bool,
 ) -> Result<(), Halt> {
     if latch && let Some(target) = target {
+        journal.fence(ctx).await?;
         let name = journal.rollback.name().to_owned();
         let now = (ctx.clock)();
         remember(ctx, target, |memory| {

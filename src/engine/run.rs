@@ -252,6 +252,16 @@ impl Runner<'_> {
         };
         match step.next(&self.at, &self.seen, entry, now) {
             Next::Do(effect) => self.change(index, effect).await,
+            // Nothing was done yet, and the wait for the controller has taken too long.
+            Next::Wait(finding)
+                if finding.reason == Reason::ControllerLag && self.nothing_intended() =>
+            {
+                if let Some(refused) = self.no_longer(now) {
+                    return self.refused(refused).await;
+                }
+                self.note(index, finding, now).await?;
+                Ok(Round::Soon)
+            }
             Next::Wait(finding) => {
                 self.note(index, finding, now).await?;
                 Ok(Round::Soon)

@@ -86,8 +86,8 @@ impl Facts<'_> {
                     .because("the alert came before the release had an identity"),
             );
         }
-        if rollout.invalid {
-            return Admission::decline(Reason::SpecInvalid.because(rollout.message.as_str()));
+        if let Err(finding) = self.valid() {
+            return Admission::decline(finding);
         }
         if self.policy.protected.contains(&target.workload.namespace) {
             return Admission::decline(Reason::ProtectedNamespace);
@@ -142,9 +142,9 @@ impl Facts<'_> {
             .unwrap_or_default();
         let destination = memory.destination(target, at, self.now);
         let destination = destination.and_then(|found| match target.known_good {
-            // What a person pinned is not doubted.
-            Some(_) => Ok(found),
-            None => self.unsuspected(target, &found.release).map(|()| found),
+            // What a person pinned or asked for is not doubted.
+            None if !by_hand => self.unsuspected(target, &found.release).map(|()| found),
+            _ => Ok(found),
         });
         match destination {
             Ok(destination) => Admission::Go {
@@ -210,7 +210,8 @@ impl Facts<'_> {
             return Err((finding, true));
         }
         self.exhausted(live).map_err(|finding| (finding, true))?;
-        self.way_back(live).map_err(|finding| (finding, false))?;
+        self.way_back(target, live)
+            .map_err(|finding| (finding, false))?;
         if rollback.all_ended() {
             return Err((Reason::ResolvedBeforeStart.into(), false));
         }

@@ -184,7 +184,8 @@ impl Facts<'_> {
             .held()
             .and_then(|()| self.latched())
             .and_then(|()| self.exhausted(live))
-            .and_then(|()| self.way_back(live))
+            .and_then(|()| self.way_back(ask.target, live))
+            .and_then(|()| self.valid())
             .and_then(|()| self.caused(ask.target, live, alert));
         asked.err()
     }
@@ -239,10 +240,10 @@ impl Facts<'_> {
         if ask.trigger.mode == Mode::Shadow {
             return Decision::decline(finding);
         }
-        // One that is missing has no state to be told by: people are told of it again after an hour.
+        // What is scaled meanwhile is the same state. One that is missing has none: people are told of it every hour.
         let state = self.rollout.map_or_else(
-            || format!("missing {}", self.now.as_second() / 3600),
-            |rollout| format!("{} {}", rollout.uid, rollout.generation),
+            || format!("missing {} {}", self.now.as_second() / 3600, ask.severity),
+            |it| format!("{} {} {} {}", it.uid, it.current, it.revision, ask.severity),
         );
         let name = name::unidentified(workload, &state);
         match self
@@ -390,6 +391,7 @@ impl Facts<'_> {
                 | Reason::Duplicate
                 | Reason::AttemptsExhausted
                 | Reason::WayBack
+                | Reason::SpecInvalid
                 | Reason::NoRecentChange
                 | Reason::NotThisRelease
                 | Reason::WorkloadMissing

@@ -18,6 +18,8 @@ use crate::target::{Release, Target};
 
 /// How far the clocks of Prometheus and this cluster may differ.
 pub const SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// The time in which one pod template may be pulled back so often and no more.
+const ROUNDS: SignedDuration = SignedDuration::from_hours(24);
 /// How long a workload may stay unobserved before a person is told.
 pub const UNOBSERVED_LIMIT: Duration = Duration::from_secs(30);
 
@@ -128,16 +130,33 @@ impl Facts<'_> {
         latched(self.memory)
     }
 
+    /// Whether the controller takes the workload's spec, and so does what it is told.
+    ///
+    /// # Errors
+    /// What it says of the spec.
+    pub fn valid(&self) -> Result<(), Finding> {
+        match self.rollout {
+            Some(rollout) if rollout.invalid => {
+                Err(Reason::SpecInvalid.because(rollout.message.as_str()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the pod template that is live was pulled back as often as it may be, under whatever revisions.
     ///
     /// # Errors
     /// How often it was.
     pub fn exhausted(&self, live: &Release) -> Result<(), Finding> {
         let is_live = |from: &Release| from.uid == live.uid && from.hash == live.hash;
+        let lately = |it: &Rollback| {
+            it.received()
+                .is_some_and(|at| self.now.duration_since(at) < ROUNDS)
+        };
         let away = self
             .rollbacks
             .iter()
-            .filter(|it| it.touched() && it.from().is_some_and(is_live))
+            .filter(|it| it.touched() && lately(it) && it.from().is_some_and(is_live))
             .count();
         if away < CAP {
             return Ok(());
@@ -146,22 +165,26 @@ impl Facts<'_> {
         Err(Reason::AttemptsExhausted.because(said))
     }
 
-    /// Whether the live release is new: one that was stable before, and was not pulled back, is somebody's own way back, and
-    /// what it replaces may be the bad one.
+    /// Whether the live release is new: one that was known to be good until a short while ago is somebody's own way back, and
+    /// what it replaces may be the bad one. Not so where it was pulled back, or reported as bad.
     ///
     /// # Errors
     /// Until when it was stable before.
-    pub fn way_back(&self, live: &Release) -> Result<(), Finding> {
+    pub fn way_back(&self, target: &Target, live: &Release) -> Result<(), Finding> {
         let Some(status) = self.memory.and_then(|memory| memory.status.as_ref()) else {
             return Ok(());
         };
+        let window = SignedDuration::try_from(target.change_window).unwrap_or(SignedDuration::MAX);
+        let soak = SignedDuration::try_from(target.min_soak).unwrap_or(SignedDuration::MAX);
         let went_live = self.template_changed(live).unwrap_or(self.now);
         let before = status.history.iter().rev().find_map(|past| {
             let until = past.until.filter(|until| *until <= went_live)?;
-            (past.uid == live.uid && past.hash == live.hash).then_some(until)
+            let same = past.uid == live.uid && past.hash == live.hash;
+            let good = until.duration_since(past.since) >= soak;
+            (same && good && went_live.duration_since(until) <= window).then_some(until)
         });
         match before {
-            Some(until) if !status.blames(&live.hash) => {
+            Some(until) if !status.blames(&live.hash) && self.reported(target, live).is_none() => {
                 let said = format!("{live} was stable until {until:.0}: somebody went back to it");
                 Err(Reason::WayBack.because(said))
             }
@@ -174,31 +197,7 @@ impl Facts<'_> {
     /// # Errors
     /// By which alert.
     pub fn unsuspected(&self, target: &Target, destination: &Release) -> Result<(), Finding> {
-        let window = SignedDuration::try_from(target.change_window).unwrap_or(SignedDuration::MAX);
-        let report = self.rollbacks.iter().find(|rollback| {
-            let state = rollback.state();
-            let release = rollback.spec.release.as_ref();
-            let about = |it: &Release| it.uid == destination.uid && it.hash == destination.hash;
-            let elsewhere = matches!(
-                state.reason.as_ref().map(|finding| finding.reason),
-                Some(
-                    Reason::NotThisRelease
-                        | Reason::ReleaseIsOurs
-                        | Reason::Duplicate
-                        | Reason::WayBack
-                        | Reason::NoRecentChange
-                )
-            );
-            // What only watches, or a person wrote, blocks nothing.
-            let asked = rollback.spec.mode == Mode::Act && !rollback.spec.alerts.is_empty();
-            asked
-                && release.is_some_and(about)
-                && !elsewhere
-                && rollback
-                    .received()
-                    .is_some_and(|received| self.now.duration_since(received) < window)
-        });
-        let Some(report) = report else {
+        let Some(report) = self.reported(target, destination) else {
             return Ok(());
         };
         let by = report.spec.alerts.first();
@@ -208,6 +207,39 @@ impl Facts<'_> {
             report.name()
         );
         Err(Reason::DestinationSuspect.because(said))
+    }
+
+    /// A rollback that alerts asked for away from a release, within the change window, and that is not known to be about
+    /// something else or over. What only watches, or a person wrote, is no report.
+    fn reported(&self, target: &Target, release: &Release) -> Option<&Rollback> {
+        let window = SignedDuration::try_from(target.change_window).unwrap_or(SignedDuration::MAX);
+        let found = self.rollbacks.iter().find(|rollback| {
+            let about = |it: &Release| it.uid == release.uid && it.hash == release.hash;
+            let asked = rollback.spec.mode == Mode::Act && !rollback.spec.alerts.is_empty();
+            let state = rollback.state();
+            let reason = state.reason.as_ref().map(|finding| finding.reason);
+            let settled = matches!(
+                reason,
+                Some(
+                    Reason::NotThisRelease
+                        | Reason::ReleaseIsOurs
+                        | Reason::Duplicate
+                        | Reason::WayBack
+                        | Reason::NoRecentChange
+                        | Reason::ResolvedBeforeStart
+                        | Reason::Cancelled
+                )
+            );
+            let lately = rollback
+                .received()
+                .is_some_and(|received| self.now.duration_since(received) < window);
+            asked
+                && lately
+                && !settled
+                && !rollback.all_ended()
+                && rollback.spec.release.as_ref().is_some_and(about)
+        });
+        found.map(Arc::as_ref)
     }
 
     /// Whether the live release can be what an alert is about: it was deployed before the alert began, and it is still in

@@ -149,12 +149,17 @@ impl Step for Revert {
         let promoted = rollout.observed && rollout.stable == plan.to.hash;
         // Until the controller has looked at the restored template, the bad release still counts as the current one.
         let taken_up = rollout.observed && rollout.current != plan.from.hash;
-        let put_back = rollout.observed && differ(&rollout.images, &plan.to.images);
+        let put_back = rollout.observed && plan.put_back(rollout);
         !restored || promoted || put_back || (taken_up && rollout.current != plan.to.hash)
     }
 }
 
 impl Plan {
+    /// Whether the spec shows the template of the release that was left.
+    fn put_back(&self, rollout: &Rollout) -> bool {
+        differ(&rollout.images, &self.to.images) && !differ(&rollout.images, &self.from.images)
+    }
+
     /// The template was restored, and the release that was left counts as live. The controller can write down that it
     /// observed a generation before it looks at its template (measured: while a pause or a scaling is handled, or the spec
     /// is invalid), so that this says nothing by itself.
@@ -164,7 +169,7 @@ impl Plan {
             .intent
             .as_ref()
             .is_some_and(|intent| intent.effect == EffectKind::PromoteFull);
-        let put_back = differ(&rollout.images, &self.to.images);
+        let put_back = self.put_back(rollout);
         let in_doubt = !differ(&self.from.images, &self.to.images);
         let late = now.duration_since(since) >= TAKEN_UP_WITHIN;
         if put_back || promoting || (in_doubt && late) {

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::target::Release;
 
-/// How many rollbacks of one pod template may change anything, whatever revisions it was deployed under: an owner that puts
+/// How many rollbacks of one pod template may change anything within a day, whatever revisions it was deployed under: an owner that puts
 /// it back again and again must not be fought for ever.
 pub const CAP: usize = 3;
 /// How many rollbacks one release can have in all, with those that were refused before anything was touched.

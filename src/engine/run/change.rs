@@ -15,7 +15,7 @@ use crate::rollback::{Memory, Phase};
 use crate::target::Effect;
 
 /// Why a rollback that touched nothing ends, and in which phase.
-type Refused = (Phase, Finding);
+pub(super) type Refused = (Phase, Finding);
 
 impl Runner<'_> {
     /// Makes a change: the intent is on record first, the release is blamed before the first one, and nothing stands
@@ -54,7 +54,13 @@ impl Runner<'_> {
         self.journal.write(self.ctx).await?;
         if first && let Some(refused) = self.blame().await? {
             if !intended_before {
+                self.journal.fence(self.ctx).await?;
                 self.withdraw_blame().await?;
+                // Nothing was done: what was intended must not count as if it had been.
+                if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
+                    entry.attempts -= 1;
+                    entry.intent = None;
+                }
             }
             return self.refused(refused).await;
         }
@@ -80,7 +86,7 @@ impl Runner<'_> {
     }
 
     /// Why a first change is no longer wanted by what is known here, if it is not.
-    fn no_longer(&self, now: Timestamp) -> Option<Refused> {
+    pub(super) fn no_longer(&self, now: Timestamp) -> Option<Refused> {
         let rollback = &self.journal.rollback;
         if let Some(stopped) = ending::asked_to_stop(rollback) {
             return Some((Phase::Cancelled, stopped));
@@ -115,7 +121,7 @@ impl Runner<'_> {
         self.held(&hold, &memory, now)
     }
 
-    async fn refused(&mut self, (phase, finding): Refused) -> Result<Round, Halt> {
+    pub(super) async fn refused(&mut self, (phase, finding): Refused) -> Result<Round, Halt> {
         self.ended(phase, finding).await
     }
 

@@ -85,11 +85,25 @@ fn a_persons_own_way_back_is_not_pulled_back_to_the_bad_release() {
         until: Some(second(until)),
     };
     let mut status = MemoryStatus {
-        history: vec![stable("bad", 0, 500), stable("other", 500, 900)],
+        history: vec![stable("bad", -1000, 500), stable("other", 500, 900)],
         ..MemoryStatus::default()
     };
     world.memory.status = Some(status.clone());
     assert_eq!(declined(&admit(&world, &claimed())), Reason::WayBack);
+    // Nor is one that was never stable for long enough, or one of long ago, or one that was reported.
+    for (since, until) in [(450, 500), (-20_000, -10_000)] {
+        let mut other = status.clone();
+        other.history[0] = stable("bad", since, until);
+        world.memory.status = Some(other);
+        assert!(matches!(admit(&world, &claimed()), Admission::Go { .. }));
+    }
+    world.memory.status = Some(status.clone());
+    let mut held = rollback(1, Phase::Declined);
+    held.metadata.name = Some("x-r1-bad".into());
+    held.status.as_mut().unwrap().reason = Some(Reason::Held.into());
+    world = world.with(held);
+    assert!(matches!(admit(&world, &claimed()), Admission::Go { .. }));
+    world.rollbacks.clear();
     // What was pulled back before is nobody's way back.
     status.blame(&world.at.live().unwrap(), "x", second(900));
     world.memory.status = Some(status);

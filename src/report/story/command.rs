@@ -104,7 +104,9 @@ impl Case<'_> {
                 let patch = serde_json::json!({"spec": {"hold": null}});
                 vec![lift(self.patch_target(&patch))]
             }
-            Some(Reason::Latched | Reason::ReleaseIsOurs) => self.look_and_unlatch(),
+            Some(Reason::Latched | Reason::ReleaseIsOurs | Reason::AttemptsExhausted) => {
+                self.look_and_unlatch()
+            }
             _ => [self.describe()].into_iter().chain(self.look()).collect(),
         }
     }
