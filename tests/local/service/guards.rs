@@ -76,6 +76,7 @@ async fn let_be(scene: Scene, how: (Phase, &'static str)) {
     let done = scene.done().await;
     assert_eq!(ending(&done), how, "{}", said(&done));
     untouched(&scene.sandbox);
+    assert!(!done.touched(), "and it does not count as if it had");
     scene
         .until_memory(|memory| memory.state().blamed.is_empty())
         .await;
