@@ -28,7 +28,7 @@ macro_rules! stories {
 stories! {
     harness: pods_behave manifests_are_accepted;
     canary:
-        paused controller_asleep second_step aborted paused_by_its_spec stacked deployed_again takes_a_field_away
+        paused controller_asleep second_step aborted paused_by_its_spec deployed_again takes_a_field_away
         a_fix_wins
         not_looked_at_yet;
     promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start;

@@ -183,7 +183,13 @@ impl Scene {
                 .parse()
                 .ok()?;
             let current = seen["metadata"]["generation"] == observed;
-            (current && seen["status"]["phase"] == phase).then_some(())
+            // The controller notes a pause in a write of its own.
+            let conditions = seen["status"]["conditions"].as_array()?;
+            let noted = phase != "Paused"
+                || conditions
+                    .iter()
+                    .any(|it| it["type"] == "Paused" && it["status"] == "True");
+            (current && noted && seen["status"]["phase"] == phase).then_some(())
         };
         let came = until(is, LIMIT).await;
         assert!(came.is_some(), "{phase}: {seen:#}");

@@ -71,22 +71,6 @@ pub(crate) async fn paused_by_its_spec() {
     scene.times(posted, &rollback);
 }
 
-/// A second bad release has replaced the first before it was stable: "the previous one" is bad too.
-pub(crate) async fn stacked() {
-    let mut scene = Scene::start("canary, two bad releases in a row").await;
-    let ripcord = scene.good(&pausing()).await;
-    scene.deploy(BAD).await;
-    scene.rollout_is("Paused").await;
-    scene.deploy("demo:v3-half500").await;
-    scene.rollout_is("Paused").await;
-    let bad = scene.is_known().await;
-    scene.users_are_hurt().await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r3-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
-}
-
 /// Somebody deploys the same bad image again after it was pulled back: it is pulled back again.
 pub(crate) async fn deployed_again() {
     let mut scene = Scene::start("canary, the same bad image again").await;

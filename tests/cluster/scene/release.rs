@@ -77,7 +77,8 @@ impl Scene {
         let before = self.live().await;
         self.push(image).await;
         let taken_up = async || (self.live().await != before).then_some(());
-        until(taken_up, LIMIT).await.expect("it is taken up");
+        let taken_up = until(taken_up, LIMIT).await;
+        assert!(taken_up.is_some(), "{image}: {:#}", self.rollout().await);
     }
 
     /// Changes the image, and waits for nothing.
