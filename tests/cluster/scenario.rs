@@ -28,8 +28,7 @@ macro_rules! stories {
 stories! {
     harness: pods_behave manifests_are_accepted;
     canary:
-        paused controller_asleep second_step aborted paused_by_its_spec deployed_again takes_a_field_away
-        a_fix_wins
+        paused controller_asleep second_step aborted paused_by_its_spec deployed_again takes_a_field_away a_fix_wins
         not_looked_at_yet;
     promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start;
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
