@@ -24,11 +24,8 @@ async fn start(name: &'static str) -> Scene {
 pub(crate) async fn promoted() {
     let mut scene = start("blue-green, promoted, old pods there").await;
     let (ripcord, bad) = scene.bad_promoted(&strategy(&json!({}))).await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
     scene.is_active(&rollback).await;
-    scene.times(posted, &rollback);
 }
 
 /// Promoted, and the old pods are gone.
@@ -38,11 +35,8 @@ pub(crate) async fn promoted_long_ago() {
     let (ripcord, bad) = scene.bad_promoted(&strategy).await;
     let gone = async || (scene.rollout().await["status"]["replicas"] == 4).then_some(());
     until(gone, LIMIT).await.expect("the old pods go");
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
     scene.is_active(&rollback).await;
-    scene.times(posted, &rollback);
 }
 
 /// Promoted by hand: the way back would wait for a person too.
@@ -50,11 +44,8 @@ pub(crate) async fn promoted_by_hand() {
     let mut scene = start("blue-green, promoted by hand").await;
     let strategy = strategy(&json!({ "autoPromotionEnabled": false }));
     let (ripcord, bad) = scene.bad_promoted(&strategy).await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
     scene.is_active(&rollback).await;
-    scene.times(posted, &rollback);
 }
 
 /// It waits for a person's promotion; no user has seen it.
@@ -65,12 +56,9 @@ pub(crate) async fn before_promotion() {
     scene.deploy(BAD).await;
     scene.rollout_is("Paused").await;
     let bad = scene.is_known().await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
     scene.is_active(&rollback).await;
     assert_eq!(scene.users.as_ref().unwrap().tally().bad, 0);
-    scene.times(posted, &rollback);
 }
 
 /// The active Service was switched, and an analysis that takes an hour has begun.
@@ -141,11 +129,8 @@ pub(crate) async fn in_analysis_and_unready() {
     }
     let none = async || scene.served_by().await.is_empty().then_some(());
     until(none, LIMIT).await.expect("nobody serves");
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
     scene.is_active(&rollback).await;
-    scene.times(posted, &rollback);
 }
 
 impl Scene {

@@ -11,10 +11,7 @@ use crate::support::replica::until;
 pub(crate) async fn paused() {
     let mut scene = Scene::start("canary, paused at its first step").await;
     let (ripcord, bad) = scene.bad_canary().await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }
 
 /// The same while the Rollouts controller does not move: it wakes after the template was restored.
@@ -41,10 +38,7 @@ pub(crate) async fn second_step() {
         (status["currentStepIndex"] == 3 && status["phase"] == "Paused").then_some(())
     };
     until(further, LIMIT).await.expect("it goes on");
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }
 
 /// A person has aborted it: the users are served, the spec is still bad and the Rollout stays Degraded.
@@ -54,10 +48,7 @@ pub(crate) async fn aborted() {
     let said = scene.argo(&["abort", NAME]);
     assert!(said.contains("aborted"), "{said}");
     scene.rollout_is("Degraded").await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }
 
 /// A person has paused it by its spec, so that the controller does nothing until that is released.
@@ -65,10 +56,7 @@ pub(crate) async fn paused_by_its_spec() {
     let mut scene = Scene::start("canary, paused by its spec").await;
     let (ripcord, bad) = scene.bad_canary().await;
     scene.argo(&["pause", NAME]);
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }
 
 /// Somebody deploys the same bad image again after it was pulled back: it is pulled back again.
@@ -112,12 +100,9 @@ pub(crate) async fn takes_a_field_away() {
     let bad = scene.is_known().await;
     let said = scene.argo(&["undo", NAME]);
     assert!(said.contains("skipped rollback"), "what people do: {said}");
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
+    scene.is_pulled_back(&ripcord, &bad).await;
     let env = scene.rollout().await["spec"]["template"]["spec"]["containers"][0]["env"].clone();
     assert_eq!(env[1]["name"], "NEEDED");
-    scene.times(posted, &rollback);
 }
 
 /// A person's fix arrives while the restore is not looked at yet: the fix wins, and is not touched.
@@ -159,8 +144,5 @@ pub(crate) async fn not_looked_at_yet() {
     scene.rollout_is("Paused").await;
     let bad = scene.is_known().await;
     scene.users_are_hurt().await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }

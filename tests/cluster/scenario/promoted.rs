@@ -13,10 +13,7 @@ pub(crate) async fn pauses_are_not_walked() {
     assert!(said.contains("aborted"), "{said}");
     scene.rollout_is("Healthy").await;
     assert_eq!(scene.live().await, bad, "abort says so, and does nothing");
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }
 
 /// Paused by its spec: the controller notes the new generation before it looks at the restored template.
@@ -25,10 +22,7 @@ pub(crate) async fn paused_by_its_spec() {
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     scene.argo(&["pause", NAME]);
     scene.rollout_is("Paused").await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }
 
 /// The controller sleeps through the restore.
@@ -60,10 +54,7 @@ pub(crate) async fn rollback_window() {
     scene.is_promoted().await;
     let bad = scene.is_known().await;
     scene.users_are_hurt().await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }
 
 /// The destination's pods take a while to be ready.
@@ -71,8 +62,5 @@ pub(crate) async fn slow_to_start() {
     let mut scene = Scene::start("promoted, slow destination (3 s)").await;
     scene.good = "demo:v1-readyafter3s";
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
-    scene.times(posted, &rollback);
+    scene.is_pulled_back(&ripcord, &bad).await;
 }

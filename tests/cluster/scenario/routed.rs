@@ -63,9 +63,6 @@ async fn pulled_back(mut scene: Scene, more: &Value) {
     until(split, LIMIT).await.expect("the router splits");
     scene.rollout_is("Paused").await;
     let bad = scene.is_known().await;
-    let posted = scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
-    scene.is_mended().await;
+    scene.is_pulled_back(&ripcord, &bad).await;
     assert_eq!(weight().await.as_deref().unwrap_or("0"), "0");
-    scene.times(posted, &rollback);
 }

@@ -5,12 +5,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{LIMIT, Scene};
+use super::{LIMIT, NAME, Scene};
 use crate::plane::audit::Audited;
-use crate::support::replica::until;
+use crate::support::replica::{Replica, until};
 use crate::times::Times;
 
 impl Scene {
+    /// Sends the alert, and sees the second release pulled back for it; its rollback.
+    pub(crate) async fn is_pulled_back(&self, ripcord: &Replica, bad: &str) -> Value {
+        let posted = self.alert(ripcord).await;
+        let rollback = self.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+        self.is_mended().await;
+        self.times(posted, &rollback);
+        rollback
+    }
+
     /// What must be true at the end: the good release is live, stable and alone, after one change of the template.
     pub(crate) async fn is_mended(&self) {
         self.is_mended_by(1).await;
