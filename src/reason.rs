@@ -90,6 +90,7 @@ reasons! {
     Promoting = "promoting": "The full promotion of the destination was requested and is awaited.",
     Paused = "paused": "The workload was paused by its spec after the restore: whoever did that must release it.",
     ControllerLag = "controller_lag": "The controller has not observed the latest change yet.",
+    Nudged = "nudged": "The controller seems to have missed a change: the workload was touched, so that it looks again.",
     PodsStarting = "pods_starting": "Destination pods are not all available yet.",
     TrafficMoving = "traffic_moving": "Pods of the bad release still take traffic.",
     Settling = "settling": "The workload has not reached its final state yet.",

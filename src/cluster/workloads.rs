@@ -12,7 +12,7 @@ use super::claims::{add, patch, replace, test};
 use super::client::MANAGER;
 use super::{Clock, Cluster, Error};
 use crate::target::snapshot::{Endpoint, Pod, ReplicaSet};
-use crate::target::workload::{OPERATION_ANNOTATION, Rollout};
+use crate::target::workload::{NUDGE_ANNOTATION, OPERATION_ANNOTATION, Rollout};
 use crate::target::{Effect, Snapshot, Workload};
 
 impl Cluster {
@@ -125,6 +125,15 @@ impl Cluster {
                 }
                 operations.push(add("/status/promoteFull", json!(true)));
                 self.call(api.patch_status(&workload.name, &params, &patch(operations)))
+                    .await?;
+            }
+            Effect::Nudge => {
+                let annotation = NUDGE_ANNOTATION.replace('/', "~1");
+                operations.push(add(
+                    &format!("/metadata/annotations/{annotation}"),
+                    json!(at.taken),
+                ));
+                self.call(api.patch(&workload.name, &params, &patch(operations)))
                     .await?;
             }
         }

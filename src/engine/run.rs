@@ -253,9 +253,7 @@ impl Runner<'_> {
         match step.next(&self.at, &self.seen, entry, now) {
             Next::Do(effect) => self.change(index, effect).await,
             // Nothing was done yet, and the wait for the controller has taken too long.
-            Next::Wait(finding)
-                if finding.reason == Reason::ControllerLag && self.nothing_intended() =>
-            {
+            Next::Wait(finding) if finding.reason == Reason::ControllerLag && !self.touched() => {
                 if let Some(refused) = self.no_longer(now) {
                     return self.refused(refused).await;
                 }

@@ -30,6 +30,9 @@ pub struct Entry {
     /// The last change that it asked for, written down before it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
+    /// When the controller was last made to look again, written down before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nudged: Option<Timestamp>,
     /// What was observed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Finding>,
@@ -77,6 +80,7 @@ impl Entry {
             watched: None,
             finished: None,
             intent: None,
+            nudged: None,
             observed: None,
         }
     }

@@ -24,6 +24,8 @@ pub enum Effect {
         /// The pod-template hash that must be live for the request to mean what it should.
         hash: String,
     },
+    /// Touch the workload and change nothing, so that the controller looks at it again: it can have missed a change.
+    Nudge,
 }
 
 /// The kind of an effect, as the journal and the metrics name it.
@@ -34,6 +36,8 @@ pub enum EffectKind {
     RestoreTemplate,
     /// See [`Effect::PromoteFull`].
     PromoteFull,
+    /// See [`Effect::Nudge`].
+    Nudge,
 }
 
 impl Effect {
@@ -43,6 +47,7 @@ impl Effect {
         match self {
             Self::RestoreTemplate { .. } => EffectKind::RestoreTemplate,
             Self::PromoteFull { .. } => EffectKind::PromoteFull,
+            Self::Nudge => EffectKind::Nudge,
         }
     }
 }
@@ -54,6 +59,7 @@ impl EffectKind {
         match self {
             Self::RestoreTemplate => Reason::Restoring,
             Self::PromoteFull => Reason::Promoting,
+            Self::Nudge => Reason::Nudged,
         }
     }
 }

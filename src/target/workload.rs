@@ -16,6 +16,8 @@ pub const HASH_LABEL: &str = "rollouts-pod-template-hash";
 pub const REVISION_ANNOTATION: &str = "rollout.argoproj.io/revision";
 /// The annotation that carries the id of Ripcord's last change of the template.
 pub const OPERATION_ANNOTATION: &str = "ripcord.dev/operation";
+/// The annotation that is written only so that the controller hears of the workload again.
+pub const NUDGE_ANNOTATION: &str = "ripcord.dev/nudged";
 
 /// Names one Rollout.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -23,9 +23,9 @@ impl Runner<'_> {
     pub(super) async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
         // The bad release is live and the template is not ours: whatever was intended before had no effect.
-        let first = matches!(effect, Effect::RestoreTemplate { .. })
-            && self.journal.page.run.first_mutation.is_none();
-        if first && let Some(refused) = self.no_longer(now) {
+        let untouched = !self.touched();
+        let first = untouched && matches!(effect, Effect::RestoreTemplate { .. });
+        if untouched && let Some(refused) = self.no_longer(now) {
             return self.refused(refused).await;
         }
         let generation = self
@@ -36,20 +36,24 @@ impl Runner<'_> {
         let steps = &self.journal.page.run.steps;
         let intended_before = steps.get(index).is_some_and(|entry| entry.attempts > 0);
         // A blame that came with an earlier intent stays: whether that had an effect is not known for certain.
-        if first
-            && intended_before
+        if untouched
+            && (intended_before || effect == Effect::Nudge)
             && let Some(refused) = self.held_now(now).await
         {
             return self.refused(refused).await;
         }
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
-            entry.attempts += 1;
-            entry.intent = Some(Intent {
-                effect: effect.kind(),
-                generation,
-                at: now,
-                confirmed: None,
-            });
+            if effect == Effect::Nudge {
+                entry.nudged = Some(now);
+            } else {
+                entry.attempts += 1;
+                entry.intent = Some(Intent {
+                    effect: effect.kind(),
+                    generation,
+                    at: now,
+                    confirmed: None,
+                });
+            }
         }
         self.journal.write(self.ctx).await?;
         if first && let Some(refused) = self.blame().await? {
@@ -140,16 +144,15 @@ impl Runner<'_> {
     pub(super) async fn changed(&mut self, index: usize, effect: &Effect) -> Result<Round, Halt> {
         let confirmed = (self.ctx.clock)();
         self.races = 0;
-        let entry = self.journal.page.run.steps.get_mut(index);
-        if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
-            intent.confirmed = Some(confirmed);
+        if *effect != Effect::Nudge {
+            let entry = self.journal.page.run.steps.get_mut(index);
+            if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
+                intent.confirmed = Some(confirmed);
+            }
+            let run = &mut self.journal.page.run;
+            run.first_mutation.get_or_insert(confirmed);
+            self.journal.write(self.ctx).await?;
         }
-        self.journal
-            .page
-            .run
-            .first_mutation
-            .get_or_insert(confirmed);
-        self.journal.write(self.ctx).await?;
         let reason = effect.kind().reason();
         self.ctx
             .events

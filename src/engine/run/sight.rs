@@ -131,12 +131,6 @@ impl Runner<'_> {
             || intents.any(|intent| intent.effect != EffectKind::RestoreTemplate)
     }
 
-    /// Whether no change was even intended.
-    pub(super) fn nothing_intended(&self) -> bool {
-        let mut steps = self.journal.page.run.steps.iter();
-        steps.all(|entry| entry.intent.is_none())
-    }
-
     /// Whether the release that was left is live again after the restore: that is no new release, and it is not fought.
     pub(super) fn bad_again(&self) -> bool {
         let live = self.at.live();

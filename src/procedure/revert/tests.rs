@@ -114,18 +114,24 @@ fn a_third_release_wins() {
     assert_eq!(finding.said, "r2 fix is live, neither r2 bad nor r1 good");
 }
 
+/// A step that intended a change at the beginning of time.
+fn intended(effect: EffectKind) -> Entry {
+    let mut past = Entry::pending("revert");
+    past.intent = Some(crate::procedure::Intent {
+        effect,
+        generation: 2,
+        at: Timestamp::UNIX_EPOCH,
+        confirmed: None,
+    });
+    past
+}
+
 /// What follows while the release that was left counts as live, `after` seconds after the restore was intended.
 fn still_bad(plan: &Plan, images: &[&str], after: i64) -> (Next, bool) {
     let mut at = promoted();
     rollout(&mut at).operation = Some("op-1".into());
     rollout(&mut at).images = images.iter().map(|&image| image.into()).collect();
-    let mut past = Entry::pending("revert");
-    past.intent = Some(crate::procedure::Intent {
-        effect: EffectKind::RestoreTemplate,
-        generation: 2,
-        at: Timestamp::UNIX_EPOCH,
-        confirmed: None,
-    });
+    let past = intended(EffectKind::RestoreTemplate);
     let now = Timestamp::from_second(after).unwrap();
     let next = Revert::next(plan, &at, &[], &past, now);
     (next, Revert::safe_point(plan, &at))
@@ -154,10 +160,66 @@ fn a_controller_that_observed_without_looking_is_waited_for() {
     let mut plan = plan();
     plan.from.images = vec!["app:bad".into()];
     plan.to.images = vec!["app:good".into()];
-    for after in [0, 600] {
-        let (next, safe) = still_bad(&plan, &["app:good"], after);
-        assert!(is(&next, Reason::ControllerLag) && !safe, "{next:?}");
+    let (next, safe) = still_bad(&plan, &["app:good"], 1);
+    assert!(is(&next, Reason::ControllerLag) && !safe, "{next:?}");
+    let (next, safe) = still_bad(&plan, &["app:good"], 600);
+    assert!(next == Next::Do(Effect::Nudge) && !safe, "{next:?}");
+}
+
+#[test]
+fn a_controller_that_missed_a_change_is_made_to_look_again_and_again_but_ever_less_often() {
+    let mut lost = between();
+    rollout(&mut lost).promote_full = true;
+    let mut unobserved = promoted();
+    rollout(&mut unobserved).observed = false;
+    rollout(&mut unobserved).operation = Some("op-1".into());
+    for (at, expected) in [
+        (lost, &[10, 20, 40, 80][..]),
+        (unobserved, &[2, 4, 8, 16, 32, 64]),
+    ] {
+        let mut past = intended(EffectKind::PromoteFull);
+        past.started = Some(Timestamp::UNIX_EPOCH);
+        let mut nudged = Vec::new();
+        for second in 0..100 {
+            let now = Timestamp::from_second(second).unwrap();
+            if Revert::next(&plan(), &at, &[], &past, now) == Next::Do(Effect::Nudge) {
+                nudged.push(second);
+                past.nudged = Some(now);
+            }
+        }
+        assert_eq!(nudged, expected);
     }
+}
+
+#[test]
+fn a_change_of_somebody_else_that_the_controller_missed_is_brought_to_its_notice_too() {
+    let mut unobserved = promoted();
+    rollout(&mut unobserved).observed = false;
+    let mut unlooked = promoted();
+    rollout(&mut unlooked).images = vec!["app:fix".into()];
+    let mut plan = plan();
+    plan.from.images = vec!["app:bad".into()];
+    for at in [unobserved, unlooked] {
+        let mut past = Entry::pending("revert");
+        past.started = Some(Timestamp::UNIX_EPOCH);
+        let next = |second| {
+            let now = Timestamp::from_second(second).unwrap();
+            Revert::next(&plan, &at, &[], &past, now)
+        };
+        assert!(is(&next(1), Reason::ControllerLag), "{:?}", next(1));
+        assert_eq!(next(2), Next::Do(Effect::Nudge));
+    }
+}
+
+#[test]
+fn a_spec_that_the_controller_refuses_is_not_brought_to_its_notice_again() {
+    let mut at = promoted();
+    rollout(&mut at).invalid = true;
+    let mut past = Entry::pending("revert");
+    past.started = Some(Timestamp::UNIX_EPOCH);
+    let late = Timestamp::from_second(600).unwrap();
+    let next = Revert::next(&plan(), &at, &[], &past, late);
+    assert!(is(&next, Reason::ControllerLag), "{next:?}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{ending, restored, said, untouched};
 use crate::engine::{changes, image};
 use crate::support::proxy::{Act, Fault, Seen};
-use crate::support::stage;
 use crate::support::stage::scene::{self, LATENCY, Scene, firing};
+use crate::support::stage::{self, NAME, NAMESPACE};
 
 /// Whether this is a write of the memory.
 fn remembers(seen: &Seen) -> bool {
@@ -182,5 +182,72 @@ async fn an_exceeded_budget_is_recorded_and_stops_nothing() {
         Some(over),
         "the first time counts"
     );
+    scene.close().await;
+}
+
+/// A leader that is about to restore when somebody deploys again, and a controller that does not look at that.
+async fn not_looked_at(policy: ripcord::policy::Policy) -> Scene {
+    let mut scene = Scene::empty(policy).await;
+    stage::good_release(&scene.sandbox).await;
+    scene.through_a_proxy().await;
+    scene.replica().await;
+    scene
+        .until_memory(|memory| memory.state().history.len() == 1)
+        .await;
+    stage::bad_canary(&scene.sandbox).await;
+    scene.proxy().on(|seen| {
+        if remembers(seen) {
+            Act::Before(Fault::Hold)
+        } else {
+            Act::Forward
+        }
+    });
+    about_to_restore(&scene).await;
+    assert!(scene.proxy().held(stage::LIMIT).await);
+    scene.sandbox.pause_controller();
+    let fix = "demo:v3-good";
+    scene.sandbox.deploy(NAMESPACE, NAME, fix).unwrap();
+    scene.proxy().on(|_| Act::Forward);
+    scene.proxy().release();
+    scene
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_looks_at_nothing_is_waited_for_within_the_time_for_a_start() {
+    let policy = scene::policy_with(|target| target.start_within = Duration::from_secs(1));
+    let scene = not_looked_at(policy).await;
+    let done = scene.done().await;
+    assert_eq!(ending(&done), (Phase::Declined, "too_late"));
+    untouched(&scene.sandbox);
+    scene.close().await;
+}
+
+/// Whether the workload was touched so that the controller looks at it.
+fn nudged(scene: &Scene) -> bool {
+    let workload = scene.sandbox.object("rollouts", NAMESPACE, NAME).unwrap();
+    workload["metadata"]["annotations"]["ripcord.dev/nudged"].is_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_missed_a_change_is_made_to_look_and_the_fix_wins() {
+    let scene = not_looked_at(scene::policy()).await;
+    scene.until_called(|| nudged(&scene)).await;
+    assert_eq!(scene.only().state().run.first_mutation, None);
+    assert!(scene.only().state().run.steps[0].nudged.is_some());
+    scene.sandbox.resume_controller();
+    let done = scene.done().await;
+    assert_eq!(ending(&done), (Phase::Superseded, "new_release"));
+    assert_eq!(image(&scene.sandbox), "demo:v3-good");
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_that_is_held_meanwhile_is_not_even_nudged() {
+    let scene = not_looked_at(scene::policy()).await;
+    scene.hold(Some("jo: hands off"));
+    let done = scene.done().await;
+    assert_eq!(said(&done), "held: jo: hands off");
+    assert_eq!(ending(&done), (Phase::Declined, "held"));
+    assert!(!nudged(&scene));
     scene.close().await;
 }
