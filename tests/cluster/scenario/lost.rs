@@ -1,7 +1,9 @@
 //! Requests to the controller that are lost without a word: a person's `abort`, and Ripcord's own promotion.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::plane::audit::Audited;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
@@ -20,14 +22,7 @@ pub(crate) async fn promotion() {
         .await;
     let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
     scene.is_mended().await;
-    let writes = scene.plane.audit(&scene.namespaces.release).unwrap();
-    let mut writes = writes.iter().filter(|it| it.user == "argo-rollouts");
-    let lost = writes.find(|it| {
-        let status = &it.body["status"];
-        it.received > posted
-            && status.get("promoteFull").is_some_and(Value::is_null)
-            && status.get("stableRS").is_none()
-    });
+    let lost = scene.promotion_lost(posted);
     let lost = lost.expect("the controller takes the request away, and promotes nothing");
     let mut asked = scene.mutations();
     asked.retain(|it| it.body.to_string().contains("promoteFull"));
@@ -74,6 +69,18 @@ pub(crate) async fn abort_of_a_promotion() {
 }
 
 impl Scene {
+    /// The write with which the controller took away the request for a promotion, after this time, and promoted nothing.
+    pub(super) fn promotion_lost(&self, since: Timestamp) -> Option<Audited> {
+        let writes = self.plane.audit(&self.namespaces.release).unwrap();
+        let mut writes = writes.into_iter().filter(|it| it.user == "argo-rollouts");
+        writes.find(|it| {
+            let status = &it.body["status"];
+            it.received > since
+                && status.get("promoteFull").is_some_and(Value::is_null)
+                && status.get("stableRS").is_none()
+        })
+    }
+
     /// Waits until the good release is live and its promotion is asked for, while the bad one still is the stable one.
     pub(super) async fn is_being_promoted(&self, bad: &str) {
         let asked = async || {

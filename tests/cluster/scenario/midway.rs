@@ -97,12 +97,11 @@ pub(crate) async fn destination_cannot_start() {
         assert_eq!(latch["rollback"], name);
         // The promotion is taken away from it once more.
         let steps = json!([{ "setWeight": 50 }, { "pause": {} }]);
-        let before = scene.mutations().len();
         scene
             .edit(&json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }))
             .await;
-        let again = async || (scene.mutations().len() > before).then_some(());
-        until(again, LIMIT).await.expect("it is asked for again");
+        let lost = async || scene.promotion_lost(posted);
+        until(lost, LIMIT).await.expect("the controller forgets it");
         scene.is_being_promoted(&bad).await;
         posted
     };
