@@ -4,16 +4,14 @@
 //! with anti-affinity, a term on the hash. Written back with those it would be a *new* template, and the controller
 //! would walk every canary step with it.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::workload::HASH_LABEL;
 
 /// The annotation in which the controller records the metadata that it injected.
 const EPHEMERAL_ANNOTATION: &str = "rollout.argoproj.io/ephemeral-metadata";
-const AFFINITY_LISTS: [&str; 2] = [
-    "/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution",
-    "/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution",
-];
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// The template of a replica set without what the controller injected.
 #[must_use]
@@ -69,17 +67,44 @@ fn remove_key(template: &mut Value, kind: &str, key: &str) {
 }
 
 fn remove_anti_affinity(template: &mut Value) {
-    let mut removed = false;
-    for list in AFFINITY_LISTS {
-        if let Some(terms) = template.pointer_mut(list).and_then(Value::as_array_mut) {
-            let before = terms.len();
-            terms.retain(|term| !selects_hash(term));
-            removed |= terms.len() < before;
+    let Some(affinity) = template
+        .pointer_mut("/spec/affinity")
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    let Some(rules) = affinity
+        .get_mut("podAntiAffinity")
+        .and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    let preferred = remove_terms(rules, PREFERRED);
+    let required = remove_terms(rules, REQUIRED);
+    // The controller takes the same terms out before it compares. Of requirements it leaves nothing; around preferences it
+    // leaves the empty objects, and a template without these would be a new one to it.
+    if required && !preferred && rules.is_empty() {
+        affinity.remove("podAntiAffinity");
+        if affinity.is_empty()
+            && let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.remove("affinity");
         }
     }
-    if removed {
-        drop_empty(template, &["spec", "affinity", "podAntiAffinity"]);
+}
+
+/// Removes the terms on the hash, and the list where it held nothing else; says whether there were any.
+fn remove_terms(rules: &mut Map<String, Value>, list: &str) -> bool {
+    let Some(terms) = rules.get_mut(list).and_then(Value::as_array_mut) else {
+        return false;
+    };
+    let before = terms.len();
+    terms.retain(|term| !selects_hash(term));
+    let (removed, empty) = (terms.len() < before, terms.is_empty());
+    if removed && empty {
+        rules.remove(list);
     }
+    removed
 }
 
 fn selects_hash(term: &Value) -> bool {
@@ -91,25 +116,6 @@ fn selects_hash(term: &Value) -> bool {
         .into_iter()
         .flatten()
         .any(|expression| expression["key"] == HASH_LABEL)
-}
-
-/// Removes what the injection alone had made: empty lists, then the objects that hold nothing else.
-fn drop_empty(value: &mut Value, path: &[&str]) {
-    let Some((first, rest)) = path.split_first() else {
-        if let Some(map) = value.as_object_mut() {
-            map.retain(|_, v| !v.as_array().is_some_and(Vec::is_empty));
-        }
-        return;
-    };
-    let Some(map) = value.as_object_mut() else {
-        return;
-    };
-    if let Some(child) = map.get_mut(*first) {
-        drop_empty(child, rest);
-        if *first != "spec" && child.as_object().is_some_and(serde_json::Map::is_empty) {
-            map.remove(*first);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -137,6 +143,25 @@ mod tests {
             json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}})
         );
         assert_eq!(images(&clean(&replica_set)), ["i:1"]);
+    }
+
+    #[test]
+    fn preferences_leave_what_the_controller_compares_with() {
+        let own = json!({"podAffinityTerm": {"topologyKey": "zone"}, "weight": 5});
+        let injected = json!({
+            "podAffinityTerm": {"labelSelector": {"matchExpressions": [{"key": HASH_LABEL, "operator": "In", "values": ["x"]}]}},
+            "weight": 1,
+        });
+        let cleaned = |affinity: Value| {
+            clean(&json!({"spec": {"template": {"spec": {"affinity": affinity}}}}))["spec"]
+                ["affinity"]
+                .clone()
+        };
+        let alone = json!({"podAntiAffinity": {PREFERRED: [injected.clone()]}});
+        assert_eq!(cleaned(alone), json!({"podAntiAffinity": {}}));
+        let both = json!({"podAntiAffinity": {PREFERRED: [own.clone(), injected]}});
+        let kept = json!({"podAntiAffinity": {PREFERRED: [own]}});
+        assert_eq!(cleaned(both), kept);
     }
 
     #[test]

@@ -187,6 +187,13 @@ impl Plane {
         Ok(Frozen { plane: self })
     }
 
+    /// Puts a label on the node, or takes it off.
+    pub(crate) async fn label_node(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let patch = json!({ "metadata": { "labels": { key: value } } });
+        let node = format!("/api/v1/nodes/{NODE}");
+        self.admin.patch(&node, &patch).await.map(drop)
+    }
+
     /// What Argo Rollouts' plugin for kubectl says to a person's command; its words are no proof of anything.
     pub(crate) fn plugin(&self, words: &[&str]) -> Result<String> {
         let program = crate::build::bin().join("kubectl-argo-rollouts");

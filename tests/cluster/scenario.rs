@@ -4,6 +4,9 @@
 mod blue_green;
 mod canary;
 mod harness;
+mod in_flight;
+mod lost;
+mod midway;
 mod pair;
 mod promoted;
 mod refused;
@@ -30,9 +33,14 @@ stories! {
     canary:
         paused controller_asleep second_step aborted paused_by_its_spec deployed_again takes_a_field_away a_fix_wins
         not_looked_at_yet;
-    promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start;
+    in_flight:
+        no_weight all_weight timed_pause starting injected_metadata past_its_deadline aborted_at_its_deadline stable_not_ready;
+    promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start
+        injected_affinity;
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
+    lost: promotion abort_before_the_controller_looks abort_of_a_promotion;
+    midway: undo undo_to_another destination_cannot_start;
     pair: oldest_alertmanagers newest_alertmanagers;
-    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale;
+    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready;
     refused: first_deploy history_is_gone invalid_spec template_elsewhere way_back;
 }

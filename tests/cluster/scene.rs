@@ -2,6 +2,7 @@
 //! replicas of the service with the rights that `deploy/` gives them.
 
 mod judge;
+mod mishap;
 pub(crate) mod release;
 
 use std::time::Duration;
@@ -77,6 +78,15 @@ impl Scene {
         }
     }
 
+    /// Lets the policy give up after this time.
+    pub(crate) fn gives_up_after(&mut self, time: &str) {
+        let policy = self
+            .policy
+            .replace("give_up: 15m", &format!("give_up: {time}"));
+        assert!(policy != self.policy, "{policy}");
+        self.policy = policy;
+    }
+
     /// Starts a replica, and waits until it leads.
     pub(crate) async fn ripcord(&self) -> Replica {
         let replica = self.replica("ripcord").await;
@@ -120,7 +130,7 @@ impl Scene {
         let hash = self.rollout().await["status"]["stableRS"].clone();
         let since = async || {
             let memory = self.memory().await?;
-            let newest = memory.pointer("/status/history/0")?;
+            let newest = memory["status"]["history"].as_array()?.last()?;
             let since: Timestamp = newest["since"].as_str()?.parse().ok()?;
             (newest["hash"] == hash).then_some(since)
         };
@@ -150,13 +160,9 @@ impl Scene {
 
     /// Waits until a rollback ended in this phase and Slack was told.
     pub(crate) async fn ended(&self, name: &str, phase: &str) -> Value {
-        let path = format!(
-            "/apis/ripcord.dev/v1alpha1/namespaces/{}/rollbacks/{name}",
-            self.namespaces.release
-        );
         let mut seen = Value::Null;
         let ended = async || {
-            seen = self.plane.admin.get(&path).await?;
+            seen = self.rollback(name).await?;
             let slack = seen.pointer("/status/report/slack")?;
             let told = slack["told"].as_array();
             let told = told.is_some_and(|all| all.iter().any(|it| *it == format!("end/{phase}")));
@@ -170,6 +176,19 @@ impl Scene {
         let ended = until(ended, LIMIT).await;
         assert!(ended.is_some(), "{phase}, told and let go: {seen:#}");
         seen
+    }
+
+    /// Waits until this holds of the status of a workload whose controller has looked at its latest change.
+    pub(crate) async fn status_is(&self, what: &str, is: impl Fn(&Value) -> bool) {
+        let holds = async || {
+            let rollout = self.plane.admin.get(&self.rollout_path()).await?;
+            let observed = rollout["status"]["observedGeneration"].as_str()?;
+            let observed: i64 = observed.parse().ok()?;
+            let current = rollout["metadata"]["generation"] == observed;
+            (current && is(&rollout["status"])).then_some(())
+        };
+        let held = until(holds, LIMIT).await;
+        assert!(held.is_some(), "{what}: {:#}", self.rollout().await);
     }
 
     /// Waits until the workload is in this phase.
@@ -211,6 +230,17 @@ impl Scene {
 
     pub(crate) async fn rollout(&self) -> Value {
         self.plane.admin.get(&self.rollout_path()).await.unwrap()
+    }
+
+    /// A rollback, if there is one of this name.
+    pub(crate) async fn rollback(&self, name: &str) -> Option<Value> {
+        let namespace = &self.namespaces.release;
+        self.plane
+            .admin
+            .get(&format!(
+                "/apis/ripcord.dev/v1alpha1/namespaces/{namespace}/rollbacks/{name}"
+            ))
+            .await
     }
 
     pub(crate) async fn memory(&self) -> Option<Value> {

@@ -112,20 +112,8 @@ pub(crate) async fn in_analysis() {
 pub(crate) async fn in_analysis_and_unready() {
     let mut scene = start("blue-green, the new pods unready").await;
     let (ripcord, bad) = switched(&mut scene).await;
-    let pods = format!("/api/v1/namespaces/{}/pods", scene.namespaces.release);
-    let selector = format!("{pods}?labelSelector=rollouts-pod-template-hash={bad}");
-    let all = scene.plane.admin.get(&selector).await.unwrap()["items"].clone();
-    for pod in all.as_array().unwrap() {
-        let name = pod["metadata"]["name"].as_str().unwrap();
-        let mut conditions = pod["status"]["conditions"].clone();
-        for condition in conditions.as_array_mut().unwrap() {
-            if condition["type"] == "Ready" || condition["type"] == "ContainersReady" {
-                condition["status"] = "False".into();
-            }
-        }
-        let patch = json!({ "status": { "conditions": conditions } });
-        let path = format!("{pods}/{name}/status");
-        scene.plane.admin.patch(&path, &patch).await.unwrap();
+    for pod in scene.pods_of(&bad).await {
+        scene.set_ready(&pod, false).await;
     }
     let none = async || scene.served_by().await.is_empty().then_some(());
     until(none, LIMIT).await.expect("nobody serves");

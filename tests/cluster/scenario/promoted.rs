@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::scene::release::pausing;
+use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{NAME, Scene};
 
 /// Its steps have endless pauses: nobody walks them again.
@@ -43,13 +43,13 @@ pub(crate) async fn rollback_window() {
     let mut scene = Scene::start("promoted, with a rollback window").await;
     scene
         .first(
-            crate::scene::release::GOOD,
+            GOOD,
             &json!({ "strategy": pausing(), "rollbackWindow": { "revisions": 3 } }),
         )
         .await;
     let ripcord = scene.ripcord().await;
     scene.soaked().await;
-    scene.deploy(crate::scene::release::BAD).await;
+    scene.deploy(BAD).await;
     scene.argo(&["promote", NAME, "--full"]);
     scene.is_promoted().await;
     let bad = scene.is_known().await;
@@ -63,4 +63,33 @@ pub(crate) async fn slow_to_start() {
     scene.good = "demo:v1-readyafter3s";
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     scene.is_pulled_back(&ripcord, &bad).await;
+}
+
+/// The controller puts an affinity of its own into the replica set. It is not written back, so that the old replica set
+/// serves again; with it the controller would make a new one and walk the steps.
+pub(crate) async fn injected_affinity() {
+    let mut scene = Scene::start("promoted, an injected affinity").await;
+    let mut strategy = pausing();
+    let apart = json!({ "preferredDuringSchedulingIgnoredDuringExecution": { "weight": 1 } });
+    strategy["canary"]["antiAffinity"] = apart;
+    // The first release of all gets no affinity.
+    scene.good = "demo:v0-good";
+    let ripcord = scene.good(&strategy).await;
+    scene.good = GOOD;
+    scene.deploy(GOOD).await;
+    let good = scene.promoted_by_hand().await;
+    scene.soaked().await;
+    scene.deploy(BAD).await;
+    let bad = scene.promoted_by_hand().await;
+    scene.users_are_hurt().await;
+    let template = scene.replica_set(&good).await["spec"]["template"].clone();
+    let affinity = template["spec"]["affinity"].to_string();
+    assert!(affinity.contains("rollouts-pod-template-hash"));
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r3-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.serves_again(&rollback, &good, ["2", "4"]).await;
+    let affinity = scene.rollout().await["spec"]["template"]["spec"]["affinity"].to_string();
+    assert!(!affinity.contains("rollouts-pod-template-hash"));
+    scene.times(posted, &rollback);
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::scene::release::BAD;
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::replica::until;
+use crate::support::replica::{Replica, until};
 
 /// The router sends 60 % to the bad release.
 pub(crate) async fn nginx() {
@@ -26,7 +26,54 @@ pub(crate) async fn nginx_set_canary_scale() {
     pulled_back(scene, &json!({ "steps": steps })).await;
 }
 
+/// A pod of the stable release is not ready. The controller moves no weight until it is: `abort` is of no use, and the
+/// template that was restored takes effect as soon as the pod is back.
+pub(crate) async fn nginx_stable_not_ready() {
+    let mut scene = Scene::start("canary behind nginx, stable pod unready").await;
+    let (ripcord, bad) = split(&mut scene, &json!({})).await;
+    let stable = scene.rollout().await["status"]["stableRS"].clone();
+    let pod = scene.pods_of(stable.as_str().unwrap()).await.remove(0);
+    let before = scene.rollout().await["status"]["availableReplicas"]
+        .as_i64()
+        .unwrap();
+    scene.set_ready(&pod, false).await;
+    scene
+        .status_is("the controller has noticed", |status| {
+            status["availableReplicas"] == before - 1
+        })
+        .await;
+    scene.argo(&["abort", NAME]);
+    scene
+        .status_is("it is aborted", |status| status["abortedAt"].is_string())
+        .await;
+    assert_eq!(scene.weight().await.as_deref(), Some("60"));
+    let posted = scene.alert(&ripcord).await;
+    let name = format!("{NAME}-r2-{bad}");
+    let waits = async || {
+        let rollback = scene.rollback(&name).await?;
+        let observed = rollback["status"]["run"]["steps"][0]["observed"].clone();
+        let said = observed["said"].as_str()?;
+        said.contains("still sends weight 60").then_some(())
+    };
+    until(waits, LIMIT)
+        .await
+        .expect("it says what it waits for");
+    assert_eq!(scene.weight().await.as_deref(), Some("60"));
+    scene.set_ready(&pod, true).await;
+    let rollback = scene.ended(&name, "Succeeded").await;
+    scene.is_mended().await;
+    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    scene.times(posted, &rollback);
+}
+
 async fn pulled_back(mut scene: Scene, more: &Value) {
+    let (ripcord, bad) = split(&mut scene, more).await;
+    scene.is_pulled_back(&ripcord, &bad).await;
+    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+}
+
+/// The bad release is live, and the router sends 60 % to it.
+async fn split(scene: &mut Scene, more: &Value) -> (Replica, String) {
     let [stable, canary] = ["stable", "canary"].map(|role| format!("{NAME}-{role}"));
     scene.front.clone_from(&stable);
     scene.service(&canary).await;
@@ -49,20 +96,23 @@ async fn pulled_back(mut scene: Scene, more: &Value) {
     json_patch::merge(&mut strategy, more);
     let ripcord = scene.good(&json!({ "canary": strategy })).await;
     scene.deploy(BAD).await;
-    let canary = format!("{ingresses}/{NAME}-front-canary");
-    let weight = async || {
-        let ingress = scene.plane.admin.get(&canary).await?;
-        let annotations = ingress["metadata"]["annotations"].clone();
-        Some(
-            annotations["nginx.ingress.kubernetes.io/canary-weight"]
-                .as_str()?
-                .to_owned(),
-        )
-    };
-    let split = async || (weight().await? == "60").then_some(());
+    let split = async || (scene.weight().await? == "60").then_some(());
     until(split, LIMIT).await.expect("the router splits");
     scene.rollout_is("Paused").await;
     let bad = scene.is_known().await;
-    scene.is_pulled_back(&ripcord, &bad).await;
-    assert_eq!(weight().await.as_deref().unwrap_or("0"), "0");
+    (ripcord, bad)
+}
+
+impl Scene {
+    /// What the router sends to the canary, in per cent.
+    async fn weight(&self) -> Option<String> {
+        let namespace = &self.namespaces.release;
+        let path = format!(
+            "/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/{NAME}-front-canary"
+        );
+        let ingress = self.plane.admin.get(&path).await?;
+        let annotations = &ingress["metadata"]["annotations"];
+        let weight = annotations["nginx.ingress.kubernetes.io/canary-weight"].as_str()?;
+        Some(weight.to_owned())
+    }
 }

@@ -56,6 +56,22 @@ impl Scene {
         );
     }
 
+    /// The replica set of the good release was used again under a new revision, and none was made.
+    pub(crate) async fn serves_again(&self, rollback: &Value, good: &str, revisions: [&str; 2]) {
+        assert_eq!(rollback["status"]["plan"]["to"]["hash"], good);
+        assert_eq!(self.live().await, good, "no new replica set");
+        let annotations = self.replica_set(good).await["metadata"]["annotations"].clone();
+        let [before, now] = ["revision-history", "revision"]
+            .map(|it| annotations[format!("rollout.argoproj.io/{it}")].clone());
+        assert_eq!([before, now], revisions);
+    }
+
+    pub(crate) async fn replica_set(&self, hash: &str) -> Value {
+        let namespace = &self.namespaces.release;
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/replicasets/{NAME}-{hash}");
+        self.plane.admin.get(&path).await.expect("a replica set")
+    }
+
     /// Waits until Ripcord has changed the workload.
     pub(crate) async fn is_restored(&self) {
         let restored = async || self.mutations().first().cloned();

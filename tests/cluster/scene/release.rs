@@ -19,6 +19,11 @@ pub(crate) fn pausing() -> Value {
     } })
 }
 
+/// The one container of the demo application.
+pub(crate) fn containers(image: &str) -> Value {
+    json!([{ "name": "app", "image": image, "ports": [{ "name": "http", "containerPort": 8000 }] }])
+}
+
 impl Scene {
     /// A first release with this strategy, Healthy behind a Service, with users, and known to a leader as good.
     pub(crate) async fn good(&mut self, strategy: &Value) -> Replica {
@@ -65,11 +70,16 @@ impl Scene {
     pub(crate) async fn bad_promoted(&mut self, strategy: &Value) -> (Replica, String) {
         let replica = self.good(strategy).await;
         self.deploy(BAD).await;
-        self.argo(&["promote", NAME, "--full"]);
-        self.is_promoted().await;
-        let hash = self.is_known().await;
+        let hash = self.promoted_by_hand().await;
         self.users_are_hurt().await;
         (replica, hash)
+    }
+
+    /// A person promotes what is live past all its steps; the leader knows it by this hash.
+    pub(crate) async fn promoted_by_hand(&self) -> String {
+        self.argo(&["promote", NAME, "--full"]);
+        self.is_promoted().await;
+        self.is_known().await
     }
 
     /// Changes the image, as a deployment does, and waits until the controller works on it.
@@ -83,8 +93,8 @@ impl Scene {
 
     /// Changes the image, and waits for nothing.
     pub(crate) async fn push(&self, image: &str) {
-        let containers = json!([{ "name": "app", "image": image, "ports": [{ "name": "http", "containerPort": 8000 }] }]);
-        self.template(&json!({ "containers": containers })).await;
+        self.template(&json!({ "containers": containers(image) }))
+            .await;
     }
 
     /// Changes the pod's spec in the template.

@@ -1,0 +1,172 @@
+//! A bad canary at every place of its way where an alert can find it.
+
+use serde_json::{Value, json};
+
+use crate::scene::release::{BAD, GOOD, pausing};
+use crate::scene::{LIMIT, NAME, Scene};
+use crate::support::replica::{Replica, until};
+
+fn canary(steps: &Value) -> Value {
+    json!({ "canary": { "steps": steps } })
+}
+
+/// It has no pod yet.
+pub(crate) async fn no_weight() {
+    let mut scene = Scene::start("canary, paused at 0 %").await;
+    let steps = json!([{ "setWeight": 0 }, { "pause": {} }]);
+    let (ripcord, bad) = paused(&mut scene, &steps).await;
+    assert!(scene.pods_of(&bad).await.is_empty());
+    scene.is_pulled_back(&ripcord, &bad).await;
+    assert_eq!(scene.users.as_ref().unwrap().tally().bad, 0);
+}
+
+/// It has all pods, and is not promoted.
+pub(crate) async fn all_weight() {
+    let mut scene = Scene::start("canary, paused at 100 %").await;
+    let steps = json!([{ "setWeight": 50 }, { "setWeight": 100 }, { "pause": {} }]);
+    let (ripcord, bad) = paused(&mut scene, &steps).await;
+    scene.users_are_hurt().await;
+    let taken_over = async || (scene.served_by().await == [BAD; 4]).then_some(());
+    until(taken_over, LIMIT).await.expect("it serves alone");
+    let pulled_back = scene.is_pulled_back(&ripcord, &bad);
+    let (fewest, _) = scene.fewest_endpoints(pulled_back).await;
+    assert!(fewest >= 3, "one pod may be missing, no more: {fewest}");
+}
+
+/// It waits for a time to pass.
+pub(crate) async fn timed_pause() {
+    let mut scene = Scene::start("canary, in a pause of an hour").await;
+    let steps = json!([{ "setWeight": 25 }, { "pause": { "duration": "1h" } }]);
+    let (ripcord, bad) = paused(&mut scene, &steps).await;
+    scene.users_are_hurt().await;
+    scene.is_pulled_back(&ripcord, &bad).await;
+}
+
+/// One bad pod serves, and the next ones are on their way.
+pub(crate) async fn starting() {
+    let mut scene = Scene::start("canary, between two steps").await;
+    let steps = json!([{ "setWeight": 25 }, { "pause": {} }, { "setWeight": 75 }, { "pause": {} }]);
+    let ripcord = scene.good(&canary(&steps)).await;
+    scene.deploy("demo:v2-half500-readyafter5s").await;
+    scene.rollout_is("Paused").await;
+    let bad = scene.is_known().await;
+    scene.users_are_hurt().await;
+    scene.argo(&["promote", NAME]);
+    scene
+        .status_is("the next step has begun", |status| {
+            status["currentStepIndex"] == 2
+                && status["phase"] == "Progressing"
+                && status["updatedReplicas"].as_i64() > Some(1)
+        })
+        .await;
+    scene.is_pulled_back(&ripcord, &bad).await;
+}
+
+/// The controller puts metadata of its own into the replica sets. They are not written back, so that the stable one serves
+/// again; with them the controller would make a new one and walk the steps.
+pub(crate) async fn injected_metadata() {
+    let mut scene = Scene::start("canary, injected metadata").await;
+    let mut strategy = pausing();
+    for role in ["stable", "canary"] {
+        let metadata = json!({ "labels": { "role": role }, "annotations": { "role": role } });
+        strategy["canary"][format!("{role}Metadata")] = metadata;
+    }
+    let ripcord = scene.good(&strategy).await;
+    let good = scene.live().await;
+    scene.deploy(BAD).await;
+    scene.rollout_is("Paused").await;
+    let bad = scene.is_known().await;
+    scene.users_are_hurt().await;
+    let injected = scene.replica_set(&good).await["spec"]["template"]["metadata"].clone();
+    assert_eq!(injected["labels"]["role"], "stable");
+    assert_eq!(injected["annotations"]["role"], "stable");
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
+    scene.serves_again(&rollback, &good, ["1", "3"]).await;
+    let metadata = scene.rollout().await["spec"]["template"]["metadata"].clone();
+    assert_eq!(metadata, json!({ "labels": { "app": NAME } }));
+}
+
+/// Its pods never become ready, and the controller has noticed.
+pub(crate) async fn past_its_deadline() {
+    let mut scene = Scene::start("canary, past its progress deadline").await;
+    let (ripcord, bad) = late(&mut scene, &json!({})).await;
+    assert!(scene.rollout().await["status"]["abort"] != true);
+    scene.is_pulled_back(&ripcord, &bad).await;
+}
+
+/// The same, and the controller aborted it by itself.
+pub(crate) async fn aborted_at_its_deadline() {
+    let mut scene = Scene::start("canary, aborted at its deadline").await;
+    let (ripcord, bad) = late(&mut scene, &json!({ "progressDeadlineAbort": true })).await;
+    scene
+        .status_is("it is aborted", |status| status["abortedAt"].is_string())
+        .await;
+    scene.is_pulled_back(&ripcord, &bad).await;
+}
+
+/// A pod of the stable release is not ready at the moment. The bad one goes all the same, and it counts as mended only
+/// when that pod is back.
+pub(crate) async fn stable_not_ready() {
+    let mut scene = Scene::start("canary, a stable pod not ready").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    let stable = scene.rollout().await["status"]["stableRS"].clone();
+    let pod = scene.pods_of(stable.as_str().unwrap()).await.remove(0);
+    scene.set_ready(&pod, false).await;
+    let noticed = async || {
+        let mut serve = scene.served_by().await;
+        serve.sort();
+        (serve == [GOOD, GOOD, BAD]).then_some(())
+    };
+    until(noticed, LIMIT).await.expect("three serve");
+    let name = format!("{NAME}-r2-{bad}");
+    let gone = async {
+        let posted = scene.alert(&ripcord).await;
+        let gone = async || (scene.served_by().await == [GOOD; 3]).then_some(());
+        until(gone, LIMIT)
+            .await
+            .expect("the bad one serves no more");
+        let waits = async || {
+            let rollback = scene.rollback(&name).await?;
+            let step = &rollback["status"]["run"]["steps"][0];
+            (step["observed"]["reason"] == "settling").then_some(())
+        };
+        until(waits, LIMIT).await.expect("it waits for that pod");
+        posted
+    };
+    let (fewest, posted) = scene.fewest_endpoints(gone).await;
+    assert!(fewest >= 3, "never fewer than before: {fewest}");
+    scene.set_ready(&pod, true).await;
+    let rollback = scene.ended(&name, "Succeeded").await;
+    scene.is_mended().await;
+    scene.times(posted, &rollback);
+}
+
+/// A bad release that stands in a pause of these steps; the leader knows it.
+async fn paused(scene: &mut Scene, steps: &Value) -> (Replica, String) {
+    let ripcord = scene.good(&canary(steps)).await;
+    scene.deploy(BAD).await;
+    scene.rollout_is("Paused").await;
+    let bad = scene.is_known().await;
+    assert_ne!(scene.rollout().await["status"]["stableRS"], bad);
+    (ripcord, bad)
+}
+
+/// A release whose pods never become ready, past the time that it has for that.
+async fn late(scene: &mut Scene, more: &Value) -> (Replica, String) {
+    let mut spec = json!({
+        "strategy": canary(&json!([{ "setWeight": 50 }, { "pause": {} }])), "progressDeadlineSeconds": 5,
+    });
+    json_patch::merge(&mut spec, more);
+    scene.first(GOOD, &spec).await;
+    let ripcord = scene.ripcord().await;
+    scene.soaked().await;
+    scene.deploy("demo:v2-neverready").await;
+    scene.rollout_is("Degraded").await;
+    let conditions = scene.rollout().await["status"]["conditions"].clone();
+    let mut conditions = conditions.as_array().unwrap().iter();
+    let progressing = conditions.find(|it| it["type"] == "Progressing").unwrap();
+    let reason = progressing["reason"].as_str().unwrap();
+    assert!(["ProgressDeadlineExceeded", "RolloutAborted"].contains(&reason));
+    let bad = scene.is_known().await;
+    (ripcord, bad)
+}
