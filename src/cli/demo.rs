@@ -3,6 +3,8 @@
 //! Everything that is told was observed: where something does not come about in its time, the demo says so and fails.
 
 mod acts;
+pub mod client;
+pub mod fixture;
 mod show;
 mod stage;
 

@@ -2,24 +2,24 @@
 //! Service's requests go to its ready endpoints in turn. What the `EndpointSlices` do not say yet, a client does not feel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::{Json, Router};
-use axum_server::Handle;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::behaviour::Behaviour;
 use super::driver::Shared;
 use super::object::{items, text};
-use super::store::Store;
+use super::store::{Key, Store};
 
-/// A listening socket that ends, with its connections, when it is dropped.
-#[derive(Debug)]
-pub(super) struct Listener(Handle<SocketAddr>);
+/// The port of the application in each pod.
+pub(super) const PORT: u16 = 8000;
 
 /// What answers at one address.
 struct Door {
@@ -28,17 +28,14 @@ struct Door {
     turn: AtomicUsize,
 }
 
-/// Keeps the API's listener, and one for each pod and each Service, until it is dropped.
-pub(super) async fn run(shared: Arc<Shared>, _api: Listener) {
+/// Keeps a listener for each pod and each Service, until it is dropped.
+pub(super) async fn run(shared: Arc<Shared>) {
     let mut changed = shared.changes();
-    let mut open: BTreeMap<SocketAddr, Listener> = BTreeMap::new();
+    let mut open = BTreeMap::new();
     loop {
         changed.borrow_and_update();
-        let wanted: BTreeSet<_> = shared.with(|state| {
-            let objects = state.store.all().map(|(_, object)| object);
-            let listening = objects.filter_map(|object| shared.address(object));
-            listening.collect()
-        });
+        let wanted: BTreeSet<_> =
+            shared.with(|state| state.store.all().filter_map(address).collect());
         open.retain(|at, _| wanted.contains(at));
         for at in wanted {
             if open.contains_key(&at) {
@@ -49,10 +46,12 @@ pub(super) async fn run(shared: Arc<Shared>, _api: Listener) {
                 address: at.ip().to_string(),
                 turn: AtomicUsize::new(0),
             });
-            let router = Router::new().fallback(answer).with_state(door);
-            let socket = TcpListener::bind(at);
-            match socket.and_then(|socket| Listener::serve(socket, router)) {
-                Ok(listener) => drop(open.insert(at, listener)),
+            match TcpListener::bind(at).await {
+                Ok(socket) => {
+                    let router = Router::new().fallback(answer).with_state(door);
+                    let server = tokio::spawn(serve(socket, router));
+                    open.insert(at, AbortOnDropHandle::new(server));
+                }
                 Err(error) => tracing::warn!(address = %at, %error, "the sandbox cannot listen"),
             }
         }
@@ -62,10 +61,29 @@ pub(super) async fn run(shared: Arc<Shared>, _api: Listener) {
     }
 }
 
+/// Serves `router` on a socket until it is dropped.
+pub(super) async fn serve(socket: TcpListener, router: Router) {
+    // It goes on for ever: a connection that cannot be accepted ends nothing.
+    drop(axum::serve(socket, router).await);
+}
+
 /// Where a pod or a Service listens; null for what does not.
 pub(super) fn ip(object: &Value) -> &Value {
     let (pod, service) = (&object["status"]["podIP"], &object["spec"]["clusterIP"]);
     if pod.is_null() { service } else { pod }
+}
+
+/// The same with the port: a Service's first one, or the application's.
+pub(super) fn address(object: &Value) -> Option<SocketAddr> {
+    let port = object["spec"]["ports"][0]["port"].as_u64();
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    let ip = ip(object).as_str()?.parse().ok()?;
+    Some(SocketAddr::new(ip, port.unwrap_or(PORT)))
+}
+
+/// The `EndpointSlice` of a Service.
+pub(super) fn slice<'a>(store: &'a Store, service: &Value) -> Option<&'a Value> {
+    store.get(&Key::of("endpointslices", service))
 }
 
 /// How a pod behaves.
@@ -88,34 +106,16 @@ async fn answer(State(door): State<Arc<Door>>, uri: Uri) -> (StatusCode, Json<Va
 
 /// Who may answer at an address: the pod itself, or the ready endpoints of the Service.
 fn pods(store: &Store, address: &str) -> Vec<Value> {
-    let pods = || store.list("pods").map(|(_, pod)| pod);
-    if let Some(pod) = pods().find(|pod| *ip(pod) == address) {
+    let pod = |address: &Value| store.objects("pods").find(|pod| ip(pod) == address);
+    if let Some(pod) = pod(&json!(address)) {
         return vec![pod.clone()];
     }
-    let mut services = store.list("services");
-    let Some((key, _)) = services.find(|(_, service)| *ip(service) == address) else {
-        return Vec::new();
-    };
-    let slice = store.get(&key.slice()).unwrap_or(&Value::Null);
+    let mut services = store.objects("services");
+    let service = services.find(|service| *ip(service) == address);
+    let slice = service.and_then(|service| slice(store, service));
+    let slice = slice.unwrap_or(&Value::Null);
     let endpoints = items(&slice["endpoints"]).iter();
     let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
-    let of = |endpoint: &Value| pods().find(|pod| *ip(pod) == endpoint["addresses"][0]);
-    ready.filter_map(of).cloned().collect()
-}
-
-impl Listener {
-    /// Serves `router` on a socket.
-    pub(super) fn serve(socket: TcpListener, router: Router) -> std::io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        let handle = Handle::new();
-        let server = axum_server::from_tcp(socket)?.handle(handle.clone());
-        tokio::spawn(server.serve(router.into_make_service()));
-        Ok(Self(handle))
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.0.shutdown();
-    }
+    let pods = ready.filter_map(|endpoint| pod(&endpoint["addresses"][0]));
+    pods.cloned().collect()
 }

@@ -10,39 +10,36 @@ use super::object::{items, text};
 pub(super) const CRDS: &str = "customresourcedefinitions";
 
 /// `apiVersion`, plural and kind.
-const BUILTIN: &str = "\
-v1 configmaps ConfigMap
-v1 pods Pod
-v1 services Service
-apiextensions.k8s.io/v1 customresourcedefinitions CustomResourceDefinition
-apps/v1 replicasets ReplicaSet
-argoproj.io/v1alpha1 rollouts Rollout
-coordination.k8s.io/v1 leases Lease
-discovery.k8s.io/v1 endpointslices EndpointSlice
-events.k8s.io/v1 events Event";
+const BUILTIN: [[&str; 3]; 9] = [
+    ["v1", "configmaps", "ConfigMap"],
+    ["v1", "pods", "Pod"],
+    ["v1", "services", "Service"],
+    ["apiextensions.k8s.io/v1", CRDS, "CustomResourceDefinition"],
+    ["apps/v1", "replicasets", "ReplicaSet"],
+    ["argoproj.io/v1alpha1", "rollouts", "Rollout"],
+    ["coordination.k8s.io/v1", "leases", "Lease"],
+    ["discovery.k8s.io/v1", "endpointslices", "EndpointSlice"],
+    ["events.k8s.io/v1", "events", "Event"],
+];
 
 /// What the server has to know about a kind to store it.
-#[derive(Clone, Debug, Default)]
 pub(super) struct Kind {
     pub(super) api_version: String,
     pub(super) plural: String,
     pub(super) name: String,
-    /// A list, or null.
-    pub(super) short_names: Value,
     /// The structural schema, or null.
     schema: Value,
 }
 
 impl Kind {
     pub(super) fn builtin() -> impl Iterator<Item = Self> {
-        BUILTIN.lines().map(|line| {
-            let mut words = line.split(' ').map(str::to_owned);
-            let mut word = || words.next().unwrap_or_default();
+        BUILTIN.into_iter().map(|kind| {
+            let [api_version, plural, name] = kind.map(str::to_owned);
             Self {
-                api_version: word(),
-                plural: word(),
-                name: word(),
-                ..Self::default()
+                api_version,
+                plural,
+                name,
+                schema: Value::Null,
             }
         })
     }
@@ -56,7 +53,6 @@ impl Kind {
             api_version: format!("{}/{}", text(&spec["group"]), text(&version["name"])),
             plural: text(&names["plural"]).to_owned(),
             name: text(&names["kind"]).to_owned(),
-            short_names: names["shortNames"].clone(),
             schema: version["schema"]["openAPIV3Schema"].clone(),
         })
     }

@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::spec::Step;
-use super::driver::Write;
 use super::object::{count, is_owned, is_stopping, owner, short, stamp, text};
-use super::store::{Key, Store};
+use super::store::{Key, Store, Write};
 
 /// Label that ties pods and `ReplicaSets` to one template.
 const HASH: &str = "rollouts-pod-template-hash";
@@ -44,10 +43,8 @@ struct Status {
 
 /// One `ReplicaSet` of the rollout, with the numbers that decide.
 struct Set {
-    key: Key,
     object: Value,
     hash: String,
-    revision: u64,
     asked: u64,
     live: u64,
     available: u64,
@@ -55,7 +52,6 @@ struct Set {
 
 /// One pass over one rollout.
 struct Sync {
-    key: Key,
     rollout: Value,
     status: Status,
     sets: Vec<Set>,
@@ -66,29 +62,28 @@ struct Sync {
 }
 
 /// One pass of the controller over every rollout.
-pub(super) fn reconcile(store: &Store, now: Timestamp) -> Vec<Write> {
-    let rollouts = store.list("rollouts");
-    let alive = rollouts.filter(|(_, rollout)| !is_stopping(rollout));
-    let writes = alive.filter_map(|(key, rollout)| sync(store, key, rollout.clone(), now));
+pub(super) fn reconcile(store: &Store) -> Vec<Write> {
+    let rollouts = store.objects("rollouts");
+    let alive = rollouts.filter(|rollout| !is_stopping(rollout));
+    let writes = alive.filter_map(|rollout| sync(store, rollout.clone()));
     writes.flatten().collect()
 }
 
-fn sync(store: &Store, key: &Key, mut rollout: Value, now: Timestamp) -> Option<Vec<Write>> {
+fn sync(store: &Store, mut rollout: Value) -> Option<Vec<Write>> {
     let steps = spec::steps(&rollout["spec"])?;
     if spec::complete(&mut rollout) {
-        return Some(vec![(key.clone(), Some(rollout))]);
+        return Some(vec![(Key::of("rollouts", &rollout), Some(rollout))]);
     }
-    let sets = store.list("replicasets");
-    let sets = sets.filter(|(_, set)| is_owned(set, &rollout));
+    let sets = store.objects("replicasets");
+    let sets = sets.filter(|set| is_owned(set, &rollout)).cloned();
     let mut sync = Sync {
-        key: key.clone(),
         status: serde_json::from_value(rollout["status"].clone()).unwrap_or_default(),
         sets: sets.map(Set::new).collect(),
         hash: short(&rollout["spec"]["template"]),
         replicas: rollout["spec"]["replicas"].as_u64().unwrap_or(1).min(100),
         rollout,
         steps,
-        now,
+        now: store.now,
     };
     if sync.status.current == sync.hash {
         sync.obey();
@@ -104,19 +99,21 @@ fn sync(store: &Store, key: &Key, mut rollout: Value, now: Timestamp) -> Option<
 }
 
 impl Set {
-    fn new((key, object): (&Key, &Value)) -> Self {
+    fn new(object: Value) -> Self {
         let asked = count(&object["spec"]["replicas"]);
-        let revision = text(&object["metadata"]["annotations"][REVISION]);
         Self {
             hash: text(&object["metadata"]["labels"][HASH]).to_owned(),
-            revision: revision.parse().unwrap_or_default(),
             asked,
             live: count(&object["status"]["replicas"]),
             // The status may be from before the last scaling.
             available: count(&object["status"]["availableReplicas"]).min(asked),
-            key: key.clone(),
-            object: object.clone(),
+            object,
         }
+    }
+
+    fn revision(&self) -> u64 {
+        let revision = text(&self.object["metadata"]["annotations"][REVISION]);
+        revision.parse().unwrap_or_default()
     }
 }
 
@@ -136,18 +133,15 @@ impl Sync {
     /// A template that was not seen before: everything that was asked of the old one is forgotten. One that comes back
     /// becomes the newest revision.
     fn adopt(&mut self) {
-        let newest = self.sets.iter().map(|set| set.revision).max();
+        let newest = self.sets.iter().map(Set::revision).max();
+        let revision = json!((newest.unwrap_or_default() + 1).to_string());
         if !self.sets.iter().any(|set| set.hash == self.hash) {
             self.sets.push(self.new_set());
         }
         for set in self.sets.iter_mut().filter(|set| set.hash == self.hash) {
-            if newest != Some(set.revision) {
-                set.revision = newest.unwrap_or_default() + 1;
-            }
-            let revision = json!(set.revision.to_string());
             set.object["metadata"]["annotations"][REVISION] = revision.clone();
-            self.rollout["metadata"]["annotations"][REVISION] = revision;
         }
+        self.rollout["metadata"]["annotations"][REVISION] = revision;
         if self.status.stable.is_empty() {
             self.status.stable.clone_from(&self.hash);
         }
@@ -159,20 +153,21 @@ impl Sync {
     }
 
     fn new_set(&self) -> Set {
-        let spec = &self.rollout["spec"];
+        let (metadata, spec) = (&self.rollout["metadata"], &self.rollout["spec"]);
         let (mut template, mut selector) = (spec["template"].clone(), spec["selector"].clone());
         template["metadata"]["labels"][HASH] = json!(self.hash);
         selector["matchLabels"][HASH] = json!(self.hash);
-        let labels = template["metadata"]["labels"].clone();
-        let object = json!({
+        Set::new(json!({
             "apiVersion": "apps/v1",
             "kind": "ReplicaSet",
-            "metadata": { "labels": labels, "ownerReferences": [owner(&self.rollout)] },
+            "metadata": {
+                "name": format!("{}-{}", text(&metadata["name"]), self.hash),
+                "namespace": metadata["namespace"],
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [owner(&self.rollout)],
+            },
             "spec": { "replicas": 0, "selector": selector, "template": template },
-        });
-        let name = format!("{}-{}", self.key.name, self.hash);
-        let key = Key::new("replicasets", &self.key.namespace, &name);
-        Set::new((&key, &object))
+        }))
     }
 
     /// Answers the requests that clients write into the status.
@@ -209,8 +204,8 @@ impl Sync {
                     }
                     return;
                 }
-                Some(Step::Weight(_)) => self.sets.iter().all(there),
-                Some(Step::Pause(duration)) => self.has_paused(*duration),
+                Some(Step::SetWeight(_)) => self.sets.iter().all(there),
+                Some(Step::Pause { duration }) => self.has_paused(*duration),
             };
             if !done {
                 return;
@@ -244,8 +239,8 @@ impl Sync {
             _ if self.status.abort => 0,
             None => 100,
             Some(done) => {
-                let weights = done.iter().rev().filter_map(Step::weight);
-                weights.take(1).sum()
+                let mut weights = done.iter().rev().filter_map(Step::weight);
+                weights.next().unwrap_or_default()
             }
         };
         // The nearest count, but none of either only when that is what was asked for.
@@ -307,10 +302,10 @@ impl Sync {
             fields.retain(|_, value| !value.is_null() && *value != false && *value != "");
         }
         self.rollout["status"] = status;
-        let mut writes = vec![(self.key, Some(self.rollout))];
+        let mut writes = vec![(Key::of("rollouts", &self.rollout), Some(self.rollout))];
         for mut set in self.sets {
             set.object["spec"]["replicas"] = json!(set.asked);
-            writes.push((set.key, Some(set.object)));
+            writes.push((Key::of("replicasets", &set.object), Some(set.object)));
         }
         writes
     }

@@ -1,7 +1,7 @@
 //! The objects of the simulated cluster, as untyped JSON, with the bookkeeping that an API server does: versions, uids,
 //! generations, finalizers, the status subresource, and a bounded log of changes for watches.
 //!
-//! No clock and no I/O: `now` is passed in.
+//! No clock and no I/O: it is told the time.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::kind::{CRDS, Kind};
 use super::object::{count, is_stopping, items, set, stamp, text};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, not_found, refuse};
 
 /// How many changes watches can look back.
 const HISTORY: usize = 5_000;
@@ -45,11 +45,16 @@ pub(super) struct Change {
     pub(super) gone: bool,
 }
 
+/// What a controller wants an object to be; `None` removes it.
+pub(super) type Write = (Key, Option<Value>);
+
 /// All objects and the log of the latest changes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Store {
+pub struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
     log: VecDeque<Change>,
+    /// The time at which everything happens.
+    pub(super) now: Timestamp,
     /// The resourceVersion of the latest change.
     pub(super) version: u64,
 }
@@ -63,13 +68,31 @@ impl Key {
         }
     }
 
-    /// The `EndpointSlice` of a Service.
-    pub(super) fn slice(&self) -> Self {
-        Self::new("endpointslices", &self.namespace, &self.name)
+    /// Where this object of a kind is.
+    pub(super) fn of(plural: &str, object: &Value) -> Self {
+        let metadata = &object["metadata"];
+        Self::new(
+            plural,
+            text(&metadata["namespace"]),
+            text(&metadata["name"]),
+        )
     }
 }
 
 impl Store {
+    /// One object, by its plural without the group.
+    #[must_use]
+    pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<&Value> {
+        self.get(&Key::new(plural, namespace, name))
+    }
+
+    /// All objects with this plural.
+    pub fn objects(&self, plural: &str) -> impl Iterator<Item = &Value> {
+        let objects = self.objects.iter();
+        let objects = objects.filter(move |(key, _)| key.plural == plural);
+        objects.map(|(_, object)| object.as_ref())
+    }
+
     pub(super) fn get(&self, key: &Key) -> Option<&Value> {
         self.objects.get(key).map(Arc::as_ref)
     }
@@ -77,30 +100,23 @@ impl Store {
     /// A copy of an object for a client.
     pub(super) fn find(&self, key: &Key) -> Result<Value, Refusal> {
         let found = self.get(key).cloned();
-        found.ok_or_else(|| Refusal::not_found(&key.name))
+        found.ok_or_else(|| not_found(&key.name))
     }
 
     /// Every object.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &Value)> {
-        let objects = self.objects.iter();
-        objects.map(|(key, object)| (key, object.as_ref()))
-    }
-
-    /// The objects of one kind.
-    pub(super) fn list(&self, plural: &str) -> impl Iterator<Item = (&Key, &Value)> {
-        self.all().filter(move |(key, _)| key.plural == plural)
+    pub(super) fn all(&self) -> impl Iterator<Item = &Value> {
+        self.objects.values().map(Arc::as_ref)
     }
 
     /// Every kind that can be stored now.
     pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let crds = self.list(CRDS).map(|(_, crd)| crd);
-        Kind::builtin().chain(crds.filter_map(Kind::from_crd))
+        Kind::builtin().chain(self.objects(CRDS).filter_map(Kind::from_crd))
     }
 
     /// The kind with this plural.
     pub(super) fn kind(&self, plural: &str) -> Result<Kind, Refusal> {
         let kind = self.kinds().find(|kind| kind.plural == plural);
-        kind.ok_or_else(|| Refusal::not_found(plural))
+        kind.ok_or_else(|| not_found(plural))
     }
 
     /// The changes after `version`, or `None` when the log no longer reaches back that far.
@@ -111,22 +127,17 @@ impl Store {
     }
 
     /// Creates an object for a client.
-    pub(super) fn create(
-        &mut self,
-        key: &Key,
-        mut object: Value,
-        now: Timestamp,
-    ) -> Result<Value, Refusal> {
+    pub(super) fn create(&mut self, key: &Key, mut object: Value) -> Result<Value, Refusal> {
         if key.name.is_empty() {
-            return Err(Refusal::new(400, "BadRequest", "metadata.name is required"));
+            return Err(refuse(400, "BadRequest", "metadata.name is required"));
         }
         if self.get(key).is_some() {
             let message = format!("{} already exists", key.name);
-            return Err(Refusal::new(409, "AlreadyExists", message));
+            return Err(refuse(409, "AlreadyExists", &message));
         }
         set(&mut object, "status", None);
         self.kind(&key.plural)?.admit(&mut object);
-        Ok(self.put(key, object, now))
+        Ok(self.put(key, object))
     }
 
     /// Replaces one part of an object for a client. A resourceVersion or uid in `object` is a precondition.
@@ -134,70 +145,66 @@ impl Store {
         &mut self,
         key: &Key,
         part: Part,
-        mut object: Value,
-        now: Timestamp,
+        object: Value,
     ) -> Result<Value, Refusal> {
         let found = self.find(key)?;
         expect(&object["metadata"], &found)?;
         let mut metadata = found["metadata"].clone();
-        if part == Part::Status {
-            let status = object.get("status").cloned();
-            object = found;
-            set(&mut object, "status", status);
-        } else {
-            set(&mut object, "status", found.get("status").cloned());
-            for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
-                let value = object["metadata"].get(field).cloned();
-                set(&mut metadata, field, value);
-            }
+        let (mut object, status) = match part {
+            Part::Main => (object, found.get("status").cloned()),
+            Part::Status => (found, object.get("status").cloned()),
+        };
+        set(&mut object, "status", status);
+        for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            let value = object["metadata"].get(field).cloned();
+            set(&mut metadata, field, value);
         }
         object["metadata"] = metadata;
         self.kind(&key.plural)?.admit(&mut object);
         if is_stopping(&object) && items(&object["metadata"]["finalizers"]).is_empty() {
             return Ok(self.commit(key, object, true));
         }
-        Ok(self.put(key, object, now))
+        Ok(self.put(key, object))
     }
 
     /// Deletes an object for a client, or only marks it while it has finalizers. Returns its last form.
-    pub(super) fn delete(
-        &mut self,
-        key: &Key,
-        preconditions: &Value,
-        now: Timestamp,
-    ) -> Result<Value, Refusal> {
+    pub(super) fn delete(&mut self, key: &Key, preconditions: &Value) -> Result<Value, Refusal> {
         let mut object = self.find(key)?;
         expect(preconditions, &object)?;
         let gone = items(&object["metadata"]["finalizers"]).is_empty();
         if !gone && !is_stopping(&object) {
-            object["metadata"]["deletionTimestamp"] = json!(stamp(now));
+            object["metadata"]["deletionTimestamp"] = json!(stamp(self.now));
         }
         Ok(self.commit(key, object, gone))
     }
 
     /// Writes a whole object, status included, as the simulated controllers do. Nothing happens when nothing differs.
-    pub(super) fn put(&mut self, key: &Key, mut object: Value, now: Timestamp) -> Value {
-        let metadata = &mut object["metadata"];
+    pub(super) fn put(&mut self, key: &Key, mut object: Value) -> Value {
         if let Some(found) = self.get(key) {
             let generation = count(&found["metadata"]["generation"]);
             let changed = asked(found) != asked(&object);
             object["metadata"]["generation"] = json!(generation + u64::from(changed));
         } else {
+            let metadata = &mut object["metadata"];
             metadata["name"] = json!(key.name);
             let namespace = Some(json!(key.namespace)).filter(|_| key.plural != CRDS);
             set(metadata, "namespace", namespace);
             let uid = format!("00000000-0000-4000-8000-{:012x}", self.version + 1);
             metadata["uid"] = json!(uid);
-            metadata["creationTimestamp"] = json!(stamp(now));
+            metadata["creationTimestamp"] = json!(stamp(self.now));
             metadata["generation"] = json!(1);
         }
         self.commit(key, object, false)
     }
 
-    /// Removes an object whatever holds it.
-    pub(super) fn remove(&mut self, key: &Key) {
-        if let Some(object) = self.get(key).cloned() {
-            self.commit(key, object, true);
+    /// Does what a controller wants, whatever holds an object.
+    pub(super) fn apply(&mut self, writes: Vec<Write>) {
+        for (key, object) in writes {
+            if let Some(object) = object {
+                self.put(&key, object);
+            } else if let Some(object) = self.get(&key).cloned() {
+                self.commit(&key, object, true);
+            }
         }
     }
 
@@ -243,7 +250,7 @@ fn expect(given: &Value, found: &Value) -> Result<(), Refusal> {
         let given = text(&given[field]);
         if !given.is_empty() && found["metadata"][field] != given {
             let message = format!("the object has been modified: {field} is not {given}");
-            return Err(Refusal::new(409, "Conflict", message));
+            return Err(refuse(409, "Conflict", &message));
         }
     }
     Ok(())

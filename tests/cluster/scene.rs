@@ -8,7 +8,7 @@ pub(crate) mod release;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use ripcord::sandbox::Client;
+use ripcord::cli::demo::client::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

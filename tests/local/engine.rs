@@ -8,7 +8,7 @@ use ripcord::procedure::BUILT_IN;
 use ripcord::reason::Reason;
 use ripcord::rollback::object::{AlertRecord, Mode, RollbackSpec};
 use ripcord::rollback::{Phase, Rollback};
-use ripcord::sandbox::{Sandbox, View};
+use ripcord::sandbox::{Sandbox, Store};
 use ripcord::target::Release;
 use serde_json::{Value, json};
 
@@ -306,7 +306,7 @@ async fn what_has_ended_is_let_go_although_its_leader_was_killed_before_it_did()
         .await;
     replica.cluster.pin(&ended, true).await.unwrap();
     let free = |object: &Value| object.pointer("/metadata/finalizers/0").is_none();
-    let let_go = |view: &View<'_>| view.object("rollbacks", NAMESPACE, &name).is_some_and(free);
+    let let_go = |view: &Store| view.object("rollbacks", NAMESPACE, &name).is_some_and(free);
     assert!(sandbox.wait(let_go, LIMIT).await);
     let changes = sandbox.requests().into_iter();
     let pins =

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Client, Config};
-use ripcord::sandbox::{Options, Sandbox, View, fixture};
+use ripcord::cli::demo::fixture;
+use ripcord::sandbox::{Sandbox, Store};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -25,7 +26,7 @@ struct Cluster {
 
 impl Cluster {
     async fn empty() -> Self {
-        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let sandbox = Sandbox::start().await.unwrap();
         let mut config = Config::new(sandbox.url().parse().unwrap());
         config.default_retry = false;
         let client = Client::try_from(config).unwrap();
@@ -92,7 +93,7 @@ impl Cluster {
             .count()
     }
 
-    async fn holds(&self, what: impl Fn(&View<'_>) -> bool) {
+    async fn holds(&self, what: impl Fn(&Store) -> bool) {
         assert!(self.sandbox.wait(what, LIMIT).await, "{:#}", self.status());
     }
 

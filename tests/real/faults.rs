@@ -245,7 +245,7 @@ async fn a_rollback_that_is_deleted_midway_ends_at_a_safe_point() {
         .expect("it is kept while it runs");
     assert!(marked["metadata"]["deletionTimestamp"].is_string());
     pair.proxy.release();
-    let gone = |view: &ripcord::sandbox::View<'_>| view.objects("rollbacks").next().is_none();
+    let gone = |view: &ripcord::sandbox::Store| view.objects("rollbacks").next().is_none();
     assert!(
         pair.scene.sandbox.wait(gone, LIMIT).await,
         "{:#?}",

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use ripcord::cli::demo::client::Client;
+use ripcord::cli::demo::fixture;
 use ripcord::rollback::crd;
-use ripcord::sandbox::{Client, Options, Request, Sandbox, fixture};
+use ripcord::sandbox::{Request, Sandbox};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -43,7 +45,7 @@ pub(crate) enum Bad {
 impl Scene {
     /// A good release behind a Service with steady users, and Ripcord's own objects.
     pub(crate) async fn start() -> Self {
-        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let sandbox = Sandbox::start().await.unwrap();
         for crd in [crd::rollbacks(), crd::targets()] {
             sandbox.apply(serde_json::to_value(crd).unwrap()).unwrap();
         }
@@ -230,7 +232,7 @@ impl Scene {
         let free = |o: &Value| {
             o["status"]["phase"] == phase && o.pointer("/metadata/finalizers/0").is_none()
         };
-        let free = |view: &ripcord::sandbox::View<'_>| {
+        let free = |view: &ripcord::sandbox::Store| {
             view.object("rollbacks", NAMESPACE, name).is_some_and(free)
         };
         let came = self.sandbox.wait(free, LIMIT).await;
@@ -240,7 +242,7 @@ impl Scene {
             self.rollback(name).unwrap_or_default()
         );
         let told = |o: &Value| told(o).contains(&format!("end/{phase}"));
-        let told = |view: &ripcord::sandbox::View<'_>| {
+        let told = |view: &ripcord::sandbox::Store| {
             view.object("rollbacks", NAMESPACE, name).is_some_and(told)
         };
         assert!(

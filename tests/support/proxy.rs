@@ -155,6 +155,18 @@ impl Proxy {
         *lock(&self.shared.rule) = Box::new(rule);
     }
 
+    /// Answers the next request of this method whose path has this text with `code`; the API server never sees it.
+    pub(crate) fn fail_next(&self, method: Method, path: &str, code: u16) {
+        let (path, mut failed) = (path.to_owned(), false);
+        self.on(move |seen| {
+            if failed || seen.method != method || !seen.path.contains(&path) {
+                return Act::Forward;
+            }
+            failed = true;
+            Act::Before(Fault::Answer(code))
+        });
+    }
+
     /// All requests that have arrived so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()

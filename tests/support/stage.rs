@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ripcord::alert::{Matchers, Severity};
+use ripcord::cli::demo::fixture;
 use ripcord::cluster::events::Events;
 use ripcord::cluster::http::Prober;
 use ripcord::cluster::{Caches, Cluster, clock};
@@ -19,7 +20,7 @@ use ripcord::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use ripcord::procedure::{BUILT_IN, Procedure, StepSpec, healthy, revert};
 use ripcord::rollback::object::Mode;
 use ripcord::rollback::{Memory, Rollback, crd};
-use ripcord::sandbox::{Options, Sandbox, fixture};
+use ripcord::sandbox::Sandbox;
 use ripcord::target::{Audience, Health, Target, Workload};
 use ripcord::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) async fn sandbox() -> Sandbox {
     // A second one is refused, and is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let sandbox = Sandbox::start().await.unwrap();
     for crd in [crd::rollbacks(), crd::targets()] {
         sandbox.apply(serde_json::to_value(crd).unwrap()).unwrap();
     }

@@ -8,13 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use owo_colors::OwoColorize as _;
 use serde_json::Value;
 
+use super::client::Tally;
 use super::stage::{NAMESPACE, RATE, ROLLOUT, Stage};
 use crate::alert::Alert;
 use crate::procedure::StepPhase;
 use crate::report::audience::Everyone;
 use crate::report::{story, text};
 use crate::rollback::Rollback;
-use crate::sandbox::Tally;
 
 /// How wide the client's bar is.
 const BAR: usize = 50;

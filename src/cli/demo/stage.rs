@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
+use super::client::Client;
+use super::fixture;
 use crate::alert::{Alert, Labels, Status};
 use crate::cli::service::{Parts, Service};
 use crate::cluster::{Clock, Cluster, clock};
 use crate::config::{Settings, Source, read_policy};
 use crate::policy::Policy;
 use crate::rollback::{Rollback, crd};
-use crate::sandbox::{Client, Options, Sandbox, fixture};
+use crate::sandbox::Sandbox;
 
 /// The namespace of the release.
 pub(super) const NAMESPACE: &str = "options-production";
@@ -39,7 +41,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Builds the cluster, starts the service, and releases a good version.
     pub(super) async fn set(listen: SocketAddr) -> anyhow::Result<Self> {
-        let sandbox = Sandbox::start(Options::default()).await?;
+        let sandbox = Sandbox::start().await?;
         for definition in [crd::rollbacks(), crd::targets()] {
             sandbox.apply(serde_json::to_value(definition)?)?;
         }

@@ -1,19 +1,17 @@
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sandbox::fixture;
+use crate::cli::demo::fixture;
 use crate::sandbox::store::Part;
-use crate::sandbox::{Options, workload};
-
-const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+use crate::sandbox::workload;
 
 /// A store with one rollout, and a clock that the test moves.
 struct World {
     store: Store,
     now: Timestamp,
+    /// Passes so far: pods live through an hour in each.
+    passes: i64,
 }
 
 fn key() -> Key {
@@ -24,43 +22,31 @@ impl World {
     fn new(steps: &Value) -> Self {
         let mut store = Store::default();
         let rollout = fixture::rollout("shop", "api", "demo:v1", steps);
-        store
-            .create(&key(), rollout, Timestamp::UNIX_EPOCH)
-            .unwrap();
+        store.create(&key(), rollout).unwrap();
         let mut world = Self {
             store,
             now: Timestamp::UNIX_EPOCH,
+            passes: 0,
         };
         world.settle();
         world
     }
 
-    fn apply(&mut self, writes: Vec<Write>) {
-        for (key, object) in writes {
-            match object {
-                Some(object) => drop(self.store.put(&key, object, self.now)),
-                None => self.store.remove(&key),
-            }
-        }
-    }
-
     /// Passes until nothing changes any more, with pods that take no time. The fewest ready pods seen.
     fn settle(&mut self) -> usize {
-        let options = Options {
-            pod_start: Duration::ZERO,
-            pod_stop: Duration::ZERO,
-            ..Options::default()
-        };
         let mut fewest = usize::MAX;
         loop {
             let before = self.store.version;
-            self.apply(reconcile(&self.store, self.now));
-            self.apply(workload::reconcile(&self.store, &options, self.now));
+            self.store.now = self.now;
+            self.store.apply(reconcile(&self.store));
+            self.passes += 1;
+            self.store.now = self.now + SignedDuration::from_hours(self.passes);
+            self.store.apply(workload::reconcile(&self.store, 0));
             if before == self.store.version {
                 return fewest;
             }
-            let pods = self.store.list("pods");
-            let ready = pods.filter(|(_, pod)| {
+            let pods = self.store.objects("pods");
+            let ready = pods.filter(|pod| {
                 pod["status"]["conditions"][0]["status"] == "True" && !is_stopping(pod)
             });
             fewest = fewest.min(ready.count());
@@ -70,16 +56,14 @@ impl World {
     fn deploy(&mut self, image: &str) -> usize {
         let mut object = self.store.get(&key()).unwrap().clone();
         object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
-        self.store.update(&key(), Part::Main, object, NOW).unwrap();
+        self.store.update(&key(), Part::Main, object).unwrap();
         self.settle()
     }
 
     fn ask(&mut self, field: &str, value: Value) -> usize {
         let mut object = self.store.get(&key()).unwrap().clone();
         object["status"][field] = value;
-        self.store
-            .update(&key(), Part::Status, object, NOW)
-            .unwrap();
+        self.store.update(&key(), Part::Status, object).unwrap();
         self.settle()
     }
 
@@ -88,8 +72,8 @@ impl World {
     }
 
     fn pods(&self, image: &str) -> usize {
-        let pods = self.store.list("pods");
-        pods.filter(|(_, pod)| pod["spec"]["containers"][0]["image"] == image)
+        let pods = self.store.objects("pods");
+        pods.filter(|pod| pod["spec"]["containers"][0]["image"] == image)
             .count()
     }
 
@@ -164,11 +148,7 @@ fn a_template_that_comes_back_reuses_its_set_as_a_new_revision() {
     world.deploy("demo:v2");
     world.deploy("demo:v1");
     world.stands("Healthy", 4, 4, 0);
-    let sets: Vec<&Value> = world
-        .store
-        .list("replicasets")
-        .map(|(_, set)| set)
-        .collect();
+    let sets: Vec<&Value> = world.store.objects("replicasets").collect();
     assert_eq!(sets.len(), 2);
     let stable = sets
         .iter()
@@ -182,7 +162,7 @@ fn a_paused_spec_moves_no_pods() {
     let mut world = World::new(&steps());
     let mut object = world.store.get(&key()).unwrap().clone();
     object["spec"]["paused"] = json!(true);
-    world.store.update(&key(), Part::Main, object, NOW).unwrap();
+    world.store.update(&key(), Part::Main, object).unwrap();
     world.deploy("demo:v2");
     world.stands("Paused", 0, 4, 0);
 }
@@ -210,7 +190,7 @@ fn what_it_does_not_know_is_left_alone() {
         let before = world.status().clone();
         let mut object = world.store.get(&key()).unwrap().clone();
         object["spec"]["strategy"] = strategy;
-        world.store.update(&key(), Part::Main, object, NOW).unwrap();
+        world.store.update(&key(), Part::Main, object).unwrap();
         world.settle();
         assert_eq!(*world.status(), before);
     }

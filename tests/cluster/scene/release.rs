@@ -1,6 +1,7 @@
 //! What people do to a scenario's workload before Ripcord is asked: deploy it, break it, promote it.
 
-use ripcord::sandbox::{Client, fixture};
+use ripcord::cli::demo::client::Client;
+use ripcord::cli::demo::fixture;
 use serde_json::{Value, json};
 
 use super::{LIMIT, NAME, Scene};

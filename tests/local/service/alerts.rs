@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use reqwest::Method;
 use ripcord::alert::{Severity, Status};
 use ripcord::procedure::BUILT_IN;
 use ripcord::rollback::Phase;
@@ -178,6 +179,7 @@ async fn unled(policy: ripcord::policy::Policy) -> Scene {
     stage::good_release(&scene.sandbox).await;
     stage::bad_canary(&scene.sandbox).await;
     scene.nobody_leads();
+    scene.through_a_proxy().await;
     scene.replica().await;
     scene
 }
@@ -236,12 +238,12 @@ async fn a_severe_alert_that_comes_while_the_plan_is_written_makes_it_anew() {
     scene.send(&firing(LATENCY)).await;
     let name = scene.only().name().to_owned();
     // The first try to write the plan is refused; the leader tries again a moment later.
-    scene.sandbox.fail_requests("PATCH", &name, 500, 1);
+    let mark = scene.proxy().seen().len();
+    scene.proxy().fail_next(Method::PATCH, &name, 500);
     scene.somebody_may_lead().await;
     let refused = || {
-        let all = scene.sandbox.requests();
-        all.iter()
-            .any(|call| call.path.contains(&name) && call.status == 500)
+        let mut since = scene.proxy().seen().into_iter().skip(mark);
+        since.any(|call| call.method == Method::PATCH && call.path.contains(&name))
     };
     scene.until_called(refused).await;
     let severe = group(&[firing(ERRORS)]);

@@ -126,7 +126,7 @@ async fn a_rollback_that_is_deleted_ends_and_goes() {
     let path = format!("rollbacks/{name}");
     assert_eq!(scene.person(Method::DELETE, &path, json!({})).await.0, 200);
     let gone =
-        |view: &ripcord::sandbox::View<'_>| view.object("rollbacks", NAMESPACE, &name).is_none();
+        |view: &ripcord::sandbox::Store| view.object("rollbacks", NAMESPACE, &name).is_none();
     assert!(scene.sandbox.wait(gone, stage::LIMIT).await);
     assert_eq!(
         last_journal(&scene.sandbox, &name),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use ripcord::policy::trigger::TargetChoice;
 use ripcord::procedure::StepSpec;
 use ripcord::procedure::healthy::Healthy;
@@ -12,6 +13,7 @@ use ripcord::target::workload::Rollout;
 
 use super::{ending, restored, said};
 use crate::engine::{changes, image};
+use crate::support::proxy::{Act, Fault};
 use crate::support::stage::scene::{self, LATENCY, Scene, firing, group};
 use crate::support::stage::{self, NAME, NAMESPACE};
 
@@ -50,8 +52,8 @@ async fn a_release_without_identity_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_recorded_is_asked_again() {
-    let scene = Scene::incident(scene::policy()).await;
-    scene.sandbox.fail_requests("POST", "/rollbacks", 500, 1);
+    let scene = Scene::incident_behind_a_proxy(scene::policy()).await;
+    scene.proxy().fail_next(Method::POST, "/rollbacks", 500);
     let alert = firing(LATENCY);
     let answer = scene.send(&alert).await;
     assert_eq!(
@@ -62,7 +64,7 @@ async fn what_cannot_be_recorded_is_asked_again() {
     assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     scene.done().await;
     // The end of an alert is no less worth.
-    scene.sandbox.fail_requests("PATCH", "/rollbacks", 500, 1);
+    scene.proxy().fail_next(Method::PATCH, "/rollbacks", 500);
     let end = scene::resolved(&alert);
     assert_eq!(scene.send(&end).await.status, 503);
     assert_eq!(scene.send(&end).await.one(), ("note", "resolved_recorded"));
@@ -211,9 +213,14 @@ fn with_a_forbidden_namespace() -> ripcord::policy::Policy {
 async fn a_namespace_that_cannot_be_read_holds_up_no_end_of_another() {
     let mut scene = Scene::empty(with_a_forbidden_namespace()).await;
     stage::good_release(&scene.sandbox).await;
-    scene
-        .sandbox
-        .fail_requests("GET", "/namespaces/forbidden/", 403, u32::MAX);
+    scene.through_a_proxy().await;
+    scene.proxy().on(|seen| {
+        if seen.path.contains("/namespaces/forbidden/") {
+            Act::Before(Fault::Answer(403))
+        } else {
+            Act::Forward
+        }
+    });
     scene.replica().await;
     for (name, status) in [(LATENCY, 200), ("NobodyAskedForThis", 200), ("Hidden", 503)] {
         let answer = scene.send(&scene::resolved(&firing(name))).await;

@@ -1,9 +1,10 @@
 //! Who runs when: targets side by side, and the rollbacks of one target in a row.
 
 use reqwest::Method;
+use ripcord::cli::demo::fixture;
 use ripcord::policy::Policy;
 use ripcord::rollback::{Phase, Rollback};
-use ripcord::sandbox::{Sandbox, fixture};
+use ripcord::sandbox::Sandbox;
 use ripcord::target::Release;
 use serde_json::{Value, json};
 

@@ -102,17 +102,30 @@ impl Scene {
     /// One replica that leads and remembers a first, good release.
     pub(crate) async fn open(policy: Policy) -> Self {
         let mut scene = Self::empty(policy).await;
-        super::good_release(&scene.sandbox).await;
-        scene.replica().await;
+        scene.opens().await;
         scene
-            .until_memory(|memory| memory.state().history.len() == 1)
+    }
+
+    /// A first, good release, and one replica that leads and remembers it.
+    async fn opens(&mut self) {
+        super::good_release(&self.sandbox).await;
+        self.replica().await;
+        self.until_memory(|memory| memory.state().history.len() == 1)
             .await;
-        scene
     }
 
     /// One replica that leads, a good release, and a bad canary that waits at its first pause.
     pub(crate) async fn incident(policy: Policy) -> Self {
         let scene = Self::open(policy).await;
+        super::bad_canary(&scene.sandbox).await;
+        scene
+    }
+
+    /// The same, with a proxy between the replica and the API server.
+    pub(crate) async fn incident_behind_a_proxy(policy: Policy) -> Self {
+        let mut scene = Self::empty(policy).await;
+        scene.through_a_proxy().await;
+        scene.opens().await;
         super::bad_canary(&scene.sandbox).await;
         scene
     }

@@ -12,7 +12,7 @@ use crate::support::stage::{LIMIT, NAME, NAMESPACE};
 impl Scene {
     /// Waits until the cluster has a rollback like this.
     pub(crate) async fn until(&self, what: impl Fn(&Rollback) -> bool) -> Rollback {
-        let found = |view: &ripcord::sandbox::View<'_>| {
+        let found = |view: &ripcord::sandbox::Store| {
             let mut all = view.objects("rollbacks");
             all.any(|object| serde_json::from_value(object.clone()).is_ok_and(|r| what(&r)))
         };
@@ -56,7 +56,7 @@ impl Scene {
 
     /// Waits until the target's memory is like this.
     pub(crate) async fn until_memory(&self, what: impl Fn(&Memory) -> bool) -> Memory {
-        let found = |view: &ripcord::sandbox::View<'_>| {
+        let found = |view: &ripcord::sandbox::Store| {
             let object = view.object("targets", NAMESPACE, NAME).cloned();
             object.is_some_and(|o| serde_json::from_value(o).is_ok_and(|memory| what(&memory)))
         };
@@ -67,7 +67,7 @@ impl Scene {
 
     /// Waits until the workload is like this.
     pub(crate) async fn until_workload(&self, what: impl Fn(&Value) -> bool) {
-        let found = |view: &ripcord::sandbox::View<'_>| {
+        let found = |view: &ripcord::sandbox::Store| {
             view.object("rollouts", NAMESPACE, NAME).is_some_and(&what)
         };
         let there = self.sandbox.wait(found, LIMIT).await;

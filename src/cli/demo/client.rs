@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::driver;
+use crate::cluster::clock;
 
 /// How many of the latest answers a tally keeps.
 const RECENT: usize = 60;
@@ -33,8 +33,6 @@ pub struct Tally {
     pub good: u64,
     /// All other answers, and requests without one.
     pub bad: u64,
-    /// When the first bad answer came.
-    pub first_bad: Option<Timestamp>,
     /// When the last bad answer came.
     pub last_bad: Option<Timestamp>,
     /// The latest answers, oldest first: was it good?
@@ -72,7 +70,6 @@ impl Tally {
             self.good += 1;
         } else {
             self.bad += 1;
-            self.first_bad.get_or_insert(now);
             self.last_bad = Some(now);
         }
         self.recent.push_back(good);
@@ -83,6 +80,7 @@ impl Tally {
 }
 
 async fn run(url: Uri, rate: u32, tally: Arc<Mutex<Tally>>) {
+    let now = clock::system();
     let http = legacy::Client::builder(TokioExecutor::new()).build_http::<Body>();
     let mut ticks = interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,12 +89,12 @@ async fn run(url: Uri, rate: u32, tally: Arc<Mutex<Tally>>) {
     loop {
         ticks.tick().await;
         while running.try_join_next().is_some() {}
-        let (answer, tally) = (http.get(url.clone()), tally.clone());
+        let (answer, tally, now) = (http.get(url.clone()), tally.clone(), now.clone());
         running.spawn(async move {
             let answer = timeout(PATIENCE, answer).await;
             let good = matches!(answer, Ok(Ok(answer)) if answer.status().as_u16() < 400);
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-            tally.count(good, driver::now());
+            tally.count(good, now());
         });
     }
 }
