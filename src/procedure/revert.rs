@@ -3,7 +3,9 @@
 //! One verb for every state (measured on the real controller): write the pinned template back. For an update in flight
 //! or an aborted one the controller then skips its steps; after a promotion it would walk them, so a full promotion is
 //! requested, and requested again until its effect is seen, because a status request may be lost to the controller's
-//! own write. `abort` is not used: on a promoted release it does nothing, and it never leaves the workload healthy.
+//! own write. Only where GitOps owns the spec, and would undo what is written there, is it the other verb: see [`abort`].
+
+mod abort;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,9 @@ pub struct Plan {
     to: Release,
     replica_set: String,
     served: bool,
+    /// Who owns the spec, where it is not to be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
 }
 
 impl Step for Revert {
@@ -54,6 +59,7 @@ impl Step for Revert {
             to: journey.to.clone(),
             replica_set: set.uid.clone(),
             served: journey.served,
+            owner: journey.owner.clone(),
         })
     }
 
@@ -74,6 +80,9 @@ impl Step for Revert {
         }
         let ours = rollout.operation.as_deref() == Some(plan.operation.as_str());
         if rollout.current == plan.from.hash {
+            if let Some(owner) = &plan.owner {
+                return plan.abort(owner, at, rollout, past);
+            }
             if ours {
                 return plan.not_taken_up(rollout, past, now);
             }
@@ -112,6 +121,13 @@ impl Step for Revert {
             return Next::Wait(Reason::Paused.because("the workload is paused by its spec"));
         }
         if rollout.stable != plan.to.hash {
+            if let Some(owner) = &plan.owner {
+                let said = format!(
+                    "{owner} has brought {} back, which is not promoted",
+                    plan.to
+                );
+                return Next::Yield(Reason::NewRelease.because(said));
+            }
             return if rollout.promote_full {
                 Next::Wait(Reason::Promoting.because(format!("{} is being promoted", plan.to)))
             } else {

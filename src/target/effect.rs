@@ -24,6 +24,12 @@ pub enum Effect {
         /// The pod-template hash that must be live for the request to mean what it should.
         hash: String,
     },
+    /// Ask the controller to abort the update in flight, and withdraw a full promotion that would make it forget that. A
+    /// request that may be lost: it is repeated after a fresh read shows no effect.
+    Abort {
+        /// The pod-template hash that must be live for the request to mean what it should.
+        hash: String,
+    },
 }
 
 /// The kind of an effect, as the journal and the metrics name it.
@@ -34,6 +40,8 @@ pub enum EffectKind {
     RestoreTemplate,
     /// See [`Effect::PromoteFull`].
     PromoteFull,
+    /// See [`Effect::Abort`].
+    Abort,
 }
 
 impl Effect {
@@ -43,6 +51,7 @@ impl Effect {
         match self {
             Self::RestoreTemplate { .. } => EffectKind::RestoreTemplate,
             Self::PromoteFull { .. } => EffectKind::PromoteFull,
+            Self::Abort { .. } => EffectKind::Abort,
         }
     }
 }
@@ -54,6 +63,7 @@ impl EffectKind {
         match self {
             Self::RestoreTemplate => Reason::Restoring,
             Self::PromoteFull => Reason::Promoting,
+            Self::Abort => Reason::Aborting,
         }
     }
 }

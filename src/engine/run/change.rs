@@ -22,9 +22,10 @@ impl Runner<'_> {
     /// between the last look at the guards and that change.
     pub(super) async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
-        // The bad release is live and the template is not ours: whatever was intended before had no effect.
-        let first = matches!(effect, Effect::RestoreTemplate { .. })
-            && self.journal.page.run.first_mutation.is_none();
+        // The bad release is live, and neither the template is ours nor the update aborted: whatever was intended before
+        // had no effect.
+        let begins = !matches!(effect, Effect::PromoteFull { .. });
+        let first = begins && self.journal.page.run.first_mutation.is_none();
         if first && let Some(refused) = self.no_longer(now) {
             return self.refused(refused).await;
         }
