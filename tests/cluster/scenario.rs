@@ -4,6 +4,7 @@
 mod blue_green;
 mod canary;
 mod harness;
+mod owned;
 mod pair;
 mod promoted;
 mod refused;
@@ -33,6 +34,10 @@ stories! {
     promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start;
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
     pair: oldest_alertmanagers newest_alertmanagers;
-    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale;
+    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_of_argo_cd;
+    owned:
+        canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested paused_by_its_spec
+        blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops
+        policy_says_nobody;
     refused: first_deploy history_is_gone invalid_spec template_elsewhere way_back;
 }
