@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod decision;
 pub mod guard;
+pub mod ours;
 pub mod trigger;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -79,6 +79,7 @@ reasons! {
     SpecInvalid = "spec_invalid": "The controller refuses the workload's spec, and does nothing until it is mended.",
     DestinationSuspect = "destination_suspect": "The destination was reported as bad itself a short while ago.",
     DestinationBlamed = "destination_blamed": "The only destination was itself pulled back before.",
+    OwnedElsewhere = "owned_elsewhere": "GitOps owns the workload's spec and would undo a restored template, and an abort does not help, because the release is promoted or the controller would not act on it: it must be reverted in Git.",
     TemplateElsewhere = "template_elsewhere": "The workload takes its template from another object (workloadRef), which this step does not restore.",
     NotApplicable = "procedure_not_applicable": "The procedure needs something that the target does not declare.",
     TargetGone = "target_gone": "The policy no longer has this target.",
@@ -88,6 +89,7 @@ reasons! {
     // While a step runs.
     Restoring = "restoring": "The pinned template of the destination is written to the workload.",
     Promoting = "promoting": "The full promotion of the destination was requested and is awaited.",
+    Aborting = "aborting": "The abort of the update in flight was requested and is awaited.",
     Paused = "paused": "The workload was paused by its spec after the restore: whoever did that must release it.",
     ControllerLag = "controller_lag": "The controller has not observed the latest change yet.",
     Nudged = "nudged": "The controller seems to have missed a change: the workload was touched, so that it looks again.",
@@ -101,9 +103,10 @@ reasons! {
     // How a step or a rollback ended.
     AlreadyThere = "already_there": "The workload already was at its destination: nothing was changed.",
     Restored = "restored": "The destination is stable and takes all traffic.",
+    Aborted = "aborted": "The update in flight is aborted and the stable release takes all traffic; the spec, which is GitOps's, still holds the bad one.",
     Healthy = "healthy": "Every destination pod answered as healthy often enough in a row.",
     Done = "done": "Every step of the plan reached its state.",
-    Overwritten = "overwritten": "The restored template was replaced by the bad one again: something else owns the spec.",
+    Overwritten = "overwritten": "What was restored or aborted was undone: somebody else owns the spec, or wants the bad release.",
     Diverged = "diverged": "The restored template became a release of its own instead of the pinned one.",
     NewRelease = "new_release": "Another release went live: a person or a pipeline acted, and theirs wins.",
     WorkloadGone = "workload_gone": "The workload was deleted or replaced during the rollback.",

@@ -5,6 +5,7 @@
 
 pub mod effect;
 pub mod link;
+pub mod owner;
 pub mod probe;
 pub mod release;
 pub mod snapshot;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use effect::Effect;
 pub use link::LinkFacts;
+pub use owner::{Owner, Ownership};
 pub use probe::{Probe, Sighting};
 pub use release::Release;
 pub use snapshot::Snapshot;
@@ -31,6 +33,10 @@ pub struct Target {
     pub workload: Workload,
     /// How a destination pod proves that it is healthy.
     pub health: Option<Health>,
+    /// Who owns the workload's spec, where the policy says so.
+    pub ownership: Ownership,
+    /// Where the workload's manifest is, as the template of an address.
+    pub manifest: Option<Link>,
     /// The release to return to, where a person pinned one; otherwise the target's own history decides.
     pub known_good: Option<Pin>,
     /// How long before an alert began a change may lie to count as its cause.

@@ -22,7 +22,8 @@ mod text;
 /// What the service asks besides the policy, in this order.
 const ASKED_FURTHER: &str = "is there a hold; does a rollback run that it joins; was this release pulled back before; \
      is the target latched; was something released within the change window before the alert began; is a good release \
-     known to return to; may Ripcord do what the plan needs";
+     known to return to; does GitOps own the spec, so that an update in flight is aborted and anything else left to a \
+     person; may Ripcord do what the plan needs";
 
 /// Say what a notification would lead to, and why.
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use json_patch::PatchOperation;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PatchParams};
 use kube::core::GroupVersionKind;
@@ -12,7 +13,7 @@ use super::claims::{add, patch, replace, test};
 use super::client::MANAGER;
 use super::{Clock, Cluster, Error};
 use crate::target::snapshot::{Endpoint, Pod, ReplicaSet};
-use crate::target::workload::{NUDGE_ANNOTATION, OPERATION_ANNOTATION, Rollout};
+use crate::target::workload::{NUDGE_ANNOTATION, OPERATION_ANNOTATION, Rollout, Strategy};
 use crate::target::{Effect, Snapshot, Workload};
 
 impl Cluster {
@@ -118,11 +119,7 @@ impl Cluster {
                     .await?;
             }
             Effect::PromoteFull { hash } => {
-                operations.push(test("/status/currentPodHash", json!(hash)));
-                // A request that comes late, from a leader that was frozen, must not linger on what is promoted by now.
-                if !rollout.stable.is_empty() {
-                    operations.push(test("/status/stableRS", json!(rollout.stable)));
-                }
+                operations.extend(reconciled(rollout, hash));
                 operations.push(add("/status/promoteFull", json!(true)));
                 self.call(api.patch_status(&workload.name, &params, &patch(operations)))
                     .await?;
@@ -134,6 +131,17 @@ impl Cluster {
                     json!(at.taken),
                 ));
                 self.call(api.patch(&workload.name, &params, &patch(operations)))
+                    .await?;
+            }
+            Effect::Abort { hash } => {
+                operations.extend(reconciled(rollout, hash));
+                // Past the switch an abort can leave no endpoint at all.
+                if let Strategy::BlueGreen { active, .. } = &rollout.strategy {
+                    operations.push(test("/status/blueGreen/activeSelector", json!(active)));
+                }
+                operations.push(add("/status/abort", json!(true)));
+                operations.push(add("/status/promoteFull", json!(false)));
+                self.call(api.patch_status(&workload.name, &params, &patch(operations)))
                     .await?;
             }
         }
@@ -165,6 +173,16 @@ impl Cluster {
             .map(value)
             .collect())
     }
+}
+
+/// What a status request is conditional on besides the generation. One that comes late, from a leader that was frozen, must
+/// not linger on what is promoted by now.
+fn reconciled(rollout: &Rollout, hash: &str) -> Vec<PatchOperation> {
+    let mut tests = vec![test("/status/currentPodHash", json!(hash))];
+    if !rollout.stable.is_empty() {
+        tests.push(test("/status/stableRS", json!(rollout.stable)));
+    }
+    tests
 }
 
 fn value(object: &DynamicObject) -> Value {

@@ -13,6 +13,7 @@ use serde_saphyr::Spanned;
 use crate::alert::Severity;
 use crate::procedure::StepSpec;
 use crate::rollback::object::Mode;
+use crate::target::Ownership;
 
 /// One file of the policy.
 #[derive(Debug, Default, Deserialize)]
@@ -75,6 +76,12 @@ pub struct Target {
     /// How a pod proves that it is healthy.
     #[serde(default)]
     pub health: Option<Health>,
+    /// Who owns the workload's spec.
+    #[serde(default)]
+    pub owner: Ownership,
+    /// The template of the address of the workload's manifest.
+    #[serde(default)]
+    pub manifest: Option<Spanned<String>>,
     /// The release to return to, where a person pins one.
     #[serde(default)]
     pub known_good: Option<Spanned<Pin>>,

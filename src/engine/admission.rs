@@ -8,7 +8,6 @@ use crate::policy::admission::{Admission, too_late};
 use crate::policy::guard::{Facts, Hold};
 use crate::procedure::{Entry, Journey, Procedure, StepPlan};
 use crate::reason::{Finding, Reason};
-use crate::rollback::history::Destination;
 use crate::rollback::object::{Mode, Plan};
 use crate::rollback::{Memory, Phase};
 use crate::target::{Release, Snapshot, Target};
@@ -178,14 +177,14 @@ async fn decide(
             destination,
             procedure,
         } => {
-            let steps =
-                match plan_steps(journal, target, &fresh.at, &from, &destination, &procedure) {
-                    Ok(steps) => steps,
-                    Err(finding) => {
-                        ending::decline(ctx, journal, Some(target), finding, false).await?;
-                        return Ok(Some(None));
-                    }
-                };
+            let journey = journey(journal, target, &fresh.at, &from, &destination.release);
+            let steps = match plan_steps(target, &fresh.at, &journey, &procedure) {
+                Ok(steps) => steps,
+                Err(finding) => {
+                    ending::decline(ctx, journal, Some(target), finding, false).await?;
+                    return Ok(Some(None));
+                }
+            };
             let now = (ctx.clock)();
             let plan = Plan {
                 made: now,
@@ -197,22 +196,20 @@ async fn decide(
                 chosen: destination.chosen.clone(),
                 workload: target.workload.name.clone(),
                 give_up_seconds: target.give_up.as_secs_f64(),
-                served: fresh.at.served(),
+                served: journey.served,
+                owner: journey.owner,
                 steps,
             };
+            let would = would(&plan);
             freeze(journal, plan);
             if shadow {
-                let said = format!(
-                    "would pull {from} back to {}: {}",
-                    destination.release, destination.chosen
-                );
                 ending::end(
                     ctx,
                     journal,
                     Some(target),
                     Some(&fresh.at),
                     Phase::Shadowed,
-                    Reason::Shadow.because(said),
+                    Reason::Shadow.because(would),
                 )
                 .await?;
                 return Ok(Some(None));
@@ -232,26 +229,44 @@ async fn decide(
     }
 }
 
-fn plan_steps(
+fn journey(
     journal: &Journal,
     target: &Target,
     at: &Snapshot,
     from: &Release,
-    destination: &Destination,
+    to: &Release,
+) -> Journey {
+    let owner = at
+        .rollout
+        .as_ref()
+        .and_then(|rollout| target.owner(rollout));
+    Journey {
+        operation: journal.rollback.metadata.uid.clone().unwrap_or_default(),
+        from: from.clone(),
+        to: to.clone(),
+        served: at.served(),
+        owner: owner.map(|owner| owner.to_string()),
+    }
+}
+
+fn plan_steps(
+    target: &Target,
+    at: &Snapshot,
+    journey: &Journey,
     procedure: &Procedure,
 ) -> Result<Vec<StepPlan>, Finding> {
-    let operation = journal.rollback.metadata.uid.clone().unwrap_or_default();
-    let journey = Journey {
-        operation,
-        from: from.clone(),
-        to: destination.release.clone(),
-        served: at.served(),
+    let steps = procedure.steps.iter();
+    steps.map(|step| step.plan(target, journey, at)).collect()
+}
+
+/// What a plan would do.
+fn would(plan: &Plan) -> String {
+    let from = &plan.from;
+    let way = match &plan.owner {
+        Some(owner) => format!("would abort {from}, whose spec is {owner}'s, and so go"),
+        None => format!("would pull {from}"),
     };
-    procedure
-        .steps
-        .iter()
-        .map(|step| step.plan(target, &journey, at))
-        .collect()
+    format!("{way} back to {}: {}", plan.to, plan.chosen)
 }
 
 /// Puts a plan and an empty journal for it on the page.

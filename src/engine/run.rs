@@ -4,6 +4,7 @@
 //! every change carries its precondition, and only what fresh reads show counts.
 
 mod change;
+mod resume;
 mod sight;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
 use crate::rollback::object::Plan;
-use crate::target::{Audience, Sighting, Snapshot, Target, Workload};
+use crate::target::{Sighting, Snapshot, Target};
 
 /// How often in a row a change may lose the race with other writers.
 const RACES: u32 = 20;
@@ -83,7 +84,7 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         let Some(plan) = journal.page.plan.clone() else {
             return Ok(());
         };
-        resume(ctx, &journal, &plan).await?
+        resume::resume(ctx, &journal, &plan).await?
     } else {
         let Some(admitted) = admission::admit(ctx, &mut journal).await? else {
             return Ok(());
@@ -107,48 +108,6 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         noted: None,
     };
     runner.steps().await
-}
-
-/// The target and a fresh snapshot of a rollback that another leader began. What it acts on is what its plan froze: a target
-/// that was renamed, moved or removed since is still carried to its end.
-async fn resume(ctx: &Context, journal: &Journal, plan: &Plan) -> Result<(Target, Snapshot), Halt> {
-    let policy = ctx.policy.load_full();
-    let frozen = frozen(journal, plan);
-    let known = policy.targets.get(&frozen.name).cloned();
-    let target = known
-        .filter(|known| known.workload == frozen.workload)
-        .unwrap_or(frozen);
-    loop {
-        match ctx.cluster.snapshot(&target.workload, &ctx.clock).await {
-            Ok(at) => return Ok((target, at)),
-            Err(error) => {
-                tracing::warn!(rollback = journal.rollback.name(), %error, "the workload cannot be read");
-            }
-        }
-        if !ctx.pause(ctx.tick).await {
-            return Err(Halt::TermEnded);
-        }
-    }
-}
-
-/// The target as far as a run needs it, from the plan alone. It starts nothing any more: a first change is too late.
-fn frozen(journal: &Journal, plan: &Plan) -> Target {
-    Target {
-        name: journal.rollback.spec.target.clone(),
-        workload: Workload {
-            namespace: journal.rollback.namespace().to_owned(),
-            name: plan.workload.clone(),
-        },
-        health: None,
-        known_good: None,
-        change_window: Duration::ZERO,
-        min_soak: Duration::MAX,
-        settle: Duration::ZERO,
-        start_within: Duration::ZERO,
-        give_up: Duration::try_from_secs_f64(plan.give_up_seconds).unwrap_or(Duration::MAX),
-        audience: Audience::default(),
-        links: Vec::new(),
-    }
 }
 
 impl Runner<'_> {
@@ -268,15 +227,18 @@ impl Runner<'_> {
                 self.done(index, finding, now).await?;
                 Ok(Round::Soon)
             }
-            Next::Fail(finding) => self.ended(Phase::Failed, finding).await,
-            Next::Yield(_) if self.bad_again() => {
-                let finding = Reason::Overwritten.because(format!(
-                    "{} was restored, and {} is live again: its owner (GitOps?) put it back",
-                    self.plan.to, self.plan.from
-                ));
-                self.ended(Phase::Failed, finding).await
+            // It was promoted before the first change: nothing was done, and it is its owner's.
+            Next::Fail(finding)
+                if finding.reason == Reason::OwnedElsewhere
+                    && self.journal.page.run.first_mutation.is_none() =>
+            {
+                self.refused((Phase::Declined, finding)).await
             }
-            Next::Yield(finding) => self.ended(Phase::Superseded, finding).await,
+            Next::Fail(finding) => self.ended(Phase::Failed, finding).await,
+            Next::Yield(finding) => match self.bad_again() {
+                Some(again) => self.ended(Phase::Failed, again).await,
+                None => self.ended(Phase::Superseded, finding).await,
+            },
         }
     }
 

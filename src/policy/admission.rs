@@ -8,6 +8,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
 use crate::rollback::history::{Destination, rough};
 use crate::rollback::object::Mode;
+use crate::target::workload::Rollout;
 use crate::target::{Release, Snapshot, Target};
 
 /// What becomes of a claimed rollback.
@@ -112,6 +113,9 @@ impl Facts<'_> {
         if let Err((finding, latch)) = judged {
             return Admission::Decline { finding, latch };
         }
+        if let Err(finding) = self.owned(target, &live) {
+            return Admission::decline(finding);
+        }
         if let Some(late) = too_late(rollback, target, self.now) {
             return Admission::decline(late);
         }
@@ -136,23 +140,44 @@ impl Facts<'_> {
             let said = format!("the service account may not {}", missing.join(", nor "));
             return Admission::decline(Reason::PermissionMissing.because(said));
         }
-        let memory = self
-            .memory
-            .map(|memory| memory.state().into_owned())
-            .unwrap_or_default();
-        let destination = memory.destination(target, at, self.now);
-        let destination = destination.and_then(|found| match target.known_good {
-            // What a person pinned or asked for is not doubted.
-            None if !by_hand => self.unsuspected(target, &found.release).map(|()| found),
-            _ => Ok(found),
-        });
-        match destination {
+        match self.destination(target, at, rollout, by_hand) {
             Ok(destination) => Admission::Go {
                 from: live,
                 destination,
                 procedure: procedure.clone(),
             },
             Err(finding) => Admission::decline(finding),
+        }
+    }
+
+    /// Where a rollback from the live release leads.
+    ///
+    /// # Errors
+    /// Why it leads nowhere.
+    fn destination(
+        &self,
+        target: &Target,
+        at: &Snapshot,
+        rollout: &Rollout,
+        by_hand: bool,
+    ) -> Result<Destination, Finding> {
+        let memory = self
+            .memory
+            .map(|memory| memory.state().into_owned())
+            .unwrap_or_default();
+        let found = memory.destination(target, at, self.now)?;
+        // What a person pinned or asked for is not doubted.
+        if target.known_good.is_none() && !by_hand {
+            self.unsuspected(target, &found.release)?;
+        }
+        match target.owner(rollout) {
+            Some(owner) if found.release.hash != rollout.stable => {
+                Err(Reason::NoDestination.because(format!(
+                    "{owner} owns the spec, and an abort leads to the stable release alone, not to {}",
+                    found.release
+                )))
+            }
+            _ => Ok(found),
         }
     }
 
@@ -178,9 +203,10 @@ impl Facts<'_> {
             );
             return Err((Reason::Duplicate.because(said), false));
         }
-        if self.ours(live).is_some() {
+        if let Some(ours) = self.ours(live) {
             let said = format!(
-                "{live} is what Ripcord itself restored; name it in spec.release to leave it"
+                "{} is what Ripcord itself restored; name the live release in spec.release to leave it",
+                ours.serves
             );
             return Err((Reason::ReleaseIsOurs.because(said), false));
         }
@@ -200,13 +226,14 @@ impl Facts<'_> {
             if self.now < ours.since + settle {
                 // Claimed by a replica that had not heard of the restore yet.
                 let said = format!(
-                    "{live} was restored and may take {} to show its effect",
+                    "{} was restored and may take {} to show its effect",
+                    ours.serves,
                     rough(settle)
                 );
                 return Err((Reason::Duplicate.because(said), false));
             }
-            let finding =
-                Reason::ReleaseIsOurs.because(format!("{live} is what Ripcord itself restored"));
+            let said = format!("{} is what Ripcord itself restored", ours.serves);
+            let finding = Reason::ReleaseIsOurs.because(said);
             return Err((finding, true));
         }
         self.exhausted(live).map_err(|finding| (finding, true))?;

@@ -186,7 +186,8 @@ impl Facts<'_> {
             .and_then(|()| self.exhausted(live))
             .and_then(|()| self.way_back(ask.target, live))
             .and_then(|()| self.valid())
-            .and_then(|()| self.caused(ask.target, live, alert));
+            .and_then(|()| self.caused(ask.target, live, alert))
+            .and_then(|()| self.owned(ask.target, live));
         asked.err()
     }
 
@@ -279,6 +280,7 @@ impl Facts<'_> {
     /// The live release is one that Ripcord made: it is never pulled back by itself.
     fn on_our_own(&self, ask: &Ask<'_>, live: &Release, alert: &AlertRecord) -> Option<Decision> {
         let ours = self.ours(live)?;
+        let serves = &ours.serves;
         let decline = |finding: Finding| match ours.rollback {
             Some(rollback) => Decision::decline_by(finding, rollback),
             None => Decision::decline(finding),
@@ -286,7 +288,7 @@ impl Facts<'_> {
         if let Some(named) = alert
             .release_hash
             .as_ref()
-            .filter(|named| **named != live.hash)
+            .filter(|named| **named != serves.hash)
         {
             return Some(decline(Reason::Duplicate.because(format!(
                 "{} names {named}, which was pulled back",
@@ -296,7 +298,7 @@ impl Facts<'_> {
         let settled = ours.since + SignedDuration::try_from(ask.target.settle).unwrap_or_default();
         if self.now < settled {
             let said =
-                format!("{live} was restored and may take until {settled:.0} to show its effect");
+                format!("{serves} was restored and may take until {settled:.0} to show its effect");
             return Some(decline(Reason::Duplicate.because(said)));
         }
         if let Err(latched) = self.latched() {
@@ -304,12 +306,12 @@ impl Facts<'_> {
         }
         let finding = if alert.began < settled {
             Reason::StillFiring.because(format!(
-                "{} still fires although {live} was proved healthy",
+                "{} still fires although {serves} was proved healthy",
                 alert.name
             ))
         } else {
             Reason::ReleaseIsOurs.because(format!(
-                "{} began after {live} was restored and proved",
+                "{} began after {serves} was restored and proved",
                 alert.name
             ))
         };
@@ -392,6 +394,7 @@ impl Facts<'_> {
                 | Reason::AttemptsExhausted
                 | Reason::WayBack
                 | Reason::SpecInvalid
+                | Reason::OwnedElsewhere
                 | Reason::NoRecentChange
                 | Reason::NotThisRelease
                 | Reason::WorkloadMissing

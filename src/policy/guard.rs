@@ -14,7 +14,7 @@ use crate::rollback::name::CAP;
 use crate::rollback::object::{AlertRecord, Mode};
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::workload::Rollout;
-use crate::target::{Release, Target};
+use crate::target::{Release, Target, owner};
 
 /// How far the clocks of Prometheus and this cluster may differ.
 pub const SKEW: SignedDuration = SignedDuration::from_secs(60);
@@ -139,6 +139,21 @@ impl Facts<'_> {
             Some(rollout) if rollout.invalid => {
                 Err(Reason::SpecInvalid.because(rollout.message.as_str()))
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what is to be done would last: what is written to a spec that GitOps owns is undone, and an abort helps only
+    /// an update in flight.
+    ///
+    /// # Errors
+    /// Who owns it.
+    pub fn owned(&self, target: &Target, live: &Release) -> Result<(), Finding> {
+        let Some(rollout) = self.rollout else {
+            return Ok(());
+        };
+        match (target.owner(rollout), rollout.abortable()) {
+            (Some(owner), Err(state)) => Err(owner::left_to(owner, live, state)),
             _ => Ok(()),
         }
     }
@@ -348,52 +363,4 @@ impl Facts<'_> {
             known.uid == live.uid && known.hash == live.hash && known.revision == live.revision
         })
     }
-
-    /// The rollback that made the live release, if Ripcord did, and when that was seen.
-    #[must_use]
-    pub fn ours(&self, live: &Release) -> Option<Ours<'_>> {
-        let by_run = self.rollbacks.iter().rev().find(|rollback| {
-            let (from, to) = (rollback.from(), rollback.to());
-            rollback.phase().ended()
-                && rollback.touched()
-                && to.is_some_and(|to| to.uid == live.uid && to.hash == live.hash)
-                // The restore gave the template the next revision: a later one was somebody else's deploy.
-                && from.is_some_and(|from| live.revision == from.revision + 1)
-        });
-        let remembered = self.memory.and_then(|memory| memory.status.as_ref());
-        let made = remembered.and_then(|status| status.made(&live.hash, live.revision));
-        match (by_run, made) {
-            (_, Some(made)) => {
-                let rollback = self
-                    .rollbacks
-                    .iter()
-                    .find(|rollback| rollback.name() == made.rollback);
-                let proved = rollback.and_then(|rollback| proved(rollback));
-                Some(Ours {
-                    since: proved.unwrap_or(made.at).max(made.at),
-                    rollback: rollback.map(Arc::as_ref),
-                })
-            }
-            (Some(rollback), None) => Some(Ours {
-                since: proved(rollback)?,
-                rollback: Some(rollback),
-            }),
-            (None, None) => None,
-        }
-    }
-}
-
-/// A release that Ripcord made.
-#[derive(Clone, Debug)]
-pub struct Ours<'a> {
-    /// Since when it should show its effect.
-    pub since: Timestamp,
-    /// The rollback that made it, while its object exists.
-    pub rollback: Option<&'a Rollback>,
-}
-
-/// When a rollback was proved, or ended.
-fn proved(rollback: &Rollback) -> Option<Timestamp> {
-    let run = &rollback.status.as_ref()?.run;
-    run.healthy.or(run.finished)
 }

@@ -96,7 +96,7 @@ impl Step for Healthy {
         let Some(rollout) = at.rollout.as_ref().filter(|r| r.uid == plan.to.uid) else {
             return Next::Fail(Reason::WorkloadGone.into());
         };
-        if rollout.observed && rollout.current != plan.to.hash {
+        if rollout.observed && rollout.heading() != plan.to.hash {
             let live = at.release(rollout, &rollout.current);
             return Next::Yield(
                 Reason::NewRelease.because(format!("{live} is live instead of {}", plan.to)),

@@ -3,7 +3,9 @@
 //! One verb for every state (measured on the real controller): write the pinned template back. For an update in flight
 //! or an aborted one the controller then skips its steps; after a promotion it would walk them, so a full promotion is
 //! requested, and requested again until its effect is seen, because a status request may be lost to the controller's
-//! own write. `abort` is not used: on a promoted release it does nothing, and it never leaves the workload healthy.
+//! own write. Only where GitOps owns the spec, and would undo what is written there, is it the other verb: see [`abort`].
+
+mod abort;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,9 @@ pub struct Plan {
     to: Release,
     replica_set: String,
     served: bool,
+    /// Who owns the spec, where it is not to be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
 }
 
 impl Step for Revert {
@@ -61,6 +66,7 @@ impl Step for Revert {
             to: journey.to.clone(),
             replica_set: set.uid.clone(),
             served: journey.served,
+            owner: journey.owner.clone(),
         })
     }
 
@@ -82,6 +88,9 @@ impl Step for Revert {
             return await_controller(Reason::ControllerLag.because(said), SEEN_WITHIN, past, now);
         }
         if rollout.current == plan.from.hash {
+            if let Some(owner) = &plan.owner {
+                return plan.abort(owner, at, rollout, past, now);
+            }
             if ours {
                 return plan.not_taken_up(rollout, past, now);
             }
@@ -125,6 +134,13 @@ impl Step for Revert {
             return Next::Wait(Reason::Paused.because("the workload is paused by its spec"));
         }
         if rollout.stable != plan.to.hash {
+            if let Some(owner) = &plan.owner {
+                let said = format!(
+                    "{owner} has brought {} back, which is not promoted",
+                    plan.to
+                );
+                return Next::Yield(Reason::NewRelease.because(said));
+            }
             return if rollout.promote_full {
                 let said = format!("{} is being promoted", plan.to);
                 await_controller(Reason::Promoting.because(said), PROMOTED_WITHIN, past, now)

@@ -64,6 +64,8 @@ pub struct Journey {
     pub to: Release,
     /// Whether any Service sent traffic to the workload when the plan was made.
     pub served: bool,
+    /// Who owns the workload's spec and would undo a change of it.
+    pub owner: Option<String>,
 }
 
 /// What a step wants next.

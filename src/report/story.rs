@@ -156,6 +156,21 @@ impl Case<'_> {
         )
     }
 
+    /// Who owns the spec, where that kept Ripcord from writing to it.
+    fn owner(&self) -> Option<&str> {
+        self.state.plan.as_ref()?.owner.as_deref()
+    }
+
+    /// Whether the update was aborted, so that the spec still holds it.
+    fn aborted(&self) -> bool {
+        let mut seen = self
+            .run()
+            .steps
+            .iter()
+            .filter_map(|it| it.observed.as_ref());
+        seen.any(|found| found.reason == Reason::Aborted)
+    }
+
     /// The target's name; whoever creates a rollback by hand may have written anything.
     fn name(&self) -> String {
         one_line(&self.rollback.spec.target)

@@ -215,6 +215,9 @@ pub struct Plan {
     pub give_up_seconds: f64,
     /// Whether any Service sent traffic to the workload when the plan was made.
     pub served: bool,
+    /// Who owns the workload's spec, where the update in flight is aborted and the spec left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The steps.
     #[schemars(schema_with = "opaque_list")]
     pub steps: Vec<StepPlan>,

@@ -26,6 +26,12 @@ pub enum Effect {
     },
     /// Touch the workload and change nothing, so that the controller looks at it again: it can have missed a change.
     Nudge,
+    /// Ask the controller to abort the update in flight, and withdraw a full promotion that would make it forget that. A
+    /// request that may be lost: it is repeated after a fresh read shows no effect.
+    Abort {
+        /// The pod-template hash that must be live for the request to mean what it should.
+        hash: String,
+    },
 }
 
 /// The kind of an effect, as the journal and the metrics name it.
@@ -38,6 +44,8 @@ pub enum EffectKind {
     PromoteFull,
     /// See [`Effect::Nudge`].
     Nudge,
+    /// See [`Effect::Abort`].
+    Abort,
 }
 
 impl Effect {
@@ -48,6 +56,7 @@ impl Effect {
             Self::RestoreTemplate { .. } => EffectKind::RestoreTemplate,
             Self::PromoteFull { .. } => EffectKind::PromoteFull,
             Self::Nudge => EffectKind::Nudge,
+            Self::Abort { .. } => EffectKind::Abort,
         }
     }
 }
@@ -60,6 +69,7 @@ impl EffectKind {
             Self::RestoreTemplate => Reason::Restoring,
             Self::PromoteFull => Reason::Promoting,
             Self::Nudge => Reason::Nudged,
+            Self::Abort => Reason::Aborting,
         }
     }
 }

@@ -25,6 +25,17 @@ impl Release {
         format!("r{}", self.revision)
     }
 
+    /// The release with the tags of its images, as people look it up.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let tags = self.tags();
+        if tags.is_empty() {
+            self.to_string()
+        } else {
+            format!("{self} ({tags})")
+        }
+    }
+
     /// The tags of the images, or the whole images where they have none.
     #[must_use]
     pub fn tags(&self) -> String {

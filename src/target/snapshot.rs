@@ -208,7 +208,12 @@ impl Snapshot {
         };
         let live = self.release(rollout, &rollout.current);
         let mut parts = vec![format!(
-            "{live} is live, phase {}",
+            "{live} is {}, phase {}",
+            if rollout.is_aborted() {
+                "aborted"
+            } else {
+                "live"
+            },
             if rollout.phase.is_empty() {
                 "unknown"
             } else {

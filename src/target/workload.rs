@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::owner::Owner;
 use super::template;
 
 /// The API group of Argo Rollouts.
@@ -51,8 +52,10 @@ pub struct Rollout {
     pub phase: String,
     /// `status.message`, which says what the controller waits for.
     pub message: String,
-    /// Whether the update is aborted.
+    /// Whether an abort of the update is requested.
     pub aborted: bool,
+    /// Whether the controller has acted on it, so that it is no longer lost by itself.
+    pub abort_seen: bool,
     /// Whether a full promotion is requested and not yet done.
     pub promote_full: bool,
     /// Whether a person paused the Rollout by its spec.
@@ -66,6 +69,8 @@ pub struct Rollout {
     pub images: Vec<String>,
     /// Whether the template lives in another object.
     pub workload_ref: bool,
+    /// Who owns the spec, as far as the object shows it.
+    pub owner: Option<Owner>,
     /// Whether the controller refuses the spec and does nothing.
     pub invalid: bool,
     /// The id of Ripcord's last change of the template, if any.
@@ -184,6 +189,7 @@ impl Rollout {
             phase: text("/status/phase"),
             message: text("/status/message"),
             aborted: flag("/status/abort"),
+            abort_seen: !text("/status/abortedAt").is_empty(),
             promote_full: flag("/status/promoteFull"),
             paused: flag("/spec/paused"),
             replicas: object
@@ -198,6 +204,7 @@ impl Rollout {
             workload_ref: object
                 .pointer("/spec/workloadRef")
                 .is_some_and(|r| !r.is_null()),
+            owner: Owner::read(object),
             invalid,
             operation: annotation(OPERATION_ANNOTATION).map(str::to_owned),
             deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
@@ -210,6 +217,40 @@ impl Rollout {
     #[must_use]
     pub fn in_flight(&self) -> bool {
         !self.stable.is_empty() && self.current != self.stable
+    }
+
+    /// Whether the update in flight is aborted and the controller has acted on that: the spec still holds it.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.in_flight() && self.aborted && self.abort_seen
+    }
+
+    /// The hash of the template that the controller leads the traffic to, at once or step by step.
+    #[must_use]
+    pub fn heading(&self) -> &str {
+        if self.is_aborted() {
+            &self.stable
+        } else {
+            &self.current
+        }
+    }
+
+    /// Whether an abort leads all traffic to the stable release.
+    ///
+    /// # Errors
+    /// What the live release is instead. An abort of a promoted release does nothing, and past the switch of a blue-green
+    /// it can leave no endpoint at all. While the spec says pause, the controller notes an abort and moves nothing.
+    pub fn abortable(&self) -> Result<(), &'static str> {
+        match &self.strategy {
+            _ if !self.in_flight() => Err("is promoted"),
+            _ if self.paused && !self.is_aborted() => {
+                Err("is paused by its spec, so that the controller would move nothing")
+            }
+            Strategy::BlueGreen { active, .. } if *active != self.stable => {
+                Err("is behind the active Service already")
+            }
+            Strategy::Canary { .. } | Strategy::BlueGreen { .. } => Ok(()),
+        }
     }
 }
 

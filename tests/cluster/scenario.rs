@@ -7,6 +7,7 @@ mod harness;
 mod in_flight;
 mod lost;
 mod midway;
+mod owned;
 mod pair;
 mod promoted;
 mod refused;
@@ -41,6 +42,10 @@ stories! {
     lost: promotion abort_before_the_controller_looks abort_of_a_promotion;
     midway: undo undo_to_another destination_cannot_start;
     pair: oldest_alertmanagers newest_alertmanagers;
-    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready;
+    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready nginx_of_argo_cd;
+    owned:
+        canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested paused_by_its_spec
+        blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops
+        policy_says_nobody;
     refused: first_deploy history_is_gone invalid_spec template_elsewhere way_back;
 }

@@ -87,6 +87,16 @@ impl Scene {
         self.policy = policy;
     }
 
+    /// Adds a line to what the policy says of the target.
+    pub(crate) fn target_has(&mut self, line: &str) {
+        let channel = format!("    channel: \"{CHANNEL}\"\n");
+        let policy = self
+            .policy
+            .replace(&channel, &format!("{channel}    {line}\n"));
+        assert_ne!(policy, self.policy);
+        self.policy = policy;
+    }
+
     /// Starts a replica, and waits until it leads.
     pub(crate) async fn ripcord(&self) -> Replica {
         let replica = self.replica("ripcord").await;
@@ -253,7 +263,7 @@ impl Scene {
             .await
     }
 
-    pub(super) fn rollout_path(&self) -> String {
+    pub(crate) fn rollout_path(&self) -> String {
         format!(
             "/apis/argoproj.io/v1alpha1/namespaces/{}/rollouts/{NAME}",
             self.namespaces.release

@@ -220,6 +220,8 @@ fn policy() -> Arc<Policy> {
         name: "ledger".into(),
         workload,
         health: None,
+        ownership: ripcord::target::Ownership::Auto,
+        manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),
         min_soak: Duration::from_secs(600),

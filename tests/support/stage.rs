@@ -21,7 +21,7 @@ use ripcord::procedure::{BUILT_IN, Procedure, StepSpec, healthy, revert};
 use ripcord::rollback::object::Mode;
 use ripcord::rollback::{Memory, Rollback, crd};
 use ripcord::sandbox::Sandbox;
-use ripcord::target::{Audience, Health, Target, Workload};
+use ripcord::target::{Audience, Health, Ownership, Target, Workload};
 use ripcord::telemetry::Metrics;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -111,6 +111,8 @@ pub(crate) fn policy() -> Policy {
             url: None,
             timeout: Duration::from_secs(2),
         }),
+        ownership: Ownership::Auto,
+        manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),
         min_soak: Duration::ZERO,

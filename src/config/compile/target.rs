@@ -97,6 +97,8 @@ fn one(
         name,
         workload,
         health: raw.health.map(|raw| health(check, source, raw)),
+        ownership: raw.owner,
+        manifest: raw.manifest.map(|url| manifest(check, source, &url)),
         known_good: raw.known_good.map(|raw| pin(check, source, raw)),
         change_window: times.change_window,
         min_soak: times.min_soak,
@@ -319,22 +321,35 @@ fn links(
             name: name.value,
             url: url.value.clone(),
         };
-        if let Err(error) = link.check() {
-            let whole = place(source, &url);
-            let at = error
-                .span
-                .clone()
-                .and_then(|span| within(&whole, &url.value, span))
-                .unwrap_or(whole);
-            let title = format!("link `{}` cannot be made", link.name);
-            let known = LinkFacts::VARIABLES.join(", ");
-            let help =
-                format!("a link can use {known}; `from` and `to` have revision, hash and images");
-            check.say(Diagnostic::error(title).at(at, error.what).help(help));
-        }
+        check_link(check, source, &link, &url);
         links.push(link);
     }
     links
+}
+
+fn manifest(check: &mut Check<'_>, source: &Arc<Source>, url: &Spanned<String>) -> Link {
+    let link = Link {
+        name: "manifest".to_owned(),
+        url: url.value.clone(),
+    };
+    check_link(check, source, &link, url);
+    link
+}
+
+fn check_link(check: &mut Check<'_>, source: &Arc<Source>, link: &Link, written: &Spanned<String>) {
+    let Err(error) = link.check() else {
+        return;
+    };
+    let whole = place(source, written);
+    let at = error
+        .span
+        .clone()
+        .and_then(|span| within(&whole, &written.value, span))
+        .unwrap_or(whole);
+    let title = format!("link `{}` cannot be made", link.name);
+    let known = LinkFacts::VARIABLES.join(", ");
+    let help = format!("a link can use {known}; `from` and `to` have revision, hash and images");
+    check.say(Diagnostic::error(title).at(at, error.what).help(help));
 }
 
 /// The place of a part of a text, where the file holds the text letter for letter.

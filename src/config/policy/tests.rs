@@ -70,6 +70,23 @@ fn compiled(text: &str) -> Policy {
 }
 
 #[test]
+fn the_owner_of_a_spec_is_said_in_a_word() {
+    use crate::target::Ownership;
+    let said = |line: &str| compiled(&format!("{TARGET}{line}")).targets["options-api"].clone();
+    assert_eq!(said("").ownership, Ownership::Auto);
+    for (word, ownership) in [
+        ("auto", Ownership::Auto),
+        ("none", Ownership::None),
+        ("gitops", Ownership::Gitops),
+    ] {
+        assert_eq!(said(&format!("    owner: {word}\n")).ownership, ownership);
+    }
+    let url = "https://git.example/{{ workload }}.yaml";
+    let manifest = said(&format!("    manifest: {url}\n")).manifest;
+    assert_eq!(manifest.map(|link| link.url).as_deref(), Some(url));
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     let policy = compiled(TARGET);
     assert_eq!(policy.hash_label, "rollouts_pod_template_hash");

@@ -22,9 +22,11 @@ impl Runner<'_> {
     /// between the last look at the guards and that change.
     pub(super) async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
-        // The bad release is live and the template is not ours: whatever was intended before had no effect.
-        let untouched = !self.touched();
-        let first = untouched && matches!(effect, Effect::RestoreTemplate { .. });
+        // The bad release is live, and neither the template is ours nor the update aborted: whatever was intended before
+        // had no effect.
+        let begins = !matches!(effect, Effect::PromoteFull { .. });
+        let untouched = begins && self.journal.page.run.first_mutation.is_none();
+        let first = untouched && effect != Effect::Nudge;
         if untouched && let Some(refused) = self.no_longer(now) {
             return self.refused(refused).await;
         }

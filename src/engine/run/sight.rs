@@ -6,7 +6,7 @@ use super::{Runner, WORDS};
 use crate::engine::ending;
 use crate::engine::journal::Halt;
 use crate::procedure::StepPhase;
-use crate::reason::Finding;
+use crate::reason::{Finding, Reason};
 use crate::target::effect::EffectKind;
 
 impl Runner<'_> {
@@ -72,15 +72,14 @@ impl Runner<'_> {
         }
     }
 
-    /// A restore whose answer nobody got: the workload bears this rollback's mark all the same.
+    /// A change whose answer nobody got: the workload bears this rollback's mark all the same, or is aborted.
     pub(super) fn watch_effect(&mut self) {
         let rollout = self.at.rollout.as_ref();
         let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
+        let marked = mark.is_some() && mark == self.journal.rollback.metadata.uid.as_ref();
+        let aborted = self.aborts() && rollout.is_some_and(|rollout| rollout.aborted);
         let run = &mut self.journal.page.run;
-        if run.first_mutation.is_none()
-            && mark.is_some()
-            && mark == self.journal.rollback.metadata.uid.as_ref()
-        {
+        if run.first_mutation.is_none() && (marked || aborted) {
             let intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
             run.first_mutation = intents.map(|intent| intent.at).min();
         }
@@ -110,7 +109,7 @@ impl Runner<'_> {
         let back =
             self.touched()
                 && self.at.rollout.as_ref().is_some_and(|rollout| {
-                    rollout.observed && rollout.current == self.plan.to.hash
+                    rollout.observed && rollout.heading() == self.plan.to.hash
                 });
         if back
             && self.journal.page.run.traffic_back.is_none()
@@ -131,9 +130,23 @@ impl Runner<'_> {
             || intents.any(|intent| intent.effect != EffectKind::RestoreTemplate)
     }
 
-    /// Whether the release that was left is live again after the restore: that is no new release, and it is not fought.
-    pub(super) fn bad_again(&self) -> bool {
+    /// Whether an abort was intended.
+    fn aborts(&self) -> bool {
+        let steps = self.journal.page.run.steps.iter();
+        let mut intents = steps.filter_map(|entry| entry.intent.as_ref());
+        intents.any(|intent| intent.effect == EffectKind::Abort)
+    }
+
+    /// That the release that was left is live again, if it is: that is no new release, and it is not fought.
+    pub(super) fn bad_again(&self) -> Option<Finding> {
         let live = self.at.live();
-        self.touched() && live.is_some_and(|live| live.hash == self.plan.from.hash)
+        let again = self.touched() && live.is_some_and(|live| live.hash == self.plan.from.hash);
+        let (from, to) = (&self.plan.from, &self.plan.to);
+        let said = if self.aborts() {
+            format!("{from} was aborted, and somebody took the abort back")
+        } else {
+            format!("{to} was restored, and {from} is live again: its owner (GitOps?) put it back")
+        };
+        again.then(|| Reason::Overwritten.because(said))
     }
 }

@@ -5,6 +5,7 @@ use crate::policy::decision::tests::{World, alert, rollback, second, target, wor
 use crate::policy::guard::Hold;
 use crate::rollback::Phase;
 use crate::rollback::memory::{Latch, Made, MemoryStatus, Stable};
+use crate::target::Owner;
 use crate::target::snapshot::tests as snapshots;
 
 fn claimed() -> Rollback {
@@ -167,6 +168,56 @@ fn a_spec_that_the_controller_refuses_is_left_alone() {
     let mut world = world();
     world.at.rollout.as_mut().unwrap().invalid = true;
     assert_eq!(declined(&admit(&world, &claimed())), Reason::SpecInvalid);
+}
+
+/// Owned by Argo CD.
+fn owned(mut world: World) -> World {
+    world.at.rollout.as_mut().unwrap().owner = Some(Owner::ArgoCd(Some("shop".into())));
+    world
+}
+
+#[test]
+fn what_its_owner_would_undo_is_left_to_them_unless_an_abort_helps() {
+    assert!(matches!(
+        admit(&owned(world()), &claimed()),
+        Admission::Go { .. }
+    ));
+    let promoted = owned(World::promoted_since(900));
+    let left = admit(&promoted, &claimed());
+    let Admission::Decline { finding, latch } = &left else {
+        panic!("{left:?}")
+    };
+    assert_eq!((finding.reason, latch), (Reason::OwnedElsewhere, &false));
+    assert_eq!(
+        finding.said,
+        "Argo CD application shop owns the spec and would undo a restored template, and an abort does not help: r2 bad \
+         (bad) is promoted"
+    );
+    // A person's request is no more than an alert here.
+    let mut by_hand = claimed();
+    by_hand.spec.alerts.clear();
+    assert_eq!(
+        declined(&admit(&promoted, &by_hand)),
+        Reason::OwnedElsewhere
+    );
+    let mut paused = owned(world());
+    paused.at.rollout.as_mut().unwrap().paused = true;
+    assert_eq!(
+        declined(&admit(&paused, &claimed())),
+        Reason::OwnedElsewhere
+    );
+}
+
+#[test]
+fn an_abort_leads_nowhere_but_to_the_stable_release() {
+    let mut world = owned(world());
+    let mut pinned = target();
+    world.at.replica_sets.push(snapshots::set("older", 0, 0));
+    pinned.known_good = Some(crate::target::Pin::Hash("older".into()));
+    let admit = |world: &World| world.facts().admit(&claimed(), &pinned, &world.at, &[]);
+    assert_eq!(declined(&admit(&world)), Reason::NoDestination);
+    world.at.rollout.as_mut().unwrap().owner = None;
+    assert!(matches!(admit(&world), Admission::Go { .. }));
 }
 
 #[test]

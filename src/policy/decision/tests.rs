@@ -117,7 +117,7 @@ pub(crate) fn rollback(number: u32, phase: Phase) -> Rollback {
 }
 
 /// The rollback from `bad` to `good` that ended at second 960, and the world after it.
-fn after_success() -> World {
+pub(crate) fn after_success() -> World {
     let mut world = world();
     world.at = snapshots::restored();
     let mut done = rollback(1, Phase::Succeeded);
@@ -133,6 +133,7 @@ fn after_success() -> World {
         workload: "x".into(),
         give_up_seconds: 900.0,
         served: true,
+        owner: None,
         steps: vec![],
     });
     status.run.first_mutation = Some(second(952));
@@ -157,7 +158,7 @@ impl World {
         }
     }
 
-    fn decide(&self, alert: &AlertRecord) -> Decision {
+    pub(crate) fn decide(&self, alert: &AlertRecord) -> Decision {
         let ask = self
             .policy
             .ask_of(&self.policy.triggers[0], &crate::alert::Labels::default())

@@ -2,7 +2,7 @@ use super::*;
 use crate::target::snapshot::tests::{in_flight, promoted, restored, set};
 use crate::target::workload::Rollout;
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let release = |revision, hash: &str| Release {
         uid: "uid".into(),
         revision,
@@ -15,6 +15,7 @@ fn plan() -> Plan {
         to: release(1, "good"),
         replica_set: "uid-good".into(),
         served: true,
+        owner: None,
     }
 }
 

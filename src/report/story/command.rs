@@ -13,7 +13,8 @@ impl Case<'_> {
             return self.look_and_unlatch();
         }
         let touched = self.rollback.touched();
-        match self.phase() {
+        let mut next: Vec<_> = self.in_git().into_iter().collect();
+        next.extend(match self.phase() {
             Phase::Pending | Phase::Running => vec![self.cancel()],
             Phase::Failed => {
                 let rest = self.look_and_unlatch();
@@ -25,7 +26,30 @@ impl Case<'_> {
             Phase::Succeeded | Phase::Superseded | Phase::Cancelled => self.look(),
             Phase::Declined => self.after_refusal(),
             Phase::Shadowed => vec![self.describe()],
+        });
+        next
+    }
+
+    /// Whether the release was left in a spec that only a commit changes.
+    pub(super) fn left_in_git(&self) -> bool {
+        let reason = self.state.reason.as_ref().map(|finding| finding.reason);
+        match self.phase() {
+            Phase::Succeeded => self.aborted(),
+            Phase::Failed => self.owner().is_some(),
+            Phase::Declined => reason == Some(Reason::OwnedElsewhere),
+            _ => false,
         }
+    }
+
+    /// What only a person can do about that.
+    fn in_git(&self) -> Option<Line> {
+        let from = self.rollback.from().filter(|_| self.left_in_git())?;
+        let text = format!("revert {} in Git", one_line(&from.shown()));
+        let mut line = vec![Span::Text(text)];
+        if let Some(Ok(manifest)) = self.manifest() {
+            line.extend([Span::Text(": ".to_owned()), manifest]);
+        }
+        Some(line)
     }
 
     fn look_and_unlatch(&self) -> Vec<Line> {

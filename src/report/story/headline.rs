@@ -31,7 +31,11 @@ impl Case<'_> {
                 let took = took.map_or_else(String::new, |took| {
                     format!(" · {} after the {}", rough(took), self.cause())
                 });
-                let back = if self.rollback.touched() {
+                let back = if self.aborted() {
+                    let rest =
+                        format!(": {from} aborted, {to} serves · revert {from} in Git{took}");
+                    return self.line("✅", "", &rest);
+                } else if self.rollback.touched() {
                     format!(" is back: {from} → {to}")
                 } else {
                     format!(" was already on {to}, not on {from}")

@@ -3,6 +3,7 @@
 use super::Case;
 use crate::report::blocks::link;
 use crate::report::page::Span;
+use crate::target::Link;
 use crate::target::link::{AlertFacts, LinkFacts};
 
 impl Case<'_> {
@@ -19,21 +20,28 @@ impl Case<'_> {
             // An address that is no link is foreign text; nobody is helped by reading it.
             links.extend(url.and_then(|url| span(url, label)));
         }
-        let configured = self.target.map_or(&[][..], |target| &target.links);
-        if configured.is_empty() {
-            return (links, faults);
-        }
-        let facts = self.facts();
-        for wanted in configured {
-            match wanted.render(&facts) {
-                Ok(url) => match span(&url, &wanted.name) {
-                    Some(link) => links.push(link),
-                    None => faults.push(format!("link {} is no web address", wanted.name)),
-                },
-                Err(error) => faults.push(format!("link {}: {error}", wanted.name)),
+        for wanted in self.target.map_or(&[][..], |target| &target.links) {
+            match self.link(wanted) {
+                Ok(link) => links.push(link),
+                Err(fault) => faults.push(fault),
             }
         }
+        if let Some(Err(fault)) = self.manifest() {
+            faults.push(fault);
+        }
         (links, faults)
+    }
+
+    /// Where the manifest is that somebody must revert, if somebody must and the policy says where it is.
+    pub(super) fn manifest(&self) -> Option<Result<Span, String>> {
+        let manifest = self.target?.manifest.as_ref()?;
+        self.left_in_git().then(|| self.link(manifest))
+    }
+
+    fn link(&self, wanted: &Link) -> Result<Span, String> {
+        let url = wanted.render(&self.facts());
+        let url = url.map_err(|error| format!("link {}: {error}", wanted.name))?;
+        span(&url, &wanted.name).ok_or_else(|| format!("link {} is no web address", wanted.name))
     }
 
     fn facts(&self) -> LinkFacts {

@@ -10,7 +10,6 @@ use crate::report::page::{Line, Row, Span};
 use crate::rollback::Phase;
 use crate::rollback::history::rough;
 use crate::rollback::object::AlertRecord;
-use crate::target::Release;
 
 /// How many further alerts are named.
 const NAMED: usize = 3;
@@ -43,9 +42,10 @@ impl Case<'_> {
     fn journey(&self) -> Option<Row> {
         let from = self.rollback.from()?;
         let Some(to) = self.rollback.to() else {
-            return Some(Row::text("release", shown(from)));
+            return Some(Row::text("release", one_line(&from.shown())));
         };
-        let mut lines = vec![words(format!("{} → {}", shown(from), shown(to)))];
+        let (left, reached) = (one_line(&from.shown()), one_line(&to.shown()));
+        let mut lines = vec![words(format!("{left} → {reached}"))];
         if let Some(plan) = self.state.plan.as_ref().filter(|p| !p.chosen.is_empty()) {
             lines.push(words(format!(
                 "{} because {}",
@@ -331,10 +331,16 @@ impl Case<'_> {
             let said = "no pod was asked for its health: the procedure has no such step";
             lines.push(words(said.to_owned()));
         }
-        lines.push(words(format!(
-            "no manifest in Git was changed: what deploys from one may bring {} back",
-            plan.from.name()
-        )));
+        let from = plan.from.name();
+        lines.push(words(match self.owner() {
+            Some(owner) if self.left_in_git() => {
+                format!("the spec was not changed, because it is {owner}'s: it still holds {from}")
+            }
+            Some(owner) => format!("the spec was not changed, because it is {owner}'s"),
+            None => format!(
+                "no manifest in Git was changed: what deploys from one may bring {from} back"
+            ),
+        }));
         Some(Row {
             label: "not done",
             lines,
@@ -344,15 +350,6 @@ impl Case<'_> {
 
 fn words(text: String) -> Line {
     vec![Span::Text(text)]
-}
-
-fn shown(release: &Release) -> String {
-    let tags = one_line(&release.tags());
-    if tags.is_empty() {
-        release.to_string()
-    } else {
-        format!("{release} ({tags})")
-    }
 }
 
 fn observed(entry: &Entry) -> Option<String> {

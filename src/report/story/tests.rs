@@ -119,6 +119,41 @@ fn asked_by_hand() -> Value {
     json
 }
 
+/// Done by an abort, because Argo CD owns the spec.
+fn aborted() -> Value {
+    let mut json = given::succeeded(NAME);
+    let status = &mut json["status"];
+    status["plan"]["owner"] = "Argo CD application shop".into();
+    status["run"]["state"] =
+        "r7 7dc687bd8d is aborted, phase Degraded; stable is r6 676b9bd6fc; r6: 4 of 4 pods available".into();
+    let step = &mut status["run"]["steps"][0];
+    step["intent"]["effect"] = "abort".into();
+    step["observed"] = json!({"reason": "aborted", "said": "r7 7dc687bd8d is aborted and all traffic is on r6 676b9bd6fc"});
+    json
+}
+
+/// With the place of its manifest.
+fn owned() -> Target {
+    let mut target = options_api();
+    target.manifest = Some(Link {
+        name: "manifest".into(),
+        url: "https://git.example/deploy/blob/main/{{ workload }}.yaml".into(),
+    });
+    target
+}
+
+fn read_owned(json: Value) -> String {
+    text::story(
+        &tell(
+            &rollback(json),
+            Some(&memory()),
+            Some(&owned()),
+            &everyone(),
+        )
+        .unwrap(),
+    )
+}
+
 #[test]
 fn a_claim_alone_tells_nothing() {
     let claimed = rollback(given::claimed(NAME));
@@ -139,6 +174,18 @@ fn success_reads_like_this() {
     joined["ended"] = "2026-11-22T03:14:30Z".into();
     json["status"]["alerts"]["items"] = json!([ended, joined]);
     assert_snapshot!(read(json));
+}
+
+#[test]
+fn an_abort_reads_like_this() {
+    assert_snapshot!(read_owned(aborted()));
+}
+
+#[test]
+fn what_is_left_to_its_owner_reads_like_this() {
+    let said = "Argo CD application shop owns the spec and would undo a restored template, and an abort does not help: \
+                r7 7dc687bd8d (v1.0.0) is promoted";
+    assert_snapshot!(read_owned(given::declined(NAME, "owned_elsewhere", said)));
 }
 
 #[test]
@@ -224,6 +271,7 @@ fn whoever_is_needed_is_called_by_a_new_message_once() {
     let none: Vec<String> = vec![];
     assert_eq!(calls(given::running(NAME)), (false, none.clone()));
     assert_eq!(calls(given::succeeded(NAME)), (false, none.clone()));
+    assert_eq!(calls(aborted()), (false, none.clone()));
     assert_eq!(calls(overtaken()), (false, none.clone()));
     assert_eq!(calls(cancelled()), (false, none.clone()));
     assert_eq!(calls(shadowed()), (false, none.clone()));
@@ -254,6 +302,7 @@ fn the_first_line_fits_a_lock_screen() {
     let mut all = vec![
         given::running(NAME),
         given::succeeded(NAME),
+        aborted(),
         given::failed(NAME),
         persisting(),
         overtaken(),
@@ -280,6 +329,7 @@ fn the_first_line_fits_a_lock_screen() {
                 "NOT acted on",
                 "nothing touched",
                 "cancelled",
+                "in Git",
             ];
             assert!(
                 verdicts.iter().any(|verdict| headline.contains(verdict)),

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::target::snapshot::tests::{in_flight, promoted, restored};
-use crate::target::{Audience, Workload};
+use crate::target::{Audience, Ownership, Workload};
 
 fn second(n: i64) -> Timestamp {
     Timestamp::from_second(n).unwrap()
@@ -16,6 +16,8 @@ pub(crate) fn target() -> Target {
             name: "x".into(),
         },
         health: None,
+        ownership: Ownership::Auto,
+        manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),
         min_soak: Duration::from_secs(600),

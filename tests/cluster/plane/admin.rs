@@ -54,6 +54,14 @@ impl Admin {
             .await
     }
 
+    /// A server-side apply in the name of this field manager.
+    pub(crate) async fn apply(&self, path: &str, manager: &str, object: &Value) -> Result<Value> {
+        let path = format!("{path}?fieldManager={manager}&force=true");
+        let body = object.to_string().into();
+        self.send("PATCH", &path, "application/apply-patch+yaml", body)
+            .await
+    }
+
     /// Whether a path that is no object answers with this text.
     pub(crate) async fn says(&self, path: &str, text: &str) -> Option<()> {
         let request = Request::get(path).body(Vec::new()).ok()?;

@@ -7,14 +7,14 @@ use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
 
 /// Blue-green behind the usual Service, with a preview Service.
-fn strategy(more: &Value) -> Value {
+pub(super) fn strategy(more: &Value) -> Value {
     let mut strategy =
         json!({ "activeService": NAME, "previewService": format!("{NAME}-preview") });
     json_patch::merge(&mut strategy, more);
     json!({ "blueGreen": strategy })
 }
 
-async fn start(name: &'static str) -> Scene {
+pub(super) async fn start(name: &'static str) -> Scene {
     let scene = Scene::start(name).await;
     scene.service(&format!("{NAME}-preview")).await;
     scene
@@ -62,7 +62,7 @@ pub(crate) async fn before_promotion() {
 }
 
 /// The active Service was switched, and an analysis that takes an hour has begun.
-async fn switched(scene: &mut Scene) -> (Replica, String) {
+pub(super) async fn switched(scene: &mut Scene) -> (Replica, String) {
     let metric = json!({
         "name": "always", "interval": "1h", "count": 2, "successCondition": "result == 'healthy'",
         "provider": { "web": { "url": format!("http://{NAME}.{}.svc/health/pinn", scene.namespaces.release), "jsonPath": "{$.overall_status}" } },

@@ -66,13 +66,24 @@ pub(crate) async fn nginx_stable_not_ready() {
     scene.times(posted, &rollback);
 }
 
+/// The same where its spec is Argo CD's.
+pub(crate) async fn nginx_of_argo_cd() {
+    let mut scene = Scene::start("canary behind nginx, of Argo CD").await;
+    let (ripcord, bad) = split(&mut scene, &json!({})).await;
+    scene.is_tracked_by("shop").await;
+    scene
+        .is_aborted(&ripcord, &bad, "Argo CD application shop")
+        .await;
+    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+}
+
 async fn pulled_back(mut scene: Scene, more: &Value) {
     let (ripcord, bad) = split(&mut scene, more).await;
     scene.is_pulled_back(&ripcord, &bad).await;
     assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
 }
 
-/// The bad release is live, and the router sends 60 % to it.
+/// A bad canary that a router sends 60 % of the traffic to.
 async fn split(scene: &mut Scene, more: &Value) -> (Replica, String) {
     let [stable, canary] = ["stable", "canary"].map(|role| format!("{NAME}-{role}"));
     scene.front.clone_from(&stable);
@@ -84,10 +95,7 @@ async fn split(scene: &mut Scene, more: &Value) -> (Replica, String) {
         "metadata": { "name": "front", "namespace": scene.namespaces.release },
         "spec": { "ingressClassName": "nginx", "rules": [{ "host": "x.test", "http": { "paths": [path] } }] },
     });
-    let ingresses = format!(
-        "/apis/networking.k8s.io/v1/namespaces/{}/ingresses",
-        scene.namespaces.release
-    );
+    let ingresses = ingresses(scene);
     scene.plane.admin.post(&ingresses, &ingress).await.unwrap();
     let mut strategy = json!({
         "stableService": stable, "canaryService": canary, "steps": [{ "setWeight": 60 }, { "pause": {} }],

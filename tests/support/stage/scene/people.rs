@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Scene;
-use crate::support::stage::{NAMESPACE, hold_config_map};
+use crate::support::stage::{NAME, NAMESPACE, hold_config_map};
 
 impl Scene {
     /// Does something with the API as a person does: `path` begins after the namespace of the target.
@@ -14,6 +14,15 @@ impl Scene {
             self.sandbox.url()
         );
         self.call(method, url, body).await
+    }
+
+    /// A person's merge patch of the workload, or of a part of it such as `/status`.
+    pub(crate) async fn patch_workload(&self, part: &str, patch: Value) {
+        let url = format!(
+            "{}/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/{NAME}{part}",
+            self.sandbox.url()
+        );
+        assert_eq!(self.call(Method::PATCH, url, patch).await.0, 200);
     }
 
     /// A call of the API server by a person, with a merge patch where it is a patch.
