@@ -6,6 +6,7 @@ mod guards;
 mod hands;
 mod lateness;
 mod mishaps;
+mod nowhere;
 mod queue;
 mod shared;
 
