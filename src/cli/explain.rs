@@ -227,7 +227,7 @@ fn decide(
         Some(Err(finding)) => return (Decision::Decline, Some(finding.clone())),
         Some(Ok(ask)) => ask,
     };
-    if let Err(finding) = policy.in_scope(&alert.labels, ask.target) {
+    if let Err(finding) = policy.unprotected(ask.target) {
         return (Decision::Decline, Some(finding));
     }
     if ask.procedure.is_none() {

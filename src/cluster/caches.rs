@@ -104,6 +104,8 @@ impl Caches {
                 .await;
         });
         let this = Arc::clone(&caches);
+        caches.spawn(async move { this.watch_rollbacks(&this.hold_at.0).await });
+        let this = Arc::clone(&caches);
         caches.spawn(async move { this.mind_hold().await });
         caches
     }
@@ -150,18 +152,25 @@ impl Caches {
         let config = || watcher::Config::default().timeout(WATCH);
         let rollouts: Api<DynamicObject> =
             Api::namespaced_with(self.cluster.client(), namespace, &rollouts());
-        let rollbacks: Api<DeserializeGuard<Rollback>> = self.cluster.api(namespace);
         let memories: Api<DeserializeGuard<Memory>> = self.cluster.api(namespace);
         tokio::join!(
             self.rollouts
                 .follow(rollouts, namespace, config(), |object, before| {
                     seen(&object, before, (self.clock)())
                 }),
-            self.rollbacks
-                .follow(rollbacks, namespace, config(), |object, _| readable(object)),
+            self.watch_rollbacks(namespace),
             self.memories
                 .follow(memories, namespace, config(), |object, _| readable(object)),
         );
+    }
+
+    /// Follows the rollbacks of a namespace. Those in Ripcord's own are the alerts that lead to no workload.
+    async fn watch_rollbacks(&self, namespace: &str) {
+        let config = watcher::Config::default().timeout(WATCH);
+        let rollbacks: Api<DeserializeGuard<Rollback>> = self.cluster.api(namespace);
+        self.rollbacks
+            .follow(rollbacks, namespace, config, |object, _| readable(object))
+            .await;
     }
 
     /// Waits until a namespace has left the policy and nothing that was begun there needs it.

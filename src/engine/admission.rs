@@ -32,6 +32,10 @@ pub async fn admit(
     loop {
         let policy = ctx.policy.load_full();
         let spec = &journal.rollback.spec;
+        if let Some(finding) = spec.unplaced.clone() {
+            ending::decline(ctx, journal, None, finding, false).await?;
+            return Ok(None);
+        }
         let target = policy
             .targets
             .get(&spec.target)

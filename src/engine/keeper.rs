@@ -35,6 +35,7 @@ pub async fn work(ctx: Context) {
             }
         }
         let_go(&ctx).await;
+        retire_unplaced(&ctx).await;
         tokio::select! {
             () = ctx.ended.cancelled() => return,
             () = tokio::time::sleep(ROUND) => {}
@@ -270,11 +271,29 @@ async fn retire(ctx: &Context, target: &Target) {
         if lives || finished.is_none_or(|finished| now.duration_since(finished) < age) {
             continue;
         }
-        match ctx.cluster.forget(old).await {
-            Ok(()) => tracing::info!(rollback = old.name(), "an old rollback was removed"),
-            Err(error) => {
-                tracing::warn!(rollback = old.name(), %error, "an old rollback cannot be removed");
-            }
+        forget(ctx, old).await;
+    }
+}
+
+/// Removes old records of alerts that led to no workload.
+async fn retire_unplaced(ctx: &Context) {
+    let now = (ctx.clock)();
+    let age = SignedDuration::try_from(ctx.retention.ended_after).unwrap_or(SignedDuration::MAX);
+    let (namespace, _) = ctx.caches.hold_at();
+    let old = ctx.caches.rollbacks.select(namespace, |rollback| {
+        let finished = rollback.state().run.finished;
+        rollback.phase().ended() && finished.is_some_and(|at| now.duration_since(at) >= age)
+    });
+    for rollback in old {
+        forget(ctx, &rollback).await;
+    }
+}
+
+async fn forget(ctx: &Context, old: &Rollback) {
+    match ctx.cluster.forget(old).await {
+        Ok(()) => tracing::info!(rollback = old.name(), "an old rollback was removed"),
+        Err(error) => {
+            tracing::warn!(rollback = old.name(), %error, "an old rollback cannot be removed");
         }
     }
 }

@@ -7,6 +7,7 @@ mod close;
 mod keep;
 mod record;
 mod request;
+mod unplaced;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use self::request::{Request, answers, asked, group};
+use self::request::{Request, Unplaced, answers, asked, group};
 use super::{Answered, Desk, Outcome};
 use crate::alert::Notification;
 use crate::cluster::{Caches, Clock, Cluster};
@@ -49,6 +50,7 @@ pub struct Registrar {
 struct Settled {
     answers: Vec<(usize, Answered)>,
     unrecorded: Option<Finding>,
+    unplaced: Vec<Unplaced>,
 }
 
 // === impl Registrar ===
@@ -110,6 +112,12 @@ impl Registrar {
                     Ok(Recorded::Again) => again.extend(requests),
                     Ok(Recorded::Refused(finding)) => {
                         let rollback = decision.rollback().map(str::to_owned);
+                        let unplaced = requests.iter().map(|request| Unplaced {
+                            index: request.index,
+                            finding: finding.clone(),
+                            record: request.record.clone(),
+                        });
+                        settled.unplaced.extend(unplaced);
                         let refused = Decision::Decline { finding, rollback };
                         settled.answers.extend(answers(target, &refused, requests));
                     }
@@ -240,7 +248,10 @@ impl Desk for Registrar {
                         .1
                         .push(request);
                 }
-                Err(answer) => settled.answers.push((index, answer)),
+                Err(refused) => {
+                    settled.answers.push((index, refused.answer));
+                    settled.unplaced.extend(refused.unplaced);
+                }
             }
         }
         let targets = of_target
@@ -249,9 +260,12 @@ impl Desk for Registrar {
         let (of_targets, of_ended) = tokio::join!(join_all(targets), self.close(&policy, ended));
         for more in of_targets.into_iter().chain([of_ended]) {
             settled.answers.extend(more.answers);
+            settled.unplaced.extend(more.unplaced);
             settled.unrecorded = settled.unrecorded.or(more.unrecorded);
         }
         settled.answers.sort_by_key(|(index, _)| *index);
+        self.tell(settled.unplaced, &mut settled.answers, &trace)
+            .await;
         Outcome {
             decisions: settled
                 .answers

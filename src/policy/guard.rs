@@ -58,11 +58,11 @@ pub enum Hold {
 }
 
 impl Policy {
-    /// Whether the policy ever acts for an alert with these labels in this target's namespace.
+    /// Whether an alert with these labels is about the cluster that is looked after here.
     ///
     /// # Errors
-    /// The reason why it never does.
-    pub fn in_scope(&self, labels: &Labels, target: &Target) -> Result<(), Finding> {
+    /// Which one it names.
+    pub fn of_this_cluster(&self, labels: &Labels) -> Result<(), Finding> {
         if let Some(cluster) = &self.cluster
             && let Some(named) = labels.get(&cluster.label)
             && named != cluster.name
@@ -73,6 +73,14 @@ impl Policy {
             );
             return Err(Reason::OtherCluster.because(said));
         }
+        Ok(())
+    }
+
+    /// Whether the policy ever acts in this target's namespace.
+    ///
+    /// # Errors
+    /// That it is protected.
+    pub fn unprotected(&self, target: &Target) -> Result<(), Finding> {
         if self.protected.contains(&target.workload.namespace) {
             let said = format!("namespace {} is protected", target.workload.namespace);
             return Err(Reason::ProtectedNamespace.because(said));

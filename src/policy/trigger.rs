@@ -140,6 +140,7 @@ impl Policy {
     /// # Errors
     /// Why it leads nowhere.
     pub fn ask_of<'a>(&'a self, trigger: &'a Trigger, labels: &Labels) -> Result<Ask<'a>, Finding> {
+        self.of_this_cluster(labels)?;
         let severity = trigger.severity.of(labels)?;
         let target = self.target_of(trigger, labels)?;
         let procedure = trigger
@@ -152,6 +153,15 @@ impl Policy {
             target,
             procedure: procedure.and_then(|name| self.procedures.get(name)),
         })
+    }
+
+    /// How severe an alert is that this trigger matched and that leads nowhere; none where it would only be a note. One
+    /// whose severity nobody can tell counts as severe.
+    #[must_use]
+    pub fn severity_unplaced(&self, trigger: &Trigger, labels: &Labels) -> Option<Severity> {
+        let severity = trigger.severity.of(labels).unwrap_or(Severity::P1);
+        let acts = trigger.procedure.is_some() || self.severities.contains_key(&severity);
+        acts.then_some(severity)
     }
 
     fn target_of(&self, trigger: &Trigger, labels: &Labels) -> Result<&Target, Finding> {

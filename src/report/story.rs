@@ -173,7 +173,11 @@ impl Case<'_> {
 
     /// The target's name; whoever creates a rollback by hand may have written anything.
     fn name(&self) -> String {
-        one_line(&self.rollback.spec.target)
+        let spec = &self.rollback.spec;
+        match (&spec.unplaced, &spec.trigger) {
+            (Some(_), Some(trigger)) => format!("trigger {}", one_line(trigger)),
+            _ => one_line(&spec.target),
+        }
     }
 
     fn origin(&self) -> String {

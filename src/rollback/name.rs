@@ -38,6 +38,12 @@ pub fn unidentified(workload: &str, state: &str) -> String {
     format!("{}-alert-{}", fit(workload, LONGEST - 32), digest(state))
 }
 
+/// The name of the record of alerts that lead to no workload: one a day for each trigger and each reason.
+#[must_use]
+pub fn unplaced(trigger: &str, reason: &str, day: &str) -> String {
+    format!("unplaced-{day}-{}", digest(&format!("{trigger} {reason}")))
+}
+
 fn base(workload: &str, release: &Release) -> String {
     let tail = format!("-r{}-{}", release.revision, release.hash);
     format!(

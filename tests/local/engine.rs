@@ -69,6 +69,7 @@ fn claim(sandbox: &Sandbox, now: Timestamp) -> Rollback {
         parent: None,
         reason: None,
         requested_by: None,
+        unplaced: None,
         trace: None,
         cancel: None,
     };

@@ -6,6 +6,7 @@ mod guards;
 mod hands;
 mod lateness;
 mod mishaps;
+mod nowhere;
 mod owned;
 mod queue;
 mod shared;

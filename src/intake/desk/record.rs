@@ -3,11 +3,15 @@
 use jiff::Timestamp;
 
 use super::request::Request;
-use crate::alert::Alert;
+use crate::alert::{Alert, Severity};
+use crate::reason::Finding;
 use crate::rollback::Rollback;
 use crate::rollback::object::{AlertRecord, Alerts, LISTED_ALERTS, Mode, RollbackSpec};
 use crate::target::{Release, Target};
 use crate::telemetry::TraceContext;
+
+/// What stands for the target where there is none; no target has this name.
+const NO_TARGET: &str = "-";
 
 /// The object that claims a rollback for these requests.
 pub(super) fn claim(
@@ -19,32 +23,60 @@ pub(super) fn claim(
     requests: &[Request<'_>],
     trace: &TraceContext,
 ) -> Rollback {
-    let mut records: Vec<_> = requests
-        .iter()
-        .map(|request| request.record.clone())
-        .collect();
-    records.sort_by_key(|record| record.severity);
-    let first = records.first();
+    let records = requests.iter().map(|request| request.record.clone());
     let spec = RollbackSpec {
         target: target.name.clone(),
         release,
-        procedure: first.map(|record| record.procedure.clone()),
-        trigger: first.map(|record| record.trigger.clone()),
-        severity: first.map_or(crate::alert::Severity::P1, |record| record.severity),
         mode,
-        alerts_omitted: i64::try_from(records.len().saturating_sub(LISTED_ALERTS))
-            .unwrap_or(i64::MAX),
-        received: first.map(|record| record.received),
         parent,
-        reason: None,
-        requested_by: None,
-        trace: Some(trace.traceparent()),
-        cancel: None,
-        alerts: records.into_iter().take(LISTED_ALERTS).collect(),
+        ..asking(records.collect(), trace)
     };
     let mut rollback = Rollback::new(name, spec);
     rollback.metadata.namespace = Some(target.workload.namespace.clone());
     rollback
+}
+
+/// The object that tells people of alerts that lead to no workload, and why: in Ripcord's own namespace, for want of another.
+pub(super) fn unplaced(
+    namespace: &str,
+    name: &str,
+    finding: Finding,
+    records: Vec<AlertRecord>,
+    trace: &TraceContext,
+) -> Rollback {
+    let spec = RollbackSpec {
+        target: NO_TARGET.to_owned(),
+        procedure: None,
+        unplaced: Some(finding),
+        ..asking(records, trace)
+    };
+    let mut rollback = Rollback::new(name, spec);
+    rollback.metadata.namespace = Some(namespace.to_owned());
+    rollback
+}
+
+/// What these alerts ask for; the most severe decides.
+fn asking(mut records: Vec<AlertRecord>, trace: &TraceContext) -> RollbackSpec {
+    records.sort_by_key(|record| record.severity);
+    let first = records.first();
+    RollbackSpec {
+        target: String::new(),
+        release: None,
+        procedure: first.map(|record| record.procedure.clone()),
+        trigger: first.map(|record| record.trigger.clone()),
+        severity: first.map_or(Severity::P1, |record| record.severity),
+        mode: Mode::Act,
+        alerts_omitted: i64::try_from(records.len().saturating_sub(LISTED_ALERTS))
+            .unwrap_or(i64::MAX),
+        received: first.map(|record| record.received),
+        parent: None,
+        reason: None,
+        requested_by: None,
+        unplaced: None,
+        trace: Some(trace.traceparent()),
+        cancel: None,
+        alerts: records.into_iter().take(LISTED_ALERTS).collect(),
+    }
 }
 
 /// Adds an alert that joins; says whether that is news worth a write.

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
-use crate::alert::Alert;
+use crate::alert::{Alert, Severity};
 use crate::intake::Answered;
-use crate::policy::trigger::Ask;
+use crate::policy::trigger::{Ask, Trigger};
 use crate::policy::{Decision, Policy};
+use crate::procedure::Procedure;
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::AlertRecord;
 use crate::target::Target;
@@ -20,59 +21,88 @@ pub(super) struct Request<'a> {
     pub(super) record: AlertRecord,
 }
 
+/// One firing alert that asks for nothing.
+pub(super) struct Refused {
+    pub(super) answer: Answered,
+    /// Where people must learn of it: what is put on record, and why it leads nowhere.
+    pub(super) unplaced: Option<Unplaced>,
+}
+
+/// A severe alert that a trigger matched and that leads to no workload.
+#[derive(Clone, Debug)]
+pub(super) struct Unplaced {
+    pub(super) index: usize,
+    pub(super) finding: Finding,
+    pub(super) record: AlertRecord,
+}
+
 /// What a firing alert asks for, or the answer that it asks for nothing.
 pub(super) fn asked<'a>(
     policy: &'a Policy,
     alert: &Alert,
     index: usize,
     received: Timestamp,
-) -> Result<Request<'a>, Answered> {
+) -> Result<Request<'a>, Refused> {
     let (_, trigger) = policy.matching(&alert.labels);
     let name = trigger.map(|trigger| trigger.name.clone());
-    let refuse = |finding: &Finding| {
-        answer(
+    let refuse = |decision, finding: &Finding| Refused {
+        answer: answer(
             alert.fingerprint.clone(),
             name.clone(),
-            "decline",
+            decision,
             finding,
             None,
-        )
+        ),
+        unplaced: None,
     };
-    let trigger = trigger.ok_or_else(|| refuse(&Reason::NoTrigger.into()))?;
-    let ask = policy
-        .ask_of(trigger, &alert.labels)
-        .map_err(|finding| refuse(&finding))?;
+    let trigger = trigger.ok_or_else(|| refuse("decline", &Reason::NoTrigger.into()))?;
+    let ask = match policy.ask_of(trigger, &alert.labels) {
+        Ok(ask) => ask,
+        Err(finding) => {
+            let mut refused = refuse("decline", &finding);
+            // Another cluster's alert is another Ripcord's to tell of.
+            let severity = policy
+                .severity_unplaced(trigger, &alert.labels)
+                .filter(|_| finding.reason != Reason::OtherCluster);
+            refused.unplaced = severity.map(|severity| Unplaced {
+                index,
+                finding,
+                record: record(policy, alert, trigger, severity, None, received),
+            });
+            return Err(refused);
+        }
+    };
     policy
-        .in_scope(&alert.labels, ask.target)
-        .map_err(|finding| refuse(&finding))?;
-    if ask.procedure.is_none() {
+        .unprotected(ask.target)
+        .map_err(|finding| refuse("decline", &finding))?;
+    let Some(procedure) = ask.procedure else {
         let finding = Reason::NoteOnly.because(format!("{} is a note", ask.severity));
-        return Err(answer(
-            alert.fingerprint.clone(),
-            name,
-            "note",
-            &finding,
-            None,
-        ));
-    }
+        return Err(refuse("note", &finding));
+    };
+    let procedure = Some(procedure);
+    let record = record(policy, alert, trigger, ask.severity, procedure, received);
+    Ok(Request { index, ask, record })
+}
+
+/// What is put on record of an alert.
+fn record(
+    policy: &Policy,
+    alert: &Alert,
+    trigger: &Trigger,
+    severity: Severity,
+    procedure: Option<&Procedure>,
+    received: Timestamp,
+) -> AlertRecord {
     let text = |key: &str| alert.annotations.get(key).filter(|text| !text.is_empty());
-    let record = AlertRecord {
+    let name = alert.labels.name().unwrap_or("(no alertname)");
+    AlertRecord {
         fingerprint: alert.fingerprint.clone(),
-        name: alert
-            .labels
-            .name()
-            .unwrap_or("(no alertname)")
-            .chars()
-            .take(SUMMARY)
-            .collect(),
+        name: name.chars().take(SUMMARY).collect(),
         began: alert.starts_at,
         received,
-        severity: ask.severity,
+        severity,
         trigger: trigger.name.clone(),
-        procedure: ask
-            .procedure
-            .map(|procedure| procedure.name.clone())
-            .unwrap_or_default(),
+        procedure: procedure.map_or_else(String::new, |procedure| procedure.name.clone()),
         release_hash: alert
             .labels
             .get(&policy.hash_label)
@@ -86,8 +116,7 @@ pub(super) fn asked<'a>(
             .filter(|url| !url.is_empty() && url.len() <= 1000)
             .cloned(),
         ended: None,
-    };
-    Ok(Request { index, ask, record })
+    }
 }
 
 /// Puts requests with the same decision together, so that each is recorded by one call.

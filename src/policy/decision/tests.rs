@@ -103,6 +103,7 @@ pub(crate) fn rollback(number: u32, phase: Phase) -> Rollback {
         parent: None,
         reason: None,
         requested_by: None,
+        unplaced: None,
         trace: None,
         cancel: None,
     };

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use ripcord::cli::service::Service;
+use ripcord::policy::Policy;
+use ripcord::policy::trigger::{TargetChoice, Trigger};
 use ripcord::rollback::Phase;
 use ripcord::sandbox::{Request, Sandbox};
 use serde_json::{Value, json};
@@ -14,6 +16,8 @@ use crate::support::stage::{self, LIMIT, NAME, NAMESPACE};
 
 /// Who asks in the test's own name.
 const PERSON: &str = "person";
+/// An alert that leads to no workload.
+const LOST: &str = "LostService";
 /// The annotated object that is the off switch.
 const HOLD: &str = "ripcord-hold";
 
@@ -101,10 +105,26 @@ fn of_a_gone_release(name: &str) -> Value {
     })
 }
 
-async fn post(service: &Service) -> String {
+/// A policy with a trigger that can lead to no target as well.
+fn policy() -> Policy {
+    let mut policy = stage::policy();
+    let lost = Trigger {
+        name: LOST.to_lowercase(),
+        matchers: format!("alertname=\"{LOST}\"").parse().unwrap(),
+        target: TargetChoice::FromLabels {
+            namespace: "namespace".into(),
+            workload: "rollout".into(),
+        },
+        ..policy.triggers[0].clone()
+    };
+    policy.triggers.push(lost);
+    policy
+}
+
+async fn post(service: &Service, alert: &str) -> String {
     let now = ripcord::cluster::clock::system()().to_string();
     let body = json!({"version": "4", "alerts": [{
-        "status": "firing", "labels": {"alertname": "LatencyHigh"}, "annotations": {},
+        "status": "firing", "labels": {"alertname": alert}, "annotations": {},
         "startsAt": now, "endsAt": "0001-01-01T00:00:00Z",
     }]});
     let url = format!("http://{}/api/v1/alerts", service.addr);
@@ -154,7 +174,7 @@ async fn every_right_that_is_granted_is_used_and_no_other() {
     for name in ["old", "older"] {
         sandbox.apply(of_a_gone_release(name)).unwrap();
     }
-    let service = service(&sandbox, stage::policy()).await;
+    let service = service(&sandbox, policy()).await;
     let stable = |count: usize| {
         let memories = &service.caches.memories;
         let found = memories.get(NAMESPACE, NAME);
@@ -164,7 +184,7 @@ async fn every_right_that_is_granted_is_used_and_no_other() {
 
     // A canary in flight, then a promoted release whose promotion is asked for more than once.
     stage::bad_canary(&sandbox).await;
-    let name = post(&service).await;
+    let name = post(&service, "LatencyHigh").await;
     succeeds(&service, &name).await;
     sandbox.deploy(NAMESPACE, NAME, "demo:v3-half500").unwrap();
     let paused = sandbox.wait(
@@ -174,8 +194,11 @@ async fn every_right_that_is_granted_is_used_and_no_other() {
     assert!(paused.await, "v3 is paused");
     promote(&sandbox).await;
     sandbox.lose_status_requests(3);
-    let name = post(&service).await;
+    let name = post(&service, "LatencyHigh").await;
     succeeds(&service, &name).await;
+
+    // An alert that leads to no workload is on record in the service's own namespace, until that is old.
+    post(&service, LOST).await;
 
     let home: Role = manifest("rbac/own-namespace.yaml", "Role");
     let release: Role = manifest("rbac/release-namespace/role.yaml", "Role");
@@ -183,7 +206,7 @@ async fn every_right_that_is_granted_is_used_and_no_other() {
     let release = granted(&release.rules.unwrap());
     // What is published or removed without being waited for comes a moment later.
     until(Duration::from_secs(10), async || {
-        release.is_subset(&used(&sandbox, NAMESPACE))
+        release.is_subset(&used(&sandbox, NAMESPACE)) && home.is_subset(&used(&sandbox, HOME))
     })
     .await;
     assert_eq!(used(&sandbox, NAMESPACE), release);

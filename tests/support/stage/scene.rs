@@ -161,6 +161,7 @@ impl Scene {
         if let Some(api) = &self.slack {
             settings.report.slack.api.clone_from(api);
             settings.report.slack.token = Some(slack::TOKEN.into());
+            settings.report.slack.channel = Some("#ops".to_owned());
         }
         let service = Service::start(Parts {
             settings,
