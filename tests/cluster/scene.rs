@@ -59,6 +59,7 @@ impl Scene {
         let namespaces = plane.release_namespace().await.unwrap();
         let slack = FakeSlack::start().await;
         slack.channel(CHANNEL.trim_start_matches('#'), "C1");
+        slack.channel("releases", "C2");
         let shipped = include_str!("../../config/rollbacks.yaml");
         let policy = shipped.replace("min_soak: 10m", "min_soak: 1s");
         assert!(policy != shipped && policy.contains(CHANNEL));
@@ -80,9 +81,12 @@ impl Scene {
 
     /// Lets the policy give up after this time.
     pub(crate) fn gives_up_after(&mut self, time: &str) {
-        let policy = self
-            .policy
-            .replace("give_up: 15m", &format!("give_up: {time}"));
+        self.policy_says("give_up: 15m", &format!("give_up: {time}"));
+    }
+
+    /// Puts this into the policy in place of what the shipped one says.
+    pub(crate) fn policy_says(&mut self, shipped: &str, instead: &str) {
+        let policy = self.policy.replacen(shipped, instead, 1);
         assert!(policy != self.policy, "{policy}");
         self.policy = policy;
     }
@@ -90,11 +94,7 @@ impl Scene {
     /// Adds a line to what the policy says of the target.
     pub(crate) fn target_has(&mut self, line: &str) {
         let channel = format!("    channel: \"{CHANNEL}\"\n");
-        let policy = self
-            .policy
-            .replace(&channel, &format!("{channel}    {line}\n"));
-        assert_ne!(policy, self.policy);
-        self.policy = policy;
+        self.policy_says(&channel, &format!("{channel}    {line}\n"));
     }
 
     /// Starts a replica, and waits until it leads.

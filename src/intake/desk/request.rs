@@ -8,7 +8,7 @@ use crate::policy::trigger::{Ask, Trigger};
 use crate::policy::{Decision, Policy};
 use crate::procedure::Procedure;
 use crate::reason::{Finding, Reason};
-use crate::rollback::object::AlertRecord;
+use crate::rollback::object::{AlertRecord, Mode};
 use crate::target::Target;
 
 /// How much of a summary is kept.
@@ -60,10 +60,10 @@ pub(super) fn asked<'a>(
         Ok(ask) => ask,
         Err(finding) => {
             let mut refused = refuse("decline", &finding);
-            // Another cluster's alert is another Ripcord's to tell of.
-            let severity = policy
-                .severity_unplaced(trigger, &alert.labels)
-                .filter(|_| finding.reason != Reason::OtherCluster);
+            // Another cluster's alert is another Ripcord's to tell of, and a trigger that only watches calls nobody.
+            let told = finding.reason != Reason::OtherCluster && trigger.mode == Mode::Act;
+            let severity = policy.severity_unplaced(trigger, &alert.labels);
+            let severity = severity.filter(|_| told);
             refused.unplaced = severity.map(|severity| Unplaced {
                 index,
                 finding,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::scene::release::{BAD, GOOD, pausing};
-use crate::scene::{LIMIT, NAME, Scene};
+use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::until;
 
 /// The first release is bad: there is nowhere to go.
@@ -110,4 +110,34 @@ pub(crate) async fn way_back() {
     scene.alert(&ripcord).await;
     let rollback = scene.ended(&format!("{NAME}-r3-{good}"), "Declined").await;
     scene.is_let_be(&rollback, "way_back");
+}
+
+/// The alert names a service that the policy has no target for: it is on record in Ripcord's own namespace, and told.
+pub(crate) async fn leads_nowhere() {
+    let mut scene = Scene::start("an alert that leads to no workload").await;
+    scene.policy_says(
+        "target: options-api\n    severity: P0",
+        "target_from: { namespace: namespace, workload: rollout }\n    severity: P0",
+    );
+    let (ripcord, _) = scene.bad_canary().await;
+    let body = scene.notification(now()).replace(NAME, "checkout");
+    for _ in 0..2 {
+        assert_eq!(scene.post(&ripcord, body.clone()).await, 200);
+    }
+    let path = format!(
+        "/apis/ripcord.dev/v1alpha1/namespaces/{}/rollbacks",
+        scene.namespaces.ripcord
+    );
+    let told = async || {
+        let all = scene.plane.admin.get(&path).await?;
+        let [record] = all["items"].as_array()?.as_slice() else {
+            return None;
+        };
+        record.pointer("/status/report/slack/ts")?;
+        Some(record.clone())
+    };
+    let record = until(told, LIMIT).await.expect("it is told");
+    scene.is_let_be(&record, "target_unknown");
+    let refused = scene.requests().into_iter().find(|it| it.code == 403);
+    assert!(refused.is_none(), "{refused:#?}");
 }

@@ -95,7 +95,7 @@ async fn split(scene: &mut Scene, more: &Value) -> (Replica, String) {
         "metadata": { "name": "front", "namespace": scene.namespaces.release },
         "spec": { "ingressClassName": "nginx", "rules": [{ "host": "x.test", "http": { "paths": [path] } }] },
     });
-    let ingresses = ingresses(scene);
+    let ingresses = scene.ingresses();
     scene.plane.admin.post(&ingresses, &ingress).await.unwrap();
     let mut strategy = json!({
         "stableService": stable, "canaryService": canary, "steps": [{ "setWeight": 60 }, { "pause": {} }],
@@ -114,13 +114,17 @@ async fn split(scene: &mut Scene, more: &Value) -> (Replica, String) {
 impl Scene {
     /// What the router sends to the canary, in per cent.
     async fn weight(&self) -> Option<String> {
-        let namespace = &self.namespaces.release;
-        let path = format!(
-            "/apis/networking.k8s.io/v1/namespaces/{namespace}/ingresses/{NAME}-front-canary"
-        );
+        let path = format!("{}/{NAME}-front-canary", self.ingresses());
         let ingress = self.plane.admin.get(&path).await?;
         let annotations = &ingress["metadata"]["annotations"];
         let weight = annotations["nginx.ingress.kubernetes.io/canary-weight"].as_str()?;
         Some(weight.to_owned())
+    }
+
+    fn ingresses(&self) -> String {
+        format!(
+            "/apis/networking.k8s.io/v1/namespaces/{}/ingresses",
+            self.namespaces.release
+        )
     }
 }
