@@ -46,7 +46,7 @@ impl Cluster {
         let rollout = fixture::rollout(NS, APP, GOOD, &steps);
         cluster
             .sandbox
-            .apply(fixture::service(NS, APP, 80))
+            .apply(fixture::service(NS, APP, 8000))
             .unwrap();
         cluster.sandbox.apply(rollout).unwrap();
         cluster.reaches("Healthy").await;

@@ -54,7 +54,7 @@ impl Scene {
         let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
         let good = fixture::rollout(NAMESPACE, NAME, "demo:v1-good", &steps);
         sandbox
-            .apply(fixture::service(NAMESPACE, NAME, 80))
+            .apply(fixture::service(NAMESPACE, NAME, 8000))
             .unwrap();
         sandbox.apply(good).unwrap();
         let slack = FakeSlack::start().await;

@@ -66,7 +66,7 @@ pub(crate) async fn good_release(sandbox: &Sandbox) {
 pub(crate) fn first_release(sandbox: &Sandbox, image: &str) {
     let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
     sandbox
-        .apply(fixture::service(NAMESPACE, NAME, 80))
+        .apply(fixture::service(NAMESPACE, NAME, 8000))
         .unwrap();
     sandbox
         .apply(fixture::rollout(NAMESPACE, NAME, image, &steps))

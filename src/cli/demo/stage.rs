@@ -102,7 +102,7 @@ impl Stage {
     /// Version 0.9.0 goes out, and is good.
     async fn release_good(sandbox: &Sandbox) -> anyhow::Result<SocketAddr> {
         let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
-        let mut service = fixture::service(NAMESPACE, "options-api", 80);
+        let mut service = fixture::service(NAMESPACE, "options-api", 8000);
         service["spec"]["selector"] = json!({"app": ROLLOUT});
         sandbox.apply(service)?;
         sandbox.apply(fixture::rollout(

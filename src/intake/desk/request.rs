@@ -42,18 +42,15 @@ pub(super) fn asked<'a>(
     alert: &Alert,
     index: usize,
     received: Timestamp,
-) -> Result<Request<'a>, Refused> {
+) -> Result<Request<'a>, Box<Refused>> {
     let (_, trigger) = policy.matching(&alert.labels);
     let name = trigger.map(|trigger| trigger.name.clone());
-    let refuse = |decision, finding: &Finding| Refused {
-        answer: answer(
-            alert.fingerprint.clone(),
-            name.clone(),
-            decision,
-            finding,
-            None,
-        ),
-        unplaced: None,
+    let refuse = |decision, finding: &Finding| {
+        let fingerprint = alert.fingerprint.clone();
+        Box::new(Refused {
+            answer: answer(fingerprint, name.clone(), decision, finding, None),
+            unplaced: None,
+        })
     };
     let trigger = trigger.ok_or_else(|| refuse("decline", &Reason::NoTrigger.into()))?;
     let ask = match policy.ask_of(trigger, &alert.labels) {
@@ -64,10 +61,13 @@ pub(super) fn asked<'a>(
             let told = finding.reason != Reason::OtherCluster && trigger.mode == Mode::Act;
             let severity = policy.severity_unplaced(trigger, &alert.labels);
             let severity = severity.filter(|_| told);
-            refused.unplaced = severity.map(|severity| Unplaced {
-                index,
-                finding,
-                record: record(policy, alert, trigger, severity, None, received),
+            refused.unplaced = severity.map(|severity| {
+                let record = record(policy, alert, trigger, severity, None, received);
+                Unplaced {
+                    index,
+                    finding,
+                    record,
+                }
             });
             return Err(refused);
         }

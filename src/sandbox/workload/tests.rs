@@ -19,7 +19,7 @@ fn cluster(image: &str, replicas: u64) -> Store {
     let mut store = Store::default();
     store.put(
         &Key::new("services", "shop", "api"),
-        fixture::service("shop", "api", 80),
+        fixture::service("shop", "api", 8000),
     );
     let template = json!({
         "metadata": { "labels": { "app": "api" } },

@@ -104,7 +104,7 @@ async fn a_service_without_ready_endpoints_answers_503() {
     let cluster = Cluster::empty().await;
     cluster
         .sandbox
-        .apply(fixture::service(NS, APP, 80))
+        .apply(fixture::service(NS, APP, 8000))
         .unwrap();
     let rollout = fixture::rollout(NS, APP, "demo:v1-neverready", &json!([]));
     cluster.sandbox.apply(rollout).unwrap();
