@@ -17,6 +17,7 @@ mod store;
 mod watcher;
 mod workload;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,9 +43,14 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Starts the API server on a free port, the controllers and the demo application. Needs a tokio runtime.
-    pub async fn start() -> std::io::Result<Self> {
+    ///
+    /// # Errors
+    /// Where it cannot listen: whoever has the demo application's port on every address leaves none of them for the pods.
+    pub async fn start() -> io::Result<Self> {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let shared = Arc::new(Shared::new(socket.local_addr()?.port()));
+        let port = socket.local_addr()?.port();
+        app::probe(workload::address(port, 254)).await?;
+        let shared = Arc::new(Shared::new(port));
         let mut tasks = JoinSet::new();
         tasks.spawn(app::serve(socket, router::router(shared.clone())));
         tasks.spawn(app::run(shared.clone()));

@@ -2,7 +2,8 @@
 //! Service's requests go to its ready endpoints in turn. What the `EndpointSlices` do not say yet, a client does not feel.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,6 +27,18 @@ struct Door {
     shared: Arc<Shared>,
     address: String,
     turn: AtomicUsize,
+}
+
+/// Whether pods can listen on addresses of their own, of which this is one that none of them gets.
+pub(super) async fn probe(address: Ipv4Addr) -> io::Result<()> {
+    let listens = TcpListener::bind((address, PORT)).await;
+    listens.map(drop).map_err(|error| {
+        let said = format!(
+            "the pods of the simulated cluster need port {PORT} on loopback addresses such as {address}: {error}. Does something \
+             listen on that port of every address (ss -ltn)?"
+        );
+        io::Error::new(error.kind(), said)
+    })
 }
 
 /// Keeps a listener for each pod and each Service, until it is dropped.

@@ -7,6 +7,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ use super::store::{Key, Store, Write};
 const START: Duration = Duration::from_millis(150);
 /// How long a pod that was told to stop still answers.
 const STOP: Duration = Duration::from_millis(200);
+/// How many pods and Services can have an address.
+const HOSTS: u64 = 253;
 /// When a pod was made or told to stop, with more than the API's whole seconds.
 const SINCE: &str = "sandbox.ripcord.dev/since";
 
@@ -47,6 +50,13 @@ pub(super) fn reconcile(store: &Store, port: u16) -> Vec<Write> {
         pass.populate(replica_set.clone());
     }
     pass.writes
+}
+
+/// An address in the network that belongs to the API server's port, so that sandboxes side by side do not meet. No pod has
+/// the last one, 254.
+pub(super) fn address(port: u16, host: u8) -> Ipv4Addr {
+    let [a, b] = [16 + port % 235, port / 235 % 256].map(|part| part.to_le_bytes()[0]);
+    Ipv4Addr::new(127, a, b, host)
 }
 
 fn is_ready(pod: &Value) -> bool {
@@ -151,13 +161,13 @@ impl Pass<'_> {
         now.duration_since(since.unwrap_or(now)).unsigned_abs()
     }
 
-    /// Takes an address that nobody has, in a network that belongs to the API server's port, so that sandboxes side by
-    /// side do not meet. The search starts at another place each time, so that an address is not used again at once.
+    /// Takes an address that nobody has. The search starts at another place each time, so that an address is not used again
+    /// at once.
     fn address(&mut self) -> Option<String> {
-        let (port, version) = (self.port, self.store.version);
-        let (a, b) = (16 + port % 235, port / 235 % 256);
-        let hosts = (0..254).map(|host| (host + version) % 254 + 1);
-        let mut addresses = hosts.map(|host| format!("127.{a}.{b}.{host}"));
+        let version = self.store.version;
+        let hosts = (0..HOSTS).map(|host| (host + version) % HOSTS);
+        let hosts = hosts.filter_map(|host| u8::try_from(host + 1).ok());
+        let mut addresses = hosts.map(|host| address(self.port, host).to_string());
         let address = addresses.find(|address| !self.taken.contains(address))?;
         self.taken.insert(address.clone());
         Some(address)
