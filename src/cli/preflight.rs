@@ -10,6 +10,8 @@ use secrecy::SecretString;
 use crate::config::{Diagnostic, Settings};
 use crate::intake::auth::{self, Tokens};
 use crate::policy::Policy;
+use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
+use crate::rollback::object::Mode;
 use crate::telemetry::logs;
 
 /// Where Kubernetes tells a pod its namespace.
@@ -37,6 +39,7 @@ pub(super) fn inspect(
             found.push(Diagnostic::error(error.to_string()));
         }
         found.extend(mute(settings, policy));
+        found.extend(unheard(settings, policy));
         let mut policy = policy.clone();
         found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
@@ -89,6 +92,25 @@ fn mute(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
     (!without.is_empty()).then(|| {
         Diagnostic::warning(title)
             .help("name a channel in `report.slack.channel`, or one in each target")
+    })
+}
+
+/// Triggers whose alerts can lead to no target, and so to no target's channel, where there is no other.
+fn unheard(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
+    let slack = &settings.report.slack;
+    let can_speak = slack.token.is_some() || slack.token_file.is_some();
+    let open = |trigger: &&Trigger| {
+        trigger.mode == Mode::Act
+            && (matches!(trigger.target, TargetChoice::FromLabels { .. })
+                || matches!(trigger.severity, SeverityChoice::FromLabel { .. }))
+    };
+    let first = policy.triggers.iter().find(open)?;
+    (can_speak && slack.channel.is_none()).then(|| {
+        let title = format!(
+            "nobody is told in Slack about alerts of trigger `{}` whose labels name no target or no severity",
+            first.name
+        );
+        Diagnostic::warning(title).help("name a channel in `report.slack.channel`")
     })
 }
 

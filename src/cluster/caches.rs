@@ -80,7 +80,7 @@ impl Caches {
         let (changed, _) = watch::channel(0);
         let caches = Arc::new(Self {
             rollouts: Shelf::new(shelf::ROLLOUTS, changed.clone()),
-            rollbacks: Shelf::new("rollbacks", changed.clone()),
+            rollbacks: Shelf::new(shelf::ROLLBACKS, changed.clone()),
             memories: Shelf::new("targets", changed.clone()),
             holds: Shelf::new(shelf::HOLD, changed.clone()),
             hold_at,

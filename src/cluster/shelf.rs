@@ -23,6 +23,8 @@ type Key = (String, String);
 pub(super) const HOLD: &str = "the hold";
 /// What the shelf of the workloads is called.
 pub(super) const ROLLOUTS: &str = "rollouts";
+/// What the shelf of the rollbacks is called.
+pub(super) const ROLLBACKS: &str = "rollbacks";
 
 /// How long a watch may fail before what it told is not believed any more.
 const STALE: Duration = Duration::from_secs(30);
@@ -268,6 +270,9 @@ impl<T> Shelf<T> {
     fn advise(&self, namespace: &str, error: &Error) -> String {
         let advice = match (error, self.what) {
             (Error::Forbidden(_), HOLD) => "apply deploy/rbac/own-namespace.yaml".to_owned(),
+            (Error::Forbidden(_), ROLLBACKS) => format!(
+                "apply deploy/rbac/release-namespace to {namespace}, or deploy/rbac/own-namespace.yaml where that is Ripcord's own"
+            ),
             (Error::Forbidden(_), _) => {
                 format!("apply deploy/rbac/release-namespace to {namespace}")
             }
@@ -426,7 +431,9 @@ mod tests {
         assert_eq!(
             errors,
             [
-                Some("forbidden: no; apply deploy/rbac/release-namespace to n"),
+                Some(
+                    "forbidden: no; apply deploy/rbac/release-namespace to n, or deploy/rbac/own-namespace.yaml where that is Ripcord's own"
+                ),
                 Some("not found: no; run kubectl apply -k deploy/crds"),
                 None
             ]

@@ -106,11 +106,7 @@ impl Cluster {
         match effect {
             Effect::RestoreTemplate { hash, unpause, .. } => {
                 let set = at.replica_set(hash).ok_or_else(gone)?;
-                let annotation = OPERATION_ANNOTATION.replace('/', "~1");
-                operations.push(add(
-                    &format!("/metadata/annotations/{annotation}"),
-                    json!(operation),
-                ));
+                operations.extend(annotate(rollout, OPERATION_ANNOTATION, json!(operation)));
                 operations.push(replace("/spec/template", set.template.clone()));
                 if *unpause {
                     operations.push(add("/spec/paused", json!(false)));
@@ -125,11 +121,7 @@ impl Cluster {
                     .await?;
             }
             Effect::Nudge => {
-                let annotation = NUDGE_ANNOTATION.replace('/', "~1");
-                operations.push(add(
-                    &format!("/metadata/annotations/{annotation}"),
-                    json!(at.taken),
-                ));
+                operations.extend(annotate(rollout, NUDGE_ANNOTATION, json!(at.taken)));
                 self.call(api.patch(&workload.name, &params, &patch(operations)))
                     .await?;
             }
@@ -187,4 +179,11 @@ fn reconciled(rollout: &Rollout, hash: &str) -> Vec<PatchOperation> {
 
 fn value(object: &DynamicObject) -> Value {
     serde_json::to_value(object).unwrap_or(Value::Null)
+}
+
+/// Sets an annotation, also of what has none.
+fn annotate(rollout: &Rollout, name: &str, value: Value) -> Vec<PatchOperation> {
+    let path = format!("/metadata/annotations/{}", name.replace('/', "~1"));
+    let first = (!rollout.annotated).then(|| add("/metadata/annotations", json!({})));
+    first.into_iter().chain([add(&path, value)]).collect()
 }

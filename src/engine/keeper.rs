@@ -46,7 +46,12 @@ pub async fn work(ctx: Context) {
 
 /// Lets the objects of ended rollbacks go. Not the work of whoever ended them: that leader may have been killed in between.
 async fn let_go(ctx: &Context) {
+    let (home, _) = ctx.caches.hold_at();
     let pinned = |rollback: &Arc<Rollback>| {
+        // Nothing runs in Ripcord's own namespace, and nothing is pinned there.
+        if rollback.namespace() == home {
+            return false;
+        }
         let mut finalizers = rollback.finalizers().iter();
         rollback.phase().ended() && finalizers.any(|finalizer| finalizer == FINALIZER)
     };

@@ -35,6 +35,8 @@ struct Runner<'a> {
     at: Snapshot,
     seen: Vec<Sighting>,
     races: u32,
+    /// Whether a change was asked for of which nobody knows whether it had an effect.
+    in_doubt: bool,
     /// Whether the memory knows what the restore made.
     made: bool,
     /// For how long the API server did not answer: it does not count towards giving up.
@@ -103,6 +105,7 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         at,
         seen: Vec::new(),
         races: 0,
+        in_doubt: resumed,
         made: false,
         silence: SignedDuration::ZERO,
         noted: None,

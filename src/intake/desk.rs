@@ -43,6 +43,8 @@ pub struct Registrar {
     clock: Clock,
     metrics: Metrics,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// When it was last said that people are not told of something.
+    mentioned: Mutex<Option<Instant>>,
 }
 
 /// What one target's requests led to, and what could not be recorded.
@@ -72,6 +74,7 @@ impl Registrar {
             clock,
             metrics,
             turns: Mutex::default(),
+            mentioned: Mutex::default(),
         }
     }
 

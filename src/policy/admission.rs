@@ -203,7 +203,7 @@ impl Facts<'_> {
             );
             return Err((Reason::Duplicate.because(said), false));
         }
-        if let Some(ours) = self.ours(live) {
+        if let Some(ours) = self.ours(live).filter(|ours| !ours.by_owner) {
             let said = format!(
                 "{} is what Ripcord itself restored; name the live release in spec.release to leave it",
                 ours.serves
@@ -232,9 +232,10 @@ impl Facts<'_> {
                 );
                 return Err((Reason::Duplicate.because(said), false));
             }
-            let said = format!("{} is what Ripcord itself restored", ours.serves);
-            let finding = Reason::ReleaseIsOurs.because(said);
-            return Err((finding, true));
+            if !ours.by_owner {
+                let said = format!("{} is what Ripcord itself restored", ours.serves);
+                return Err((Reason::ReleaseIsOurs.because(said), true));
+            }
         }
         self.exhausted(live).map_err(|finding| (finding, true))?;
         self.way_back(target, live)

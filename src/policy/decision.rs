@@ -301,6 +301,9 @@ impl Facts<'_> {
                 format!("{serves} was restored and may take until {settled:.0} to show its effect");
             return Some(decline(Reason::Duplicate.because(said)));
         }
+        if ours.by_owner {
+            return None;
+        }
         if let Err(latched) = self.latched() {
             return Some(decline(latched));
         }

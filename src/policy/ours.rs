@@ -18,6 +18,8 @@ pub struct Ours<'a> {
     pub since: Timestamp,
     /// The rollback that made it, while its object exists.
     pub rollback: Option<&'a Rollback>,
+    /// Whether its owner brought it after an abort: nobody proved it, and once it has had time to settle it is like any other.
+    pub by_owner: bool,
 }
 
 impl Facts<'_> {
@@ -51,12 +53,14 @@ impl Facts<'_> {
                     serves,
                     since: proved.unwrap_or(made.at).max(made.at),
                     rollback: rollback.map(Arc::as_ref),
+                    by_owner: false,
                 })
             }
             (Some(rollback), None) => Some(Ours {
                 serves,
                 since: proved(rollback)?,
                 rollback: Some(rollback),
+                by_owner: asked_to_abort(rollback),
             }),
             (None, None) => None,
         }
@@ -67,27 +71,29 @@ impl Facts<'_> {
     fn aborted(&self, live: &Release) -> Option<Ours<'_>> {
         let rollout = self.rollout.filter(|rollout| rollout.is_aborted())?;
         let rollback = self.rollbacks.iter().rev().find(|rollback| {
-            let state = rollback.state();
-            let mut intents = state
-                .run
-                .steps
-                .iter()
-                .filter_map(|step| step.intent.as_ref());
-            let asked = intents.any(|intent| intent.effect == EffectKind::Abort);
             let about = |from: &Release| {
                 from.uid == live.uid && from.hash == live.hash && from.revision == live.revision
             };
-            state.phase.ended()
-                && (asked || state.phase == Phase::Succeeded)
+            rollback.phase().ended()
+                && (asked_to_abort(rollback) || rollback.phase() == Phase::Succeeded)
                 && rollback.from().is_some_and(about)
                 && rollback.to().is_some_and(|to| to.hash == rollout.stable)
         })?;
         Some(Ours {
             serves: rollback.to()?.clone(),
-            since: proved(rollback)?,
+            // It may have been aborted again since.
+            since: proved(rollback).max(rollout.aborted_at)?,
             rollback: Some(rollback),
+            by_owner: false,
         })
     }
+}
+
+/// Whether a rollback asked for an abort.
+fn asked_to_abort(rollback: &Rollback) -> bool {
+    let state = rollback.state();
+    let mut intents = state.run.steps.iter().filter_map(|it| it.intent.as_ref());
+    intents.any(|intent| intent.effect == EffectKind::Abort)
 }
 
 /// When a rollback was proved, or ended.
@@ -103,14 +109,14 @@ mod tests {
     use crate::policy::decision::tests::{World, after_success, alert, rollback, second, world};
     use crate::procedure::{Entry, Intent};
     use crate::reason::Reason;
-    use crate::target::snapshot::tests::in_flight;
+    use crate::target::snapshot::tests::{in_flight, restored};
 
     /// The rollback that aborted `bad` (r2) ended at second 960 in this phase; the spec still holds `bad`.
     fn after_abort(phase: Phase, touched: bool) -> World {
         let mut world = after_success();
         world.at = in_flight();
         let rollout = world.at.rollout.as_mut().unwrap();
-        (rollout.aborted, rollout.abort_seen) = (true, true);
+        (rollout.aborted, rollout.aborted_at) = (true, Some(second(953)));
         let mut done = Rollback::clone(&world.rollbacks[0]);
         let status = done.status.as_mut().unwrap();
         status.phase = phase;
@@ -155,6 +161,29 @@ mod tests {
         }
         let failed = after_abort(Phase::Failed, true);
         assert_eq!(reason(&failed, 950), Reason::Duplicate);
+    }
+
+    #[test]
+    fn an_abort_that_came_later_is_judged_by_its_own_time() {
+        let mut world = after_abort(Phase::Succeeded, true);
+        world.at.rollout.as_mut().unwrap().aborted_at = Some(second(1980));
+        world.now = second(2000);
+        assert_eq!(reason(&world, 1975), Reason::Duplicate);
+    }
+
+    #[test]
+    fn what_the_owner_brings_after_an_abort_is_not_ours() {
+        let mut world = after_abort(Phase::Succeeded, true);
+        world.at = restored();
+        world.at.rollout.as_mut().unwrap().revision = 3;
+        world.now = second(1000);
+        assert_eq!(reason(&world, 950), Reason::Duplicate);
+        world.now = second(2000);
+        let reason = reason(&world, 1990);
+        assert!(
+            !matches!(reason, Reason::ReleaseIsOurs | Reason::StillFiring),
+            "{reason:?}"
+        );
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub enum StepPhase {
 #[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// What kind of change.
+    // Any text by the definition, so that one from before takes what a newer version does.
+    #[schemars(with = "String")]
     pub effect: EffectKind,
     /// The workload's generation from the read on which the change was decided: its precondition.
     pub generation: i64,

@@ -34,7 +34,7 @@ pub enum Effect {
     },
 }
 
-/// The kind of an effect, as the journal and the metrics name it.
+/// The kind of an effect, as the journal names it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EffectKind {

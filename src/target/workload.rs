@@ -54,8 +54,10 @@ pub struct Rollout {
     pub message: String,
     /// Whether an abort of the update is requested.
     pub aborted: bool,
-    /// Whether the controller has acted on it, so that it is no longer lost by itself.
-    pub abort_seen: bool,
+    /// When the controller acted on it; from then on it is not lost by itself.
+    pub aborted_at: Option<Timestamp>,
+    /// Whether it has annotations at all.
+    pub annotated: bool,
     /// Whether a full promotion is requested and not yet done.
     pub promote_full: bool,
     /// Whether a person paused the Rollout by its spec.
@@ -189,7 +191,10 @@ impl Rollout {
             phase: text("/status/phase"),
             message: text("/status/message"),
             aborted: flag("/status/abort"),
-            abort_seen: !text("/status/abortedAt").is_empty(),
+            annotated: object
+                .pointer("/metadata/annotations")
+                .is_some_and(Value::is_object),
+            aborted_at: text("/status/abortedAt").parse().ok(),
             promote_full: flag("/status/promoteFull"),
             paused: flag("/spec/paused"),
             replicas: object
@@ -222,7 +227,7 @@ impl Rollout {
     /// Whether the update in flight is aborted and the controller has acted on that: the spec still holds it.
     #[must_use]
     pub fn is_aborted(&self) -> bool {
-        self.in_flight() && self.aborted && self.abort_seen
+        self.in_flight() && self.aborted && self.aborted_at.is_some()
     }
 
     /// The hash of the template that the controller leads the traffic to, at once or step by step.

@@ -38,11 +38,17 @@ impl Runner<'_> {
         let steps = &self.journal.page.run.steps;
         let intended_before = steps.get(index).is_some_and(|entry| entry.attempts > 0);
         // A blame that came with an earlier intent stays: whether that had an effect is not known for certain.
-        if untouched
-            && (intended_before || effect == Effect::Nudge)
-            && let Some(refused) = self.held_now(now).await
-        {
-            return self.refused(refused).await;
+        if untouched && (intended_before || effect == Effect::Nudge) {
+            match self.held_now(now).await {
+                Ok(Some(refused)) => return self.refused(refused).await,
+                // What cannot be read holds.
+                Err(error) if effect == Effect::Nudge => {
+                    let finding = Reason::Retrying.because(error.to_string());
+                    self.note(index, finding, now).await?;
+                    return Ok(Round::Soon);
+                }
+                Ok(None) | Err(_) => {}
+            }
         }
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
             if effect == Effect::Nudge {
@@ -60,13 +66,7 @@ impl Runner<'_> {
         self.journal.write(self.ctx).await?;
         if first && let Some(refused) = self.blame().await? {
             if !intended_before {
-                self.journal.fence(self.ctx).await?;
-                self.withdraw_blame().await?;
-                // Nothing was done: what was intended must not count as if it had been.
-                if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
-                    entry.attempts -= 1;
-                    entry.intent = None;
-                }
+                self.unintended(index);
             }
             return self.refused(refused).await;
         }
@@ -87,6 +87,12 @@ impl Runner<'_> {
             .apply(workload, &self.at, &effect, &operation);
         match made.await {
             Ok(()) => self.changed(index, &effect).await,
+            // It was worth a try: the wait goes on.
+            Err(error) if effect == Effect::Nudge => {
+                let finding = Reason::Retrying.because(error.to_string());
+                self.note(index, finding, now).await?;
+                Ok(Round::Soon)
+            }
             Err(error) => self.not_changed(index, error, now).await,
         }
     }
@@ -106,33 +112,47 @@ impl Runner<'_> {
     }
 
     /// Why a first change is no longer wanted by what was just read. A person's own request is not kept by a latch.
-    fn held(&self, hold: &Hold, memory: &Memory, now: Timestamp) -> Option<Refused> {
+    fn held(&self, hold: &Hold, memory: Option<&Memory>, now: Timestamp) -> Option<Refused> {
         let by_hand = self.journal.rollback.spec.alerts.is_empty();
-        let held = guard::held(hold, Some(memory), now);
+        let held = guard::held(hold, memory, now);
         let held = held.and_then(|()| {
             if by_hand {
                 Ok(())
             } else {
-                guard::latched(Some(memory))
+                guard::latched(memory)
             }
         });
         Some((Phase::Declined, held.err()?))
     }
 
-    /// The same on fresh reads; nothing where these fail, as they are read again.
-    async fn held_now(&self, now: Timestamp) -> Option<Refused> {
+    /// The same on fresh reads.
+    async fn held_now(&self, now: Timestamp) -> Result<Option<Refused>, Error> {
         let (namespace, config_map) = self.ctx.caches.hold_at();
-        let hold = self.ctx.cluster.hold(namespace, config_map).await.ok()?;
-        let memory = self.ctx.cluster.recall(&self.target).await.ok()??;
-        self.held(&hold, &memory, now)
+        let hold = self.ctx.cluster.hold(namespace, config_map).await?;
+        let memory = self.ctx.cluster.recall(&self.target).await?;
+        Ok(self.held(&hold, memory.as_ref(), now))
     }
 
+    /// Ends what has changed nothing.
     pub(super) async fn refused(&mut self, (phase, finding): Refused) -> Result<Round, Halt> {
+        let mut steps = self.journal.page.run.steps.iter();
+        if steps.all(|entry| entry.intent.is_none()) {
+            self.withdraw_blame().await?;
+        }
         self.ended(phase, finding).await
     }
 
+    /// Takes an intent back that certainly had no effect: it must not count as if it had had one.
+    fn unintended(&mut self, index: usize) {
+        if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
+            entry.attempts -= 1;
+            entry.intent = None;
+        }
+    }
+
     /// Takes the blame back from a release that nothing was done to after all.
-    async fn withdraw_blame(&self) -> Result<(), Halt> {
+    async fn withdraw_blame(&mut self) -> Result<(), Halt> {
+        self.journal.fence(self.ctx).await?;
         let name = self.journal.rollback.name();
         ending::remember(self.ctx, &self.target, |memory| {
             let before = memory.blamed.len();
@@ -174,6 +194,9 @@ impl Runner<'_> {
         let (ends, reason, said) = match error {
             Error::Precondition(said) => {
                 self.races += 1;
+                if !self.in_doubt && self.journal.page.run.first_mutation.is_none() {
+                    self.unintended(index);
+                }
                 tracing::debug!(
                     rollback = self.journal.rollback.name(),
                     said,
@@ -185,7 +208,10 @@ impl Runner<'_> {
                 (true, Reason::Contended, said)
             }
             // Whether it took effect is seen by the next look.
-            Error::Unavailable(said) => (false, Reason::Retrying, said),
+            Error::Unavailable(said) => {
+                self.in_doubt = true;
+                (false, Reason::Retrying, said)
+            }
             error => (true, Reason::Rejected, error.to_string()),
         };
         if ends && safe {
@@ -222,7 +248,7 @@ impl Runner<'_> {
             }
             match (blamed, hold) {
                 (Ok(memory), Ok(hold)) => {
-                    let refused = self.held(&hold, &memory, now);
+                    let refused = self.held(&hold, Some(&memory), now);
                     let namespace = &self.target.workload.namespace;
                     let memories = &self.ctx.caches.memories;
                     memories.offer(namespace, &self.target.name, memory);

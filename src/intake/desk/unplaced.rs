@@ -1,87 +1,133 @@
 //! Puts severe alerts on record that a trigger matched and that lead to no workload, so that people are told of them.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::Registrar;
 use super::record::unplaced;
 use super::request::Unplaced;
+use crate::alert::Severity;
+use crate::cluster::Error;
 use crate::cluster::claims::Claimed;
 use crate::intake::Answered;
 use crate::rollback::name;
 use crate::telemetry::TraceContext;
 
-/// How many records are made within a day: a label that takes any value must not fill the namespace, nor the channel.
-const A_DAY: usize = 30;
+/// How many records are made within a day for one trigger and severity: a label that takes any value must not fill the
+/// namespace, nor ring for ever.
+const A_DAY: usize = 10;
+/// How long an answer waits for its records. What is not made by then is made when the alert comes again.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is said at most that people are not told.
+const MENTION: Duration = Duration::from_secs(60);
+/// Whose turn it is; no target has this name.
+const TURN: &str = "-";
 
 impl Registrar {
     /// Records alerts that lead to no workload, one record a day for each trigger and reason, and names it in their answers.
     ///
-    /// What cannot be recorded is declined all the same, and comes again: nobody waits for this.
+    /// They are declined whatever becomes of their records.
     pub(super) async fn tell(
         &self,
         alerts: Vec<Unplaced>,
         answers: &mut [(usize, Answered)],
         trace: &TraceContext,
     ) {
-        let mut named: BTreeMap<String, Vec<Unplaced>> = BTreeMap::new();
         let day = (self.clock)().strftime("%Y%m%d").to_string();
+        let mut named: BTreeMap<String, Vec<Unplaced>> = BTreeMap::new();
         for alert in alerts {
             let reason = alert.finding.to_string();
             let name = name::unplaced(&alert.record.trigger, &reason, &day);
             named.entry(name).or_default().push(alert);
         }
-        for (name, alerts) in named {
-            let Some(rollback) = self.on_record(&name, &alerts, trace).await else {
-                continue;
-            };
+        let (namespace, _) = self.caches.hold_at();
+        let unknown = |name: &&String| self.caches.rollbacks.get(namespace, name).is_none();
+        if named.keys().any(|name| unknown(&name)) {
+            let told = tokio::time::timeout(PATIENCE, self.put_on_record(&named, trace)).await;
+            if let Err(why) = told.unwrap_or_else(|_| Err("it takes too long".to_owned())) {
+                self.mention(&why, named.keys().filter(unknown).count());
+            }
+        }
+        for (name, alerts) in named.iter().filter(|(name, _)| !unknown(name)) {
             for (index, answer) in answers.iter_mut() {
                 if alerts.iter().any(|alert| alert.index == *index) {
-                    answer.rollback = Some(rollback.clone());
+                    answer.rollback = Some(format!("{namespace}/{name}"));
                 }
             }
         }
     }
 
-    /// The record of this name, made where there is none.
-    async fn on_record(
+    /// Makes the records that do not exist yet, one notification at a time.
+    ///
+    /// # Errors
+    /// Why one is missing.
+    async fn put_on_record(
         &self,
-        name: &str,
-        alerts: &[Unplaced],
+        named: &BTreeMap<String, Vec<Unplaced>>,
         trace: &TraceContext,
-    ) -> Option<String> {
+    ) -> Result<(), String> {
         let (namespace, _) = self.caches.hold_at();
-        let full_name = format!("{namespace}/{name}");
-        if self.caches.rollbacks.get(namespace, name).is_some() {
-            return Some(full_name);
+        let turn = self.turn(TURN);
+        let _turn = turn.lock().await;
+        if !self.caches.rollbacks.filled(namespace) {
+            return Err("the rollbacks of Ripcord's own namespace are not listed".to_owned());
         }
-        let first = alerts.first()?;
-        if !self.caches.rollbacks.filled(namespace) || self.enough(namespace) {
-            tracing::warn!(trigger = first.record.trigger, alert = first.record.name, finding = %first.finding, "an alert leads to no workload, and people are not told");
-            return None;
-        }
-        let records = alerts.iter().map(|alert| alert.record.clone()).collect();
-        let record = unplaced(namespace, name, first.finding.clone(), records, trace);
-        match self.cluster.claim(&record).await {
-            Ok(Claimed::New(found) | Claimed::Taken(found)) => {
-                self.caches.rollbacks.offer(namespace, name, *found);
-                Some(full_name)
+        let mut enough = false;
+        for (name, alerts) in named {
+            let mut records: Vec<_> = alerts.iter().map(|alert| alert.record.clone()).collect();
+            records.sort_by_key(|record| record.severity);
+            let (Some(first), Some(alert)) = (records.first(), alerts.first()) else {
+                continue;
+            };
+            if self.caches.rollbacks.get(namespace, name).is_some() {
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(rollback = full_name, %error, "an alert that leads to no workload cannot be recorded");
-                None
+            if self.enough(namespace, &first.trigger, first.severity) {
+                enough = true;
+                continue;
             }
+            let record = unplaced(namespace, name, alert.finding.clone(), records, trace);
+            let claimed = self.cluster.claim(&record).await;
+            let (Claimed::New(found) | Claimed::Taken(found)) =
+                claimed.map_err(|error: Error| error.to_string())?;
+            self.caches.rollbacks.offer(namespace, name, *found);
         }
+        if enough {
+            return Err(format!("{A_DAY} were told of one trigger within a day"));
+        }
+        Ok(())
     }
 
-    /// Whether as many records were made today as there may be.
-    fn enough(&self, namespace: &str) -> bool {
+    /// Whether as many records were made for this trigger today as there may be.
+    fn enough(&self, namespace: &str, trigger: &str, severity: Severity) -> bool {
         let now = (self.clock)();
         let today = |received| now.duration_since(received) < SignedDuration::from_hours(24);
         let made = self.caches.rollbacks.select(namespace, |rollback| {
-            rollback.spec.unplaced.is_some() && rollback.received().is_some_and(today)
+            rollback.spec.trigger.as_deref() == Some(trigger)
+                && rollback.spec.severity == severity
+                && rollback.received().is_some_and(today)
         });
         made.len() >= A_DAY
+    }
+
+    /// Says now and then that people are not told.
+    fn mention(&self, why: &str, records: usize) {
+        let now = Instant::now();
+        let mut mentioned = self
+            .mentioned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if mentioned.is_none_or(|at| now.duration_since(at) >= MENTION) {
+            *mentioned = Some(now);
+            tracing::warn!(
+                why,
+                records,
+                "alerts lead to no workload, and people are not told of all of them"
+            );
+        }
     }
 }

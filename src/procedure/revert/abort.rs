@@ -131,7 +131,7 @@ mod tests {
     fn aborted() -> Snapshot {
         let mut at = restored();
         let mut rollout = in_flight().rollout.unwrap();
-        (rollout.aborted, rollout.abort_seen) = (true, true);
+        (rollout.aborted, rollout.aborted_at) = (true, Some(Timestamp::UNIX_EPOCH));
         rollout.phase = "Degraded".into();
         at.rollout = Some(rollout);
         at.replica_sets = vec![set("good", 1, 3), set("bad", 2, 0)];

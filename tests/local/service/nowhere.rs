@@ -1,14 +1,16 @@
 //! A severe alert that a trigger matched and that leads to no workload: nothing can be done, and people are told once.
 
+use axum::http::Method;
 use ripcord::alert::Severity;
 use ripcord::policy::Policy;
 use ripcord::policy::trigger::{SeverityChoice, TargetChoice};
 use ripcord::rollback::{Phase, Rollback};
 
 use super::ending;
+use crate::support::proxy::{Act, Fault};
 use crate::support::slack::FakeSlack;
-use crate::support::stage::NAMESPACE;
 use crate::support::stage::scene::{self, COLD, ERRORS, LATENCY, Scene, labelled, resolved};
+use crate::support::stage::{self, NAME, NAMESPACE};
 
 /// Ripcord's own namespace.
 const HOME: &str = "ripcord";
@@ -43,7 +45,7 @@ async fn scene() -> (Scene, FakeSlack) {
     slack.channel("ops", "C0OPS1");
     let mut scene = Scene::empty(policy()).await;
     scene.slack = Some(slack.url());
-    crate::support::stage::good_release(&scene.sandbox).await;
+    stage::good_release(&scene.sandbox).await;
     scene.replica().await;
     (scene, slack)
 }
@@ -134,6 +136,40 @@ async fn a_label_that_takes_any_value_fills_nothing() {
     let decisions = answer.body["decisions"].as_array().unwrap();
     assert_eq!(decisions.len(), 100);
     assert!(decisions.iter().all(|it| it["reason"] == "target_unknown"));
-    assert_eq!(records(&scene).len(), 30);
+    assert_eq!(records(&scene).len(), 10);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_cannot_be_made_keeps_no_answer_waiting() {
+    let mut scene = Scene::empty(policy()).await;
+    stage::good_release(&scene.sandbox).await;
+    scene.through_a_proxy().await;
+    scene.replica().await;
+    scene
+        .until_memory(|memory| memory.state().history.len() == 1)
+        .await;
+    stage::bad_canary(&scene.sandbox).await;
+    scene.proxy().on(|seen| {
+        if seen.method == Method::POST && seen.path.contains("/namespaces/ripcord/rollbacks") {
+            Act::Before(Fault::Hold)
+        } else {
+            Act::Forward
+        }
+    });
+    let lost = labelled(LATENCY, &[("rollout", "checkout")]);
+    let bad = labelled(LATENCY, &[("namespace", NAMESPACE), ("rollout", NAME)]);
+    let answer = scene.send_all(&[lost, bad]).await;
+    assert_eq!(answer.status, 200);
+    let decisions = answer.body["decisions"].as_array().unwrap();
+    let reasons: Vec<_> = decisions.iter().map(|it| it["reason"].as_str()).collect();
+    assert_eq!(reasons, [Some("target_unknown"), Some("claimed")]);
+    assert!(
+        decisions[0]
+            .get("rollback")
+            .is_none_or(serde_json::Value::is_null)
+    );
+    let claimed = scene.until(|it| it.namespace() == NAMESPACE && it.phase().ended());
+    assert_eq!(ending(&claimed.await), (Phase::Succeeded, "done"));
     scene.close().await;
 }

@@ -196,6 +196,9 @@ async fn what_is_promoted_before_the_abort_arrives_is_left_to_its_owner() {
         "{:#?}",
         done.status
     );
+    let memory = scene.memory().unwrap();
+    assert!(memory.state().blamed.is_empty(), "nothing was done to it");
+    assert!(!done.touched(), "and it does not count as if it had been");
     untouched(&scene.sandbox);
     scene.close().await;
 }
