@@ -213,3 +213,18 @@ fn what_is_impure_is_seen_in_every_form() {
         assert_eq!(impure(text), [""; 0], "{text}");
     }
 }
+
+/// The simulated cluster never grows into a second Kubernetes: what it does not do is for the real one.
+#[test]
+fn the_sandbox_stays_small() {
+    let mut lines = 0;
+    for (room, _, text) in rooms() {
+        if room == "sandbox" {
+            let code = text.lines().map(str::trim);
+            lines += code
+                .filter(|it| !it.is_empty() && !it.starts_with("//"))
+                .count();
+        }
+    }
+    assert!((500..=1500).contains(&lines), "{lines} lines of code");
+}

@@ -30,6 +30,12 @@ impl Audited {
     pub(crate) fn is_write(&self) -> bool {
         !["get", "list", "watch"].contains(&self.verb.as_str())
     }
+
+    /// Whether it was only to make a controller look: a write that changes nothing that anybody asks for.
+    pub(crate) fn is_nudge(&self) -> bool {
+        let mut operations = self.body.as_array().into_iter().flatten();
+        operations.any(|it| it["path"] == "/metadata/annotations/ripcord.dev~1nudged")
+    }
 }
 
 /// The requests in a log. The last line may be half written.

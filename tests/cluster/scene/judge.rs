@@ -139,10 +139,11 @@ impl Scene {
         (fewest, done)
     }
 
-    /// Ripcord's writes to the workload that had an effect, oldest first.
+    /// Ripcord's changes of the workload that had an effect, oldest first.
     pub(crate) fn mutations(&self) -> Vec<Audited> {
         let mut all = self.requests();
-        all.retain(|it| it.is_write() && it.resource == "rollouts" && it.code < 300);
+        let made = |it: &Audited| it.is_write() && it.resource == "rollouts" && it.code < 300;
+        all.retain(|it| made(it) && !it.is_nudge());
         all
     }
 
