@@ -1,9 +1,12 @@
 //! The demo application of every pod: one process that listens on all addresses. The local address of a connection says
 //! which pod was meant, and the pod's image says how it answers.
 
+mod metrics;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::Result;
 use axum::extract::State;
@@ -20,19 +23,22 @@ use kube::{Api, Client, ResourceExt};
 use ripcord::sandbox::Behaviour;
 use tokio::net::TcpListener;
 
+use self::metrics::Metrics;
+
 /// The port of the fixtures' pods.
 const PORT: u16 = 8000;
 
 /// The pods that run, by address.
 type Pods = Arc<Mutex<HashMap<IpAddr, Running>>>;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Running {
     name: String,
     uid: String,
     image: String,
     /// How many requests it has had.
     turn: usize,
+    metrics: Arc<Metrics>,
 }
 
 /// Answers for all pods from now on.
@@ -77,10 +83,10 @@ fn see(pods: &mut HashMap<IpAddr, Running>, pod: &Pod) {
     let Some(address) = address else { return };
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     if runs {
-        let turn = pods
-            .get(&address)
-            .filter(|it| it.uid == uid)
-            .map_or(0, |it| it.turn);
+        let known = pods.get(&address).filter(|it| it.uid == uid);
+        let (turn, metrics) = known
+            .map(|it| (it.turn, Arc::clone(&it.metrics)))
+            .unwrap_or_default();
         pods.insert(
             address,
             Running {
@@ -88,6 +94,7 @@ fn see(pods: &mut HashMap<IpAddr, Running>, pod: &Pod) {
                 uid,
                 image: image.unwrap_or_default(),
                 turn,
+                metrics,
             },
         );
     } else if pods.get(&address).is_some_and(|it| it.uid == uid) {
@@ -129,11 +136,13 @@ async fn accept(listener: TcpListener, pods: Pods) {
 
 /// Each answer ends its connection, so that each request goes where the Service leads at that moment.
 async fn answer(State((pods, address)): State<(Pods, IpAddr)>, uri: Uri) -> Response {
+    let began = Instant::now();
     let pod = {
         let mut pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
         pods.get_mut(&address).map(|pod| {
             let seen = pod.clone();
-            pod.turn += 1;
+            // Reading the metrics must not change what users get.
+            pod.turn += usize::from(uri.path() != metrics::PATH);
             seen
         })
     };
@@ -141,8 +150,12 @@ async fn answer(State((pods, address)): State<(Pods, IpAddr)>, uri: Uri) -> Resp
     let Some(pod) = pod else {
         return (axum::http::StatusCode::SERVICE_UNAVAILABLE, close).into_response();
     };
+    if uri.path() == metrics::PATH {
+        return (close, pod.metrics.page()).into_response();
+    }
     let (code, body) = Behaviour::of(&pod.image)
         .answer(&pod.name, uri.path(), pod.turn)
         .await;
+    pod.metrics.count(uri.path(), code, began.elapsed());
     (code, close, Json(body)).into_response()
 }

@@ -15,7 +15,6 @@
 /// What the tests share; each binary takes what it needs.
 #[path = "../support"]
 mod support {
-    #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod alertmanager;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod replica;
@@ -27,6 +26,7 @@ mod app;
 mod build;
 mod enter;
 mod plane;
+mod prometheus;
 mod scenario;
 mod scene;
 mod times;

@@ -3,6 +3,8 @@
 
 mod blue_green;
 mod canary;
+mod chain;
+mod demo;
 mod harness;
 mod in_flight;
 mod lost;
@@ -30,7 +32,7 @@ macro_rules! stories {
 }
 
 stories! {
-    harness: pods_behave manifests_are_accepted;
+    harness: pods_behave pods_count manifests_are_accepted;
     canary:
         paused controller_asleep second_step aborted paused_by_its_spec deployed_again takes_a_field_away a_fix_wins
         not_looked_at_yet;
@@ -41,6 +43,8 @@ stories! {
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
     lost: promotion abort_before_the_controller_looks abort_of_a_promotion;
     midway: undo undo_to_another destination_cannot_start;
+    chain: errors errors_everywhere good_releases;
+    demo: is_told;
     pair: oldest_alertmanagers newest_alertmanagers;
     routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready nginx_of_argo_cd;
     owned:

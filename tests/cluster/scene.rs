@@ -3,6 +3,7 @@
 
 mod judge;
 mod mishap;
+mod monitoring;
 pub(crate) mod release;
 
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(crate) struct Scene {
     pub(crate) front: String,
     /// The image of the release that is good.
     pub(crate) good: &'static str,
-    name: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) folder: TempDir,
     policy: String,
     _turn: Turn<'static>,

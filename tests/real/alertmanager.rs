@@ -30,7 +30,7 @@ impl Sender {
         let token = scene.folder.path().join("token-for-ripcord");
         fs::write(&token, TOKEN).unwrap();
         let addresses = [to[0].addr(), to[1].addr()];
-        let config = configuration(addresses, pager.addr(), token.to_str().unwrap());
+        let config = configuration(&addresses, pager.addr(), token.to_str().unwrap());
         let alertmanager = Alertmanager::start(scene.folder.path(), &config).await;
         Self {
             alertmanager,

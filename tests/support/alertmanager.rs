@@ -21,7 +21,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A running Alertmanager.
 pub(crate) struct Alertmanager {
-    url: String,
+    /// Where it listens, without a path.
+    pub(crate) url: String,
     child: Child,
     log: PathBuf,
 }
@@ -116,7 +117,7 @@ impl Drop for Alertmanager {
 }
 
 /// The shipped configuration with other addresses, and with times that a test can wait for.
-pub(crate) fn configuration(to: [SocketAddr; 2], pager: SocketAddr, token: &str) -> String {
+pub(crate) fn configuration(to: &[SocketAddr], pager: SocketAddr, token: &str) -> String {
     let shipped = include_str!("../../deploy/alertmanager/alertmanager.yml");
     for kept in [
         "continue: true",
@@ -140,19 +141,14 @@ pub(crate) fn configuration(to: [SocketAddr; 2], pager: SocketAddr, token: &str)
     );
     let text = replace(&text, "group_interval: 10s", "group_interval: 1s");
     let text = replace(&text, "repeat_interval: 1m", "repeat_interval: 1s");
-    // One receiver with two addresses: harder than a Service, as every replica gets everything.
+    // One receiver with all addresses: harder than a Service, as every replica gets everything.
     let begin = text
         .find("      - url: http://ripcord.ripcord.svc")
         .unwrap();
     let end = begin + text[begin..].find("\n\n").unwrap() + 1;
     let block = &text[begin..end];
     let address =
-        |to: SocketAddr| replace(block, "http://ripcord.ripcord.svc", &format!("http://{to}"));
-    format!(
-        "{}{}{}{}",
-        &text[..begin],
-        address(to[0]),
-        address(to[1]),
-        &text[end..]
-    )
+        |to: &SocketAddr| replace(block, "http://ripcord.ripcord.svc", &format!("http://{to}"));
+    let blocks: String = to.iter().map(address).collect();
+    format!("{}{blocks}{}", &text[..begin], &text[end..])
 }

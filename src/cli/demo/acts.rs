@@ -6,12 +6,14 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::show;
-use super::stage::{Stage, phase};
+use super::stage::{LIMIT, Stage, phase};
 use crate::alert::{Alert, Status};
 use crate::rollback::{Phase, Rollback};
 
 /// How many bad answers the client must have before an alert would fire.
 const PAIN: u64 = 40;
+/// How long a person looks at a promotion that does not begin.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A bad canary in flight: the alert, the claim, the steps, and what was refused.
 pub(super) async fn canary(stage: &mut Stage) -> anyhow::Result<()> {
@@ -40,10 +42,11 @@ pub(super) async fn canary(stage: &mut Stage) -> anyhow::Result<()> {
     show::line("and the same notification again, as a second Alertmanager would");
     post(stage, &posted).await?;
     let done = follow(stage, &name).await?;
-    anyhow::ensure!(
-        phase(Some(&stage.rollout())) == "Healthy",
-        "the Rollout did not end Healthy"
-    );
+    stage
+        .until_rollout("the Rollout ends Healthy", |rollout| {
+            phase(rollout) == "Healthy"
+        })
+        .await?;
     relief(stage, &done).await?;
     show::line("the alert is still firing for a while, and is sent again:");
     post(stage, &[firing]).await?;
@@ -55,14 +58,7 @@ pub(super) async fn canary(stage: &mut Stage) -> anyhow::Result<()> {
 pub(super) async fn promoted(stage: &mut Stage) -> anyhow::Result<()> {
     show::act(2, "a bad release that was promoted before anybody noticed");
     stage.deploy("options-optimizer:v1.1.0-half500").await?;
-    stage.request(json!({"promoteFull": true})).await?;
-    let is_promoted = |rollout: &Value| {
-        rollout["status"]["stableRS"] == rollout["status"]["currentPodHash"]
-            && phase(Some(rollout)) == "Healthy"
-    };
-    stage
-        .until_rollout("v1.1.0 is promoted", is_promoted)
-        .await?;
+    promote(stage).await?;
     show::line("v1.1.0 is fully promoted; phase Healthy, half of its answers are HTTP 500");
     show::command(&format!(
         "kubectl argo rollouts abort {} -n {}",
@@ -76,14 +72,14 @@ pub(super) async fn promoted(stage: &mut Stage) -> anyhow::Result<()> {
             stage.client.tally().bad >= before + PAIN
         })
         .await?;
-    let rollout = stage.rollout();
+    let rollout = stage.rollout().await?;
     anyhow::ensure!(
         rollout["status"]["abort"] != true && is_promoted(&rollout),
         "abort had an effect"
     );
     show::line(&format!(
         "\"aborted\", it says; the Rollout is still {} on v1.1.0, and {} more answers were bad",
-        phase(Some(&rollout)),
+        phase(&rollout),
         stage.client.tally().bad - before
     ));
     suffer(stage).await?;
@@ -99,6 +95,26 @@ pub(super) async fn promoted(stage: &mut Stage) -> anyhow::Result<()> {
     relief(stage, &done).await?;
     show::thread(stage, &done);
     Ok(())
+}
+
+/// Promotes what is live past all its steps, as a person does: who sees that the controller has lost the request, asks again.
+async fn promote(stage: &Stage) -> anyhow::Result<()> {
+    let asking = async {
+        loop {
+            stage.request(json!({"promoteFull": true})).await?;
+            let promoted = stage.until_rollout("it is promoted", is_promoted);
+            if let Ok(promoted) = tokio::time::timeout(PATIENCE, promoted).await {
+                return promoted;
+            }
+        }
+    };
+    let promoted = tokio::time::timeout(LIMIT, asking).await;
+    promoted.with_context(|| format!("it was not promoted within {LIMIT:?}"))?
+}
+
+fn is_promoted(rollout: &Value) -> bool {
+    let status = &rollout["status"];
+    status["stableRS"] == status["currentPodHash"] && phase(rollout) == "Healthy"
 }
 
 /// The tables at the end.

@@ -9,7 +9,7 @@ use owo_colors::OwoColorize as _;
 use serde_json::Value;
 
 use super::client::Tally;
-use super::stage::{NAMESPACE, RATE, ROLLOUT, Stage};
+use super::stage::{NAMESPACE, OWN, RATE, ROLLOUT, Stage};
 use crate::alert::Alert;
 use crate::procedure::StepPhase;
 use crate::report::audience::Everyone;
@@ -21,13 +21,21 @@ const BAR: usize = 50;
 
 /// What is simulated, and what is real.
 pub(super) fn opening(stage: &Stage) {
+    let door = stage.service.addr;
     anstream::println!("{}", "ripcord demo".bold());
-    anstream::println!(
-        "Simulated, in this process: a Kubernetes API with a small canary controller, four pods of a demo application, and a\n\
-         client that asks them {RATE} times a second. Real: Ripcord itself, its HTTP door on {}, its decisions, its\n\
-         Kubernetes client, what it writes, and every time that is shown. It is no evidence about Argo Rollouts.",
-        stage.service.addr
-    );
+    if stage.ground.sandbox.is_some() {
+        anstream::println!(
+            "Simulated, in this process: a Kubernetes API with a small canary controller, four pods of a demo application, and a\n\
+             client that asks them {RATE} times a second. Real: Ripcord itself, its HTTP door on {door}, its decisions, its\n\
+             Kubernetes client, what it writes, and every time that is shown. It is no evidence about Argo Rollouts."
+        );
+    } else {
+        anstream::println!(
+            "On the cluster of the kubeconfig, with its Argo Rollouts, its pods and its Services, in the namespaces {NAMESPACE}\n\
+             and {OWN}, which go away with the demo. In this process: Ripcord itself, with the rights of the kubeconfig and its\n\
+             HTTP door on {door}, and a client that asks the Service {RATE} times a second."
+        );
+    }
     line("v0.9.0 is released and good");
 }
 
@@ -191,7 +199,7 @@ pub(super) fn thread(stage: &Stage, done: &Rollback) {
     let target = stage.policy.targets.get(&done.spec.target);
     let memory = target.and_then(|target| stage.service.caches.memory(target));
     let everyone = Everyone {
-        namespace: "ripcord".to_owned(),
+        namespace: OWN.to_owned(),
         hold: "ripcord-hold".to_owned(),
         ..Everyone::default()
     };
@@ -290,14 +298,18 @@ pub(super) fn encore(stage: &Stage) {
         "  curl -s http://{}/api/v1/alerts -H 'Content-Type: application/json' -d '{body}'",
         stage.service.addr
     );
-    anstream::println!(
-        "  then: curl -s {}/apis/ripcord.dev/v1alpha1/namespaces/{NAMESPACE}/rollbacks",
-        stage.sandbox.url()
-    );
-    anstream::println!(
-        "  and:  curl -s {}/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/{ROLLOUT}",
-        stage.sandbox.url()
-    );
+    if let Some(sandbox) = &stage.ground.sandbox {
+        let url = sandbox.url();
+        anstream::println!(
+            "  then: curl -s {url}/apis/ripcord.dev/v1alpha1/namespaces/{NAMESPACE}/rollbacks"
+        );
+        anstream::println!(
+            "  and:  curl -s {url}/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/{ROLLOUT}"
+        );
+    } else {
+        anstream::println!("  then: kubectl describe rb -n {NAMESPACE}");
+        anstream::println!("  and:  kubectl get rollout {ROLLOUT} -n {NAMESPACE} -o yaml");
+    }
     anstream::println!("  Ctrl-C ends it.");
 }
 

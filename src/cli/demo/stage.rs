@@ -1,36 +1,42 @@
-//! What the demo is played on: the simulated cluster, the real service before it, and a client of the release.
+//! What the demo is played with: a release on a cluster, the real service before it, and a client of the release.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use jiff::Timestamp;
-use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::fixture;
+use super::ground::Ground;
 use crate::alert::{Alert, Labels, Status};
 use crate::cli::service::{Parts, Service};
-use crate::cluster::{Clock, Cluster, clock};
+use crate::cluster::{Clock, clock};
 use crate::config::{Settings, Source, read_policy};
 use crate::policy::Policy;
-use crate::rollback::{Rollback, crd};
-use crate::sandbox::Sandbox;
+use crate::rollback::Rollback;
 
 /// The namespace of the release.
 pub(super) const NAMESPACE: &str = "options-production";
+/// Ripcord's own namespace.
+pub(super) const OWN: &str = "ripcord";
 /// The Rollout.
 pub(super) const ROLLOUT: &str = "options-api-pinn-fixes";
 /// Requests a second that the client sends.
 pub(super) const RATE: u32 = 100;
 /// How long anything may take before the demo fails.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
+/// How often the cluster is looked at while something is waited for.
+pub(super) const LOOK: Duration = Duration::from_millis(50);
+/// Why a release may not come up on somebody's cluster.
+const PODS: &str = "its pods run an image that only demo clusters have: `bash tests/cluster/up` starts one, and the demo is \
+     run where its Services can be reached";
 
 /// The demo's stage.
 pub(super) struct Stage {
-    pub(super) sandbox: Sandbox,
+    pub(super) ground: Arc<Ground>,
     pub(super) service: Service,
     pub(super) policy: Policy,
     pub(super) client: Client,
@@ -39,13 +45,9 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Builds the cluster, starts the service, and releases a good version.
-    pub(super) async fn set(listen: SocketAddr) -> anyhow::Result<Self> {
-        let sandbox = Sandbox::start().await?;
-        for definition in [crd::rollbacks(), crd::targets()] {
-            sandbox.apply(serde_json::to_value(definition)?)?;
-        }
-        sandbox.apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ripcord-hold", "namespace": "ripcord"}}))?;
+    /// Starts the service, and releases a good version.
+    pub(super) async fn set(ground: Arc<Ground>, listen: SocketAddr) -> anyhow::Result<Self> {
+        ground.furnish().await?;
         let source = Source {
             path: "the demo's policy".to_owned(),
             text: include_str!("policy.yaml").to_owned(),
@@ -66,25 +68,23 @@ impl Stage {
         let mut settings = Settings::default();
         settings.intake.listen = listen;
         settings.intake.drain_delay = Duration::ZERO;
-        settings.engine.namespace = Some("ripcord".to_owned());
-        let kubeconfig = Kubeconfig::from_yaml(&sandbox.kubeconfig())?;
-        let cluster = Cluster::connect_by(kubeconfig, settings.cluster.request_timeout).await?;
+        settings.engine.namespace = Some(OWN.to_owned());
         let parts = Parts {
             settings,
             policy: policy.clone(),
             policy_path: None,
-            cluster,
+            cluster: ground.cluster.clone(),
             clock: Arc::clone(&clock),
         };
         let service = Service::start(parts)?;
-        let front = Self::release_good(&sandbox).await?;
+        let front = release_good(&ground).await?;
         let client = Client::start(format!("http://{front}/").parse()?, RATE);
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(LIMIT)
             .build()?;
         let stage = Self {
-            sandbox,
+            ground,
             service,
             policy,
             client,
@@ -96,62 +96,29 @@ impl Stage {
                 stage.service.caches.ready().is_ok()
             })
             .await?;
-        Ok(stage)
-    }
-
-    /// Version 0.9.0 goes out, and is good.
-    async fn release_good(sandbox: &Sandbox) -> anyhow::Result<SocketAddr> {
-        let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
-        let mut service = fixture::service(NAMESPACE, "options-api", 8000);
-        service["spec"]["selector"] = json!({"app": ROLLOUT});
-        sandbox.apply(service)?;
-        sandbox.apply(fixture::rollout(
-            NAMESPACE,
-            ROLLOUT,
-            "options-optimizer:v0.9.0",
-            &steps,
-        ))?;
-        if !sandbox
-            .wait(
-                |view| phase(view.object("rollouts", NAMESPACE, ROLLOUT)) == "Healthy",
-                LIMIT,
-            )
+        stage
+            .until("the release answers", |stage| stage.client.tally().good > 0)
             .await
-        {
-            bail!("the good release did not get healthy");
-        }
-        sandbox
-            .front(NAMESPACE, "options-api")
-            .context("the Service has no address")
+            .context(PODS)?;
+        Ok(stage)
     }
 
     /// Changes the image, as a pipeline does, and waits until the canary stands at its first pause.
     pub(super) async fn deploy(&self, image: &str) -> anyhow::Result<()> {
-        self.sandbox.deploy(NAMESPACE, ROLLOUT, image)?;
-        self.until_rollout("the canary stands at its first pause", |rollout| {
-            phase(Some(rollout)) == "Paused"
-        })
-        .await
+        let path = "/spec/template/spec/containers/0/image";
+        let patch = json!([{"op": "replace", "path": path, "value": image}]);
+        let media = "application/json-patch+json";
+        self.ground.patch(&rollout_path(), media, &patch).await?;
+        self.until_rollout("the canary stands at its first pause", is_paused)
+            .await
     }
 
     /// Sends a status request, as the plugin's `abort` and `promote --full` do.
     pub(super) async fn request(&self, status: Value) -> anyhow::Result<()> {
-        let path =
-            format!("/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/{ROLLOUT}/status");
-        let request = self.http.patch(format!("{}{path}", self.sandbox.url()));
-        let request = request
-            .header("content-type", "application/merge-patch+json")
-            .header("user-agent", "kubectl-argo-rollouts");
-        let answer = request
-            .body(json!({"status": status}).to_string())
-            .send()
-            .await?;
-        anyhow::ensure!(
-            answer.status().is_success(),
-            "the request was answered {}",
-            answer.status()
-        );
-        Ok(())
+        let path = format!("{}/status", rollout_path());
+        let patch = json!({"status": status});
+        let media = "application/merge-patch+json";
+        self.ground.patch(&path, media, &patch).await
     }
 
     /// Posts alerts as Alertmanager writes them; returns the answer.
@@ -191,10 +158,8 @@ impl Stage {
     }
 
     /// The Rollout as it is.
-    pub(super) fn rollout(&self) -> Value {
-        self.sandbox
-            .object("rollouts", NAMESPACE, ROLLOUT)
-            .unwrap_or_default()
+    pub(super) async fn rollout(&self) -> anyhow::Result<Value> {
+        self.ground.get(&rollout_path()).await
     }
 
     /// Waits until the Rollout satisfies a condition.
@@ -203,18 +168,7 @@ impl Stage {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> anyhow::Result<()> {
-        let met = self
-            .sandbox
-            .wait(
-                |view| {
-                    view.object("rollouts", NAMESPACE, ROLLOUT)
-                        .is_some_and(&holds)
-                },
-                LIMIT,
-            )
-            .await;
-        anyhow::ensure!(met, "{what}: not within {LIMIT:?}");
-        Ok(())
+        until_rollout(&self.ground, what, holds).await
     }
 
     /// Waits until something is so.
@@ -227,7 +181,7 @@ impl Stage {
         let wait = async {
             while !holds(self) {
                 // Not everything that is waited for is told by a watch.
-                let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
+                let _ = tokio::time::timeout(LOOK, changes.changed()).await;
             }
         };
         let met = tokio::time::timeout(LIMIT, wait).await;
@@ -248,14 +202,71 @@ impl Stage {
     pub(super) async fn strike(self) {
         self.client.stop().await;
         self.service.stop().await;
-        self.sandbox.stop().await;
     }
 }
 
+/// Version 0.9.0 goes out, and is good; where its Service is.
+async fn release_good(ground: &Ground) -> anyhow::Result<SocketAddr> {
+    let steps = json!([{"setWeight": 25}, {"pause": {}}, {"setWeight": 50}, {"pause": {}}]);
+    let mut service = fixture::service(NAMESPACE, "options-api", 8000);
+    service["spec"]["selector"] = json!({"app": ROLLOUT});
+    let services = format!("/api/v1/namespaces/{NAMESPACE}/services");
+    ground.create(&services, &service).await?;
+    let rollout = fixture::rollout(NAMESPACE, ROLLOUT, "options-optimizer:v0.9.0", &steps);
+    let rollouts = format!("/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts");
+    ground.create(&rollouts, &rollout).await?;
+    until_rollout(ground, "the good release is healthy", |rollout| {
+        phase(rollout) == "Healthy"
+    })
+    .await
+    .context(PODS)?;
+    ground.front("options-api").await
+}
+
+/// What the controller says of an older generation does not count.
+async fn until_rollout(
+    ground: &Ground,
+    what: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> anyhow::Result<()> {
+    let path = rollout_path();
+    let wait = async {
+        loop {
+            let rollout = ground.get(&path).await?;
+            if is_observed(&rollout) && holds(&rollout) {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let met = tokio::time::timeout(LIMIT, wait).await;
+    met.with_context(|| format!("{what}: not within {LIMIT:?}"))?
+}
+
+/// Whether the controller has seen the latest spec.
+fn is_observed(rollout: &Value) -> bool {
+    let observed = rollout.pointer("/status/observedGeneration");
+    let observed = observed.and_then(Value::as_str);
+    observed == Some(&rollout["metadata"]["generation"].to_string())
+}
+
+/// Whether it is paused, and the controller has written all that it writes about that: Argo Rollouts notes the condition
+/// in a write of its own, and may lose a request that comes before it. The simulated controller has none.
+fn is_paused(rollout: &Value) -> bool {
+    let conditions = rollout.pointer("/status/conditions");
+    let noted = conditions.and_then(Value::as_array).is_none_or(|all| {
+        let mut all = all.iter();
+        all.any(|it| it["type"] == "Paused" && it["status"] == "True")
+    });
+    noted && phase(rollout) == "Paused"
+}
+
+fn rollout_path() -> String {
+    format!("/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts/{ROLLOUT}")
+}
+
 /// The phase of a Rollout.
-pub(super) fn phase(rollout: Option<&Value>) -> &str {
-    rollout
-        .and_then(|rollout| rollout.pointer("/status/phase"))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+pub(super) fn phase(rollout: &Value) -> &str {
+    let phase = rollout.pointer("/status/phase").and_then(Value::as_str);
+    phase.unwrap_or_default()
 }

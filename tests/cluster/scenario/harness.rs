@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Response;
 use serde_json::{Value, json};
 
 use crate::scene::{LIMIT, Scene};
@@ -77,6 +78,37 @@ pub(crate) async fn pods_behave() {
     until(died, LIMIT).await.expect("it dies");
 }
 
+/// A pod counts what it has answered, by code and by time, and neither itself being read nor what another has answered.
+pub(crate) async fn pods_count() {
+    let scene = Scene::start("pods count").await;
+    for word in ["half500", "slow"] {
+        pod(&scene, word).await;
+        until(async || is_ready(&scene, word, true).await, LIMIT)
+            .await
+            .expect(word);
+    }
+    assert_eq!(page(&scene, "half500").await.matches("_total{").count(), 0);
+    for _ in 0..3 {
+        ask(&scene, "half500", "/price").await.unwrap();
+        page(&scene, "half500").await;
+    }
+    ask(&scene, "half500", "/health/pinn").await.unwrap();
+    ask(&scene, "slow", "/price").await.unwrap();
+    let counted = page(&scene, "half500").await;
+    for line in [
+        r#"http_requests_total{handler="price",code="200"} 2"#,
+        r#"http_requests_total{handler="price",code="500"} 1"#,
+        r#"http_requests_total{handler="health",code="200"} 1"#,
+        r#"http_request_duration_seconds_bucket{le="0.26",handler="price"} 3"#,
+        r#"http_request_duration_seconds_count{handler="price"} 3"#,
+    ] {
+        assert!(counted.lines().any(|it| it == line), "{line}: {counted}");
+    }
+    let slow = page(&scene, "slow").await;
+    let line = r#"http_request_duration_seconds_bucket{le="0.26",handler="price"} 0"#;
+    assert!(slow.lines().any(|it| it == line), "{slow}");
+}
+
 /// All of `deploy/`, the parts that no scenario uses included, is valid for a real API server.
 pub(crate) async fn manifests_are_accepted() {
     crate::plane().dry_run().await.unwrap();
@@ -114,15 +146,22 @@ fn condition(pod: &Value) -> Option<&Value> {
     conditions.find(|it| it["type"] == "Ready")
 }
 
-/// The code and the state of an answer, if a pod gives one.
-async fn ask(scene: &Scene, word: &str, what: &str) -> Option<(u16, Value)> {
+/// The metrics of a pod.
+async fn page(scene: &Scene, word: &str) -> String {
+    let answer = get(scene, word, "/metrics").await.expect("an answer");
+    answer.text().await.unwrap()
+}
+
+async fn get(scene: &Scene, word: &str, what: &str) -> Option<Response> {
     let pod = scene.plane.admin.get(&path(scene, word)).await?;
     let address = pod["status"]["podIP"].as_str()?;
-    let answer = client()
-        .get(format!("http://{address}:8000{what}"))
-        .send()
-        .await
-        .ok()?;
+    let url = format!("http://{address}:8000{what}");
+    client().get(url).send().await.ok()
+}
+
+/// The code and the state of an answer, if a pod gives one.
+async fn ask(scene: &Scene, word: &str, what: &str) -> Option<(u16, Value)> {
+    let answer = get(scene, word, what).await?;
     let code = answer.status().as_u16();
     let body: Value = answer.json().await.ok()?;
     Some((code, body["overall_status"].clone()))

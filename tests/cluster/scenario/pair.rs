@@ -35,7 +35,7 @@ async fn start(
     fs::write(&token, TOKEN).unwrap();
     // People are paged at an address where nobody listens: that holds up nothing.
     let pager = "127.0.0.1:1".parse().unwrap();
-    let text = configuration(to.map(Replica::address), pager, token.to_str().unwrap());
+    let text = configuration(&to.map(Replica::address), pager, token.to_str().unwrap());
     let text = text.replace("options-production", &scene.namespaces.release);
     let one = async |name: &str, port: u16, peer: u16| {
         let folder = scene.folder.path().join(name);
