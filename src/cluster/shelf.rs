@@ -21,8 +21,11 @@ type Key = (String, String);
 
 /// What the shelf of the hold is called.
 pub(super) const HOLD: &str = "the hold";
-/// What the shelf of the workloads is called.
+/// What the shelves of the workloads are called.
 pub(super) const ROLLOUTS: &str = "rollouts";
+pub(super) const DEPLOYMENTS: &str = "deployments";
+/// What the shelf of the Deployments' replica sets is called.
+pub(super) const REPLICA_SETS: &str = "replicasets";
 
 /// How long a watch may fail before what it told is not believed any more.
 const STALE: Duration = Duration::from_secs(30);
@@ -268,6 +271,9 @@ impl<T> Shelf<T> {
     fn advise(&self, namespace: &str, error: &Error) -> String {
         let advice = match (error, self.what) {
             (Error::Forbidden(_), HOLD) => "apply deploy/rbac/own-namespace.yaml".to_owned(),
+            (Error::Forbidden(_), DEPLOYMENTS | REPLICA_SETS) => {
+                format!("apply deploy/rbac/deployment-targets to {namespace}")
+            }
             (Error::Forbidden(_), _) => {
                 format!("apply deploy/rbac/release-namespace to {namespace}")
             }
