@@ -142,7 +142,11 @@ impl Scene {
     /// Ripcord's writes to the workload that had an effect, oldest first.
     pub(crate) fn mutations(&self) -> Vec<Audited> {
         let mut all = self.requests();
-        all.retain(|it| it.is_write() && it.resource == "rollouts" && it.code < 300);
+        all.retain(|it| {
+            it.is_write()
+                && ["rollouts", "deployments"].contains(&it.resource.as_str())
+                && it.code < 300
+        });
         all
     }
 
