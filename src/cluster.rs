@@ -7,6 +7,7 @@ pub mod caches;
 pub mod claims;
 pub mod client;
 pub mod clock;
+pub mod deployments;
 pub mod error;
 pub mod events;
 pub mod hold;

@@ -16,7 +16,7 @@ pub use trigger::{Ask, Trigger};
 
 use crate::alert::Severity;
 use crate::procedure::Procedure;
-use crate::target::Target;
+use crate::target::{Kind, Target};
 
 /// The compiled policy: every name resolved, every matcher parsed.
 #[derive(Clone, Debug)]
@@ -49,13 +49,15 @@ pub struct Cluster {
 }
 
 impl Policy {
-    /// The namespaces in which targets live.
+    /// The namespaces in which targets live, with the kinds of their workloads.
     #[must_use]
-    pub fn namespaces(&self) -> BTreeSet<String> {
-        self.targets
-            .values()
-            .map(|target| target.workload.namespace.clone())
-            .collect()
+    pub fn namespaces(&self) -> BTreeMap<String, BTreeSet<Kind>> {
+        let mut all: BTreeMap<String, BTreeSet<Kind>> = BTreeMap::new();
+        for workload in self.targets.values().map(|target| &target.workload) {
+            let kinds = all.entry(workload.namespace.clone()).or_default();
+            kinds.insert(workload.kind);
+        }
+        all
     }
 
     /// How many triggers may act.

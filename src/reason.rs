@@ -77,6 +77,7 @@ reasons! {
     ResolvedBeforeStart = "resolved_before_start": "Every alert ended before the first change was made.",
     NoDestination = "no_destination": "No release is known to be good and still restorable.",
     SpecInvalid = "spec_invalid": "The controller refuses the workload's spec, and does nothing until it is mended.",
+    ScaledToZero = "scaled_to_zero": "The Deployment asks for no pods: nothing is served by it, and a Rollout may run its template.",
     DestinationSuspect = "destination_suspect": "The destination was reported as bad itself a short while ago.",
     DestinationBlamed = "destination_blamed": "The only destination was itself pulled back before.",
     OwnedElsewhere = "owned_elsewhere": "GitOps owns the workload's spec and would undo a restored template, and an abort does not help, because the release is promoted or the controller would not act on it: it must be reverted in Git.",

@@ -3,7 +3,9 @@
 //! A [`Target`] is what the policy says of it, a [`Snapshot`] is what the cluster says of it at one instant. This room
 //! reads; it decides nothing and calls nobody.
 
+pub mod deployment;
 pub mod effect;
+pub mod kind;
 pub mod link;
 pub mod owner;
 pub mod probe;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use effect::Effect;
+pub use kind::Kind;
 pub use link::LinkFacts;
 pub use owner::{Owner, Ownership};
 pub use probe::{Probe, Sighting};

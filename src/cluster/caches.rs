@@ -1,38 +1,39 @@
 //! The watch-fed caches that every replica has: what lets a duplicate, a repeat or a known end cost no call.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+mod follow;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
-use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::watcher;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::deployments::{Deployed, Owned};
 use super::shelf::{self, Shelf};
 use super::{Clock, Cluster, hold};
 use crate::policy::guard::Hold;
 use crate::reason::{Finding, Reason};
 use crate::rollback::{Memory, Rollback};
-use crate::target::Target;
-use crate::target::workload::{ROLLOUTS_GROUP, Rollout};
+use crate::target::workload::Rollout;
+use crate::target::{Kind, Target};
 
 /// How long one watch lasts, in seconds: a connection that died without a word is noticed by then.
 const WATCH: u32 = 60;
-/// How long a namespace that left the policy is followed on after its last rollback ended, so that the end is still told.
-const LINGER: Duration = Duration::from_mins(10);
 
 /// What the watches last told.
 pub struct Caches {
-    /// The workloads.
+    /// The Rollouts.
     pub rollouts: Shelf<Seen>,
+    deployments: Shelf<Deployed>,
+    replica_sets: Shelf<Owned>,
     /// The rollbacks.
     pub rollbacks: Shelf<Rollback>,
     /// The targets' memories.
@@ -42,13 +43,16 @@ pub struct Caches {
     changed: watch::Sender<u64>,
     cluster: Cluster,
     clock: Clock,
-    /// The namespaces of the policy.
-    wanted: watch::Sender<BTreeSet<String>>,
+    /// The namespaces of the policy, with the kinds of workload that are looked after there.
+    wanted: watch::Sender<Wanted>,
     /// Those that have a watch: the wanted ones, and those that left while a rollback was open there.
     followed: Mutex<BTreeSet<String>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
+
+/// Namespaces, with the kinds of workload that are looked after there.
+type Wanted = BTreeMap<String, BTreeSet<Kind>>;
 
 /// A workload, and since when it has been unobserved.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,12 +63,12 @@ pub struct Seen {
     pub unobserved_since: Option<Timestamp>,
 }
 
-/// How Rollouts are addressed.
+/// How workloads of a kind are addressed.
 #[must_use]
-pub fn rollouts() -> ApiResource {
+pub fn resource(kind: Kind) -> ApiResource {
     ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk(ROLLOUTS_GROUP, "v1alpha1", "Rollout"),
-        "rollouts",
+        &GroupVersionKind::gvk(kind.group(), kind.version(), kind.name()),
+        kind.plural(),
     )
 }
 
@@ -81,6 +85,8 @@ impl Caches {
         let caches = Arc::new(Self {
             rollouts: Shelf::new(shelf::ROLLOUTS, changed.clone()),
             rollbacks: Shelf::new(shelf::ROLLBACKS, changed.clone()),
+            deployments: Shelf::new(shelf::DEPLOYMENTS, changed.clone()),
+            replica_sets: Shelf::new(shelf::REPLICA_SETS, changed.clone()),
             memories: Shelf::new("targets", changed.clone()),
             holds: Shelf::new(shelf::HOLD, changed.clone()),
             hold_at,
@@ -110,89 +116,6 @@ impl Caches {
         caches
     }
 
-    /// Follows exactly these namespaces. One that is followed already is left alone; one that is not wanted any more is
-    /// forgotten once no rollback runs there.
-    pub fn follow(self: &Arc<Self>, namespaces: &BTreeSet<String>) {
-        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.wanted.send_replace(namespaces.clone());
-        for namespace in namespaces {
-            if followed.insert(namespace.clone()) {
-                self.spawn(Arc::clone(self).attend(namespace.clone()));
-            }
-        }
-        drop(followed);
-        self.nudge();
-    }
-
-    /// Follows a namespace for as long as it is wanted.
-    async fn attend(self: Arc<Self>, namespace: String) {
-        loop {
-            tokio::select! {
-                () = self.watch_all(&namespace) => {}
-                () = self.unwanted(&namespace) => {}
-            }
-            // Under the lock, so that somebody who wants it again just now finds it followed, or follows it anew.
-            let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.wanted.borrow().contains(&namespace) {
-                continue;
-            }
-            followed.remove(&namespace);
-            self.rollouts.leave(&namespace);
-            self.rollbacks.leave(&namespace);
-            self.memories.leave(&namespace);
-            tracing::info!(
-                k8s.namespace = namespace,
-                "the namespace is followed no longer"
-            );
-            return;
-        }
-    }
-
-    async fn watch_all(&self, namespace: &str) {
-        let config = || watcher::Config::default().timeout(WATCH);
-        let rollouts: Api<DynamicObject> =
-            Api::namespaced_with(self.cluster.client(), namespace, &rollouts());
-        let memories: Api<DeserializeGuard<Memory>> = self.cluster.api(namespace);
-        tokio::join!(
-            self.rollouts
-                .follow(rollouts, namespace, config(), |object, before| {
-                    seen(&object, before, (self.clock)())
-                }),
-            self.watch_rollbacks(namespace),
-            self.memories
-                .follow(memories, namespace, config(), |object, _| readable(object)),
-        );
-    }
-
-    /// Follows the rollbacks of a namespace. Those in Ripcord's own are the alerts that lead to no workload.
-    async fn watch_rollbacks(&self, namespace: &str) {
-        let config = watcher::Config::default().timeout(WATCH);
-        let rollbacks: Api<DeserializeGuard<Rollback>> = self.cluster.api(namespace);
-        self.rollbacks
-            .follow(rollbacks, namespace, config, |object, _| readable(object))
-            .await;
-    }
-
-    /// Waits until a namespace has left the policy and nothing that was begun there needs it.
-    async fn unwanted(&self, namespace: &str) {
-        let (mut wanted, mut changes) = (self.wanted.subscribe(), self.changes());
-        let mut lingered = false;
-        loop {
-            // Without an error: the sender lives as long as this does.
-            let _ = wanted.wait_for(|all| !all.contains(namespace)).await;
-            let rollbacks = self.rollbacks.select(namespace, |_| true);
-            let open = rollbacks.iter().any(|rollback| !rollback.phase().ended());
-            if rollbacks.is_empty() || (lingered && !open) {
-                return;
-            }
-            lingered = tokio::select! {
-                () = tokio::time::sleep(LINGER), if !open => true,
-                _ = changes.changed(), if open => false,
-                _ = wanted.changed() => false,
-            };
-        }
-    }
-
     /// Whether this replica can decide: the hold and every namespace were listed, but for those whose watch fails. What is
     /// about one of those is told to come back; the others must not wait for it.
     ///
@@ -202,10 +125,10 @@ impl Caches {
         if !self.holds.failing(&self.hold_at.0) {
             listed(&self.holds, &self.hold_at.0)?;
         }
-        let wanted = self.wanted.borrow();
+        let wanted = self.wanted.borrow().clone();
         let mut first = None;
         let mut any = wanted.is_empty();
-        for namespace in &*wanted {
+        for namespace in wanted.keys() {
             match self.listed(namespace) {
                 Ok(()) => any = true,
                 Err(finding) if self.fails(namespace) => {
@@ -225,13 +148,23 @@ impl Caches {
     /// # Errors
     /// What is missing.
     pub fn listed(&self, namespace: &str) -> Result<(), Finding> {
-        listed(&self.rollouts, namespace)?;
+        for kind in self.kinds(namespace) {
+            match kind {
+                Kind::Rollout => listed(&self.rollouts, namespace)?,
+                Kind::Deployment => {
+                    listed(&self.deployments, namespace)?;
+                    listed(&self.replica_sets, namespace)?;
+                }
+            }
+        }
         listed(&self.rollbacks, namespace)?;
         listed(&self.memories, namespace)
     }
 
     fn fails(&self, namespace: &str) -> bool {
         self.rollouts.failing(namespace)
+            || self.deployments.failing(namespace)
+            || self.replica_sets.failing(namespace)
             || self.rollbacks.failing(namespace)
             || self.memories.failing(namespace)
     }
@@ -294,8 +227,18 @@ impl Caches {
     /// The workload of a target.
     #[must_use]
     pub fn rollout(&self, target: &Target) -> Option<Arc<Seen>> {
-        self.rollouts
-            .get(&target.workload.namespace, &target.workload.name)
+        let workload = &target.workload;
+        let (namespace, name) = (workload.namespace.as_str(), workload.name.as_str());
+        match workload.kind {
+            Kind::Rollout => self.rollouts.get(namespace, name),
+            Kind::Deployment => {
+                let deployed = self.deployments.get(namespace, name)?;
+                let own = |owned: &Owned| owned.is_of(deployed.uid());
+                deployed
+                    .seen(&self.replica_sets.select(namespace, own))
+                    .map(Arc::new)
+            }
+        }
     }
 
     /// The memory of a target.
@@ -356,37 +299,3 @@ fn listed<T>(shelf: &Shelf<T>, namespace: &str) -> Result<(), Finding> {
         "{what} in namespace {namespace} cannot be listed yet{why}"
     )))
 }
-
-/// What is kept of a Rollout.
-fn seen(object: &DynamicObject, before: Option<&Seen>, now: Timestamp) -> Option<Seen> {
-    let rollout = Rollout::read(&serde_json::to_value(object).ok()?)?;
-    let unobserved_since = if rollout.observed {
-        None
-    } else {
-        let earlier = before.filter(|before| before.rollout.uid == rollout.uid);
-        Some(
-            earlier
-                .and_then(|before| before.unobserved_since)
-                .unwrap_or(now),
-        )
-    };
-    Some(Seen {
-        rollout,
-        unobserved_since,
-    })
-}
-
-/// An object that can be read. One that cannot must not stop the watch: it is told and left out.
-fn readable<K: kube::Resource + DeserializeOwned>(object: DeserializeGuard<K>) -> Option<K> {
-    match object.0 {
-        Ok(object) => Some(object),
-        Err(invalid) => {
-            let name = invalid.metadata.name.unwrap_or_default();
-            tracing::error!(object = name, error = %invalid.error, "an object cannot be read and is left out");
-            None
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

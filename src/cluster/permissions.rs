@@ -9,13 +9,13 @@ use kube::api::PostParams;
 
 use super::{Cluster, Error};
 use crate::rollback::GROUP;
-use crate::target::workload::ROLLOUTS_GROUP;
+use crate::target::{Kind, Workload};
 
-/// What a rollback needs in a target's namespace: verb, group, resource, subresource.
-const NEEDED: [(&str, &str, &str, &str); 9] = [
-    ("get", ROLLOUTS_GROUP, "rollouts", ""),
-    ("patch", ROLLOUTS_GROUP, "rollouts", ""),
-    ("patch", ROLLOUTS_GROUP, "rollouts", "status"),
+/// Verb, group, resource, subresource.
+type Right = (&'static str, &'static str, &'static str, &'static str);
+
+/// What a rollback needs in a target's namespace besides its rights on the workload.
+const NEEDED: [Right; 6] = [
     ("list", "apps", "replicasets", ""),
     ("list", "", "pods", ""),
     ("list", "discovery.k8s.io", "endpointslices", ""),
@@ -24,14 +24,26 @@ const NEEDED: [(&str, &str, &str, &str); 9] = [
     ("update", GROUP, "targets", "status"),
 ];
 
+/// What a rollback needs on a workload of this kind: only a Rollout takes requests in its status.
+fn on(kind: Kind) -> Vec<Right> {
+    let (group, resource) = (kind.group(), kind.plural());
+    let mut rights = vec![("get", group, resource, ""), ("patch", group, resource, "")];
+    if kind == Kind::Rollout {
+        rights.push(("patch", group, resource, "status"));
+    }
+    rights
+}
+
 impl Cluster {
-    /// The permissions that are missing in a namespace, each as `verb resource.group in namespace`.
+    /// The permissions that a rollback of this workload lacks, each as `verb resource.group in namespace`.
     ///
     /// # Errors
     /// Where the API server does not answer.
-    pub async fn missing_permissions(&self, namespace: &str) -> Result<Vec<String>, Error> {
+    pub async fn missing_permissions(&self, workload: &Workload) -> Result<Vec<String>, Error> {
+        let namespace = workload.namespace.as_str();
+        let needed = on(workload.kind).into_iter().chain(NEEDED);
         let answers = join_all(
-            NEEDED.map(|(verb, group, resource, subresource)| async move {
+            needed.map(|(verb, group, resource, subresource)| async move {
                 let attributes = ResourceAttributes {
                     namespace: Some(namespace.to_owned()),
                     verb: Some(verb.to_owned()),

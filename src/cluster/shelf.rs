@@ -21,8 +21,11 @@ type Key = (String, String);
 
 /// What the shelf of the hold is called.
 pub(super) const HOLD: &str = "the hold";
-/// What the shelf of the workloads is called.
+/// What the shelves of the workloads are called.
 pub(super) const ROLLOUTS: &str = "rollouts";
+pub(super) const DEPLOYMENTS: &str = "deployments";
+/// What the shelf of the Deployments' replica sets is called.
+pub(super) const REPLICA_SETS: &str = "replicasets";
 /// What the shelf of the rollbacks is called.
 pub(super) const ROLLBACKS: &str = "rollbacks";
 
@@ -273,6 +276,9 @@ impl<T> Shelf<T> {
             (Error::Forbidden(_), ROLLBACKS) => format!(
                 "apply deploy/rbac/release-namespace to {namespace}, or deploy/rbac/own-namespace.yaml where that is Ripcord's own"
             ),
+            (Error::Forbidden(_), DEPLOYMENTS | REPLICA_SETS) => {
+                format!("apply deploy/rbac/deployment-targets to {namespace}")
+            }
             (Error::Forbidden(_), _) => {
                 format!("apply deploy/rbac/release-namespace to {namespace}")
             }

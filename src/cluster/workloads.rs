@@ -8,13 +8,15 @@ use kube::api::{ApiResource, DynamicObject, ListParams, PatchParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
-use super::caches::rollouts;
+use super::caches::resource;
 use super::claims::{add, patch, replace, test};
 use super::client::MANAGER;
 use super::{Clock, Cluster, Error};
 use crate::target::snapshot::{Endpoint, Pod, ReplicaSet};
-use crate::target::workload::{NUDGE_ANNOTATION, OPERATION_ANNOTATION, Rollout, Strategy};
-use crate::target::{Effect, Snapshot, Workload};
+use crate::target::workload::{
+    NUDGE_ANNOTATION, OPERATION_ANNOTATION, Rollout, Strategy, selector_text,
+};
+use crate::target::{Effect, Kind, Snapshot, Workload};
 
 impl Cluster {
     /// What the cluster says of a workload now. No cache answers: without a resourceVersion every read is a quorum read.
@@ -29,15 +31,16 @@ impl Cluster {
             pods: vec![],
             endpoints: vec![],
         };
-        let object = match self.call(self.rollouts(workload).get(&workload.name)).await {
+        let object = match self
+            .call(self.workloads(workload).get(&workload.name))
+            .await
+        {
             Ok(object) => value(&object),
             Err(Error::NotFound(_)) => return Ok(nothing(clock())),
             Err(error) => return Err(error),
         };
-        let Some(rollout) = Rollout::read(&object) else {
-            return Ok(nothing(clock()));
-        };
-        let selected = ListParams::default().labels(&rollout.selector);
+        let selector = selector_text(object.pointer("/spec/selector"));
+        let selected = ListParams::default().labels(&selector);
         let everything = ListParams::default();
         let (sets, pods, slices) = tokio::try_join!(
             self.list(
@@ -58,14 +61,23 @@ impl Cluster {
                 &everything
             ),
         )?;
+        let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
         let replica_sets: Vec<_> = sets
             .iter()
-            .filter_map(|set| ReplicaSet::read(set, &rollout.uid))
+            .filter(|set| ReplicaSet::owner(set) == uid)
+            .filter_map(|set| ReplicaSet::read(set, workload.kind))
             .collect();
+        let rollout = match workload.kind {
+            Kind::Rollout => Rollout::read(&object),
+            Kind::Deployment => Rollout::of_deployment(&object, &replica_sets),
+        };
+        let Some(rollout) = rollout else {
+            return Ok(nothing(clock()));
+        };
         let hashes: BTreeSet<_> = replica_sets.iter().map(|set| set.hash.as_str()).collect();
         let pods: Vec<_> = pods
             .iter()
-            .filter_map(Pod::read)
+            .filter_map(|pod| Pod::read(pod, workload.kind))
             .filter(|pod| hashes.contains(pod.hash.as_str()))
             .collect();
         let names: BTreeSet<_> = pods.iter().map(|pod| pod.name.clone()).collect();
@@ -101,7 +113,7 @@ impl Cluster {
             test("/metadata/uid", json!(rollout.uid)),
             test("/metadata/generation", json!(rollout.generation)),
         ];
-        let api = self.rollouts(workload);
+        let api = self.workloads(workload);
         let params = PatchParams::apply(MANAGER);
         match effect {
             Effect::RestoreTemplate { hash, unpause, .. } => {
@@ -140,8 +152,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn rollouts(&self, workload: &Workload) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client(), &workload.namespace, &rollouts())
+    fn workloads(&self, workload: &Workload) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client(), &workload.namespace, &resource(workload.kind))
     }
 
     async fn list(

@@ -7,6 +7,7 @@ mod procedure;
 mod target;
 mod trigger;
 mod words;
+mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;

@@ -115,8 +115,12 @@ pub struct Target {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The Rollout's name.
-    pub rollout: Spanned<String>,
+    /// The Rollout's name; either this or `deployment`.
+    #[serde(default)]
+    pub rollout: Option<Spanned<String>>,
+    /// The Deployment's name.
+    #[serde(default)]
+    pub deployment: Option<Spanned<String>>,
     /// Its namespace.
     pub namespace: Spanned<String>,
 }

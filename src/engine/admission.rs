@@ -86,7 +86,7 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
         ctx.cluster.snapshot(&target.workload, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
-        ctx.cluster.missing_permissions(&target.workload.namespace),
+        ctx.cluster.missing_permissions(&target.workload),
     );
     let (hold, missing) = (hold?, missing?);
     match (at, memory) {
@@ -123,6 +123,8 @@ fn judge(
     if let Some(rollout) = &fresh.at.rollout {
         remembered.observe(rollout, created, now);
     }
+    let rollout = fresh.at.rollout.as_ref();
+    let rollout = rollout.map(|rollout| remembered.recall(rollout).into_owned());
     memory.status = Some(remembered);
     let rollbacks = ctx.caches.rollbacks_of(target);
     let others: Vec<_> = rollbacks
@@ -134,7 +136,7 @@ fn judge(
         policy,
         hold: &fresh.hold,
         memory: Some(&memory),
-        rollout: fresh.at.rollout.as_ref(),
+        rollout: rollout.as_ref(),
         live_created: created,
         live,
         unobserved_for: std::time::Duration::ZERO,
@@ -199,6 +201,7 @@ async fn decide(
                 to: destination.release.clone(),
                 chosen: destination.chosen.clone(),
                 workload: target.workload.name.clone(),
+                kind: target.workload.kind,
                 give_up_seconds: target.give_up.as_secs_f64(),
                 served: journey.served,
                 owner: journey.owner,

@@ -196,7 +196,7 @@ fn learn(
     };
     changed |= shown != memory.shown;
     memory.shown = shown;
-    let workload = format!("Rollout/{}", target.workload.name);
+    let workload = format!("{}/{}", target.workload.kind.name(), target.workload.name);
     changed |= workload != memory.workload;
     memory.workload = workload;
     changed

@@ -9,6 +9,7 @@ mod record;
 mod request;
 mod unplaced;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -176,7 +177,12 @@ impl Registrar {
         let memory = self.caches.memory(target);
         let rollbacks = self.caches.rollbacks_of(target);
         let hold = self.caches.hold();
-        let rollout = seen.as_ref().map(|seen| &seen.rollout);
+        let remembered = memory.as_ref().map(|memory| memory.state());
+        let recalled = seen.as_ref().map(|seen| match &remembered {
+            Some(memory) => memory.recall(&seen.rollout),
+            None => Cow::Borrowed(&seen.rollout),
+        });
+        let rollout = recalled.as_deref();
         let unobserved = seen.as_ref().and_then(|seen| seen.unobserved_since);
         let facts = Facts {
             now,

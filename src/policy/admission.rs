@@ -87,7 +87,7 @@ impl Facts<'_> {
                     .because("the alert came before the release had an identity"),
             );
         }
-        if let Err(finding) = self.valid() {
+        if let Err(finding) = self.valid().and_then(|()| self.serving()) {
             return Admission::decline(finding);
         }
         if self.policy.protected.contains(&target.workload.namespace) {

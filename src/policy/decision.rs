@@ -186,6 +186,7 @@ impl Facts<'_> {
             .and_then(|()| self.exhausted(live))
             .and_then(|()| self.way_back(ask.target, live))
             .and_then(|()| self.valid())
+            .and_then(|()| self.serving())
             .and_then(|()| self.caused(ask.target, live, alert))
             .and_then(|()| self.owned(ask.target, live));
         asked.err()

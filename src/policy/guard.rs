@@ -151,6 +151,19 @@ impl Facts<'_> {
         }
     }
 
+    /// Whether the workload serves by itself: a Deployment without pods does not, such as one whose pods a Rollout runs.
+    ///
+    /// # Errors
+    /// That it asks for none.
+    pub fn serving(&self) -> Result<(), Finding> {
+        match self.rollout {
+            Some(rollout) if rollout.is_deployment() && rollout.replicas == 0 => {
+                Err(Reason::ScaledToZero.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether what is to be done would last: what is written to a spec that GitOps owns is undone, and an abort helps only
     /// an update in flight.
     ///

@@ -85,35 +85,11 @@ impl Step for Revert {
         }
         if !rollout.observed {
             let said = format!("generation {} is not observed yet", rollout.generation);
-            return await_controller(Reason::ControllerLag.because(said), SEEN_WITHIN, past, now);
+            let finding = Reason::ControllerLag.because(said);
+            return await_controller(rollout, finding, SEEN_WITHIN, past, now);
         }
         if rollout.current == plan.from.hash {
-            if let Some(owner) = &plan.owner {
-                return plan.abort(owner, at, rollout, past, now);
-            }
-            if ours {
-                return plan.not_taken_up(rollout, past, now);
-            }
-            if differ(&rollout.images, &plan.from.images) {
-                let said = format!("the spec holds another template than {}", plan.from);
-                return await_controller(
-                    Reason::ControllerLag.because(said),
-                    SEEN_WITHIN,
-                    past,
-                    now,
-                );
-            }
-            let pinned = at
-                .replica_set(&plan.to.hash)
-                .filter(|set| set.uid == plan.replica_set);
-            let Some(set) = pinned else {
-                return Next::Fail(Reason::DestinationGone.into());
-            };
-            return Next::Do(Effect::RestoreTemplate {
-                hash: set.hash.clone(),
-                replica_set: set.uid.clone(),
-                unpause: rollout.paused,
-            });
+            return plan.leave(at, rollout, past, now);
         }
         if rollout.current != plan.to.hash {
             let live = at.release(rollout, &rollout.current);
@@ -133,7 +109,7 @@ impl Step for Revert {
         if rollout.paused {
             return Next::Wait(Reason::Paused.because("the workload is paused by its spec"));
         }
-        if rollout.stable != plan.to.hash {
+        if rollout.stable != plan.to.hash && !rollout.is_deployment() {
             if let Some(owner) = &plan.owner {
                 let said = format!(
                     "{owner} has brought {} back, which is not promoted",
@@ -143,7 +119,13 @@ impl Step for Revert {
             }
             return if rollout.promote_full {
                 let said = format!("{} is being promoted", plan.to);
-                await_controller(Reason::Promoting.because(said), PROMOTED_WITHIN, past, now)
+                await_controller(
+                    rollout,
+                    Reason::Promoting.because(said),
+                    PROMOTED_WITHIN,
+                    past,
+                    now,
+                )
             } else {
                 Next::Do(Effect::PromoteFull {
                     hash: plan.to.hash.clone(),
@@ -170,13 +152,14 @@ impl Step for Revert {
     }
 
     /// Between the restore and the promotion the bad release is still the stable one: ending there would leave the
-    /// workload at the first pause of its steps.
+    /// workload at the first pause of its steps. A Deployment goes on by itself.
     fn safe_point(plan: &Plan, at: &Snapshot) -> bool {
         let Some(rollout) = &at.rollout else {
             return true;
         };
         let restored = rollout.operation.as_deref() == Some(plan.operation.as_str());
-        let promoted = rollout.observed && rollout.stable == plan.to.hash;
+        let goes_on = rollout.is_deployment() && rollout.current == plan.to.hash;
+        let promoted = rollout.observed && (goes_on || rollout.stable == plan.to.hash);
         // Until the controller has looked at the restored template, the bad release still counts as the current one.
         let taken_up = rollout.observed && rollout.current != plan.from.hash;
         let put_back = rollout.observed && plan.put_back(rollout);
@@ -185,9 +168,66 @@ impl Step for Revert {
 }
 
 impl Plan {
+    /// What follows while the release to be left is live.
+    fn leave(&self, at: &Snapshot, rollout: &Rollout, past: &Entry, now: Timestamp) -> Next {
+        let ours = rollout.operation.as_deref() == Some(self.operation.as_str());
+        if let Some(owner) = &self.owner {
+            return self.abort(owner, at, rollout, past, now);
+        }
+        if let Some(next) = self.put_back_whole(rollout, past, ours) {
+            return next;
+        }
+        if ours {
+            return self.not_taken_up(rollout, past, now);
+        }
+        if differ(&rollout.images, &self.from.images) {
+            let said = format!("the spec holds another template than {}", self.from);
+            return await_controller(
+                rollout,
+                Reason::ControllerLag.because(said),
+                SEEN_WITHIN,
+                past,
+                now,
+            );
+        }
+        let pinned = at
+            .replica_set(&self.to.hash)
+            .filter(|set| set.uid == self.replica_set);
+        let Some(set) = pinned else {
+            return Next::Fail(Reason::DestinationGone.into());
+        };
+        Next::Do(Effect::RestoreTemplate {
+            hash: set.hash.clone(),
+            replica_set: set.uid.clone(),
+            unpause: rollout.paused,
+        })
+    }
+
     /// Whether the spec shows the template of the release that was left.
     fn put_back(&self, rollout: &Rollout) -> bool {
         differ(&rollout.images, &self.to.images) && !differ(&rollout.images, &self.from.images)
+    }
+
+    /// A Deployment's live release is the template in its spec. Where that is the one to be left, after it was restored or
+    /// under another revision, somebody put it back. An `undo` of kubectl takes the operation's mark away as well.
+    fn put_back_whole(&self, rollout: &Rollout, past: &Entry, ours: bool) -> Option<Next> {
+        let confirmed = past
+            .intent
+            .as_ref()
+            .is_some_and(|it| it.confirmed.is_some());
+        let again = rollout.revision != self.from.revision;
+        if !rollout.is_deployment() || !(ours || confirmed || again) {
+            return None;
+        }
+        Some(if ours || confirmed || past.attempts > 0 {
+            Next::Fail(Reason::Overwritten.because(format!(
+                "the template of {} was restored, and {} is live again: somebody put it back",
+                self.to, self.from
+            )))
+        } else {
+            let said = format!("{} was deployed again", self.from);
+            Next::Yield(Reason::NewRelease.because(said))
+        })
     }
 
     /// The template was restored, and the release that was left counts as live. The controller can write down that it
@@ -209,13 +249,20 @@ impl Plan {
             )));
         }
         let said = "the controller has not looked at the restored template yet";
-        await_controller(Reason::ControllerLag.because(said), SEEN_WITHIN, past, now)
+        await_controller(
+            rollout,
+            Reason::ControllerLag.because(said),
+            SEEN_WITHIN,
+            past,
+            now,
+        )
     }
 }
 
 /// Waits for the controller to act on what was asked for, and makes it look again when that takes longer than `within`: each
-/// time after twice as long.
+/// time after twice as long. The controller of Deployments misses nothing.
 fn await_controller(
+    rollout: &Rollout,
     finding: Finding,
     within: SignedDuration,
     past: &Entry,
@@ -226,7 +273,7 @@ fn await_controller(
     let last = intended.max(past.nudged).unwrap_or(started);
     let waited = now.duration_since(last);
     let before = last.duration_since(started);
-    if waited >= within.max(before) {
+    if waited >= within.max(before) && !rollout.is_deployment() {
         Next::Do(Effect::Nudge)
     } else {
         Next::Wait(finding)

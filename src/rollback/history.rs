@@ -3,6 +3,8 @@
 //! Argo Rollouts remembers revisions, not which of them was ever stable; "previous" may be another bad one. So the
 //! memory keeps what *was stable*, and for how long.
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Blame, Latch, Live, Made, MemoryStatus, Stable};
@@ -74,6 +76,21 @@ impl MemoryStatus {
                 self.history.len(),
                 self.history.last().cloned(),
             )
+    }
+
+    /// The workload with the stable release that only this history knows: a Deployment does not say which release was
+    /// complete before the one in progress.
+    #[must_use]
+    pub fn recall<'a>(&self, rollout: &'a Rollout) -> Cow<'a, Rollout> {
+        let last = self.history.last().filter(|last| last.uid == rollout.uid);
+        match last {
+            Some(last) if rollout.is_deployment() && rollout.stable.is_empty() => {
+                let mut rollout = rollout.clone();
+                rollout.stable.clone_from(&last.hash);
+                Cow::Owned(rollout)
+            }
+            _ => Cow::Borrowed(rollout),
+        }
     }
 
     fn observe_stable(&mut self, rollout: &Rollout, now: Timestamp) {
@@ -157,7 +174,8 @@ impl MemoryStatus {
     }
 
     /// The release that a rollback from the live one returns to: what the policy pins; else the stable one while an
-    /// update is in flight, unless it is blamed; else the newest that was stable for long enough and is not blamed.
+    /// update is in flight, unless it is blamed; else the newest that was stable for long enough and is not blamed. What was
+    /// stable before the update of a Deployment is a matter of this history alone.
     ///
     /// # Errors
     /// Why none is known: a person must choose.
@@ -188,7 +206,7 @@ impl MemoryStatus {
             }
             return Ok(found(&set.hash, format!("the policy pins {pin}")));
         }
-        if rollout.in_flight() && !self.blames(&rollout.stable) {
+        if rollout.in_flight() && !rollout.is_deployment() && !self.blames(&rollout.stable) {
             if at.replica_set(&rollout.stable).is_none() {
                 return Err(Reason::NoDestination.because("the stable release has no replica set"));
             }

@@ -15,7 +15,7 @@ use super::phase::Phase;
 use crate::alert::Severity;
 use crate::procedure::{Entry, StepPlan};
 use crate::reason::Finding;
-use crate::target::Release;
+use crate::target::{Kind, Release};
 
 /// How many alerts one rollback lists; the rest are counted.
 pub const LISTED_ALERTS: usize = 50;
@@ -215,6 +215,9 @@ pub struct Plan {
     pub chosen: String,
     /// The workload's name; it is in the rollback's own namespace.
     pub workload: String,
+    /// The workload's kind.
+    #[serde(default)]
+    pub kind: Kind,
     /// How long the run may take before it is given up, in seconds.
     pub give_up_seconds: f64,
     /// Whether any Service sent traffic to the workload when the plan was made.

@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::workload::{ROLLOUTS_GROUP, Rollout};
-use super::{Release, Target};
+use super::workload::Rollout;
+use super::{Kind, Release, Target};
 use crate::reason::{Finding, Reason};
 
 /// How Argo CD marks what it tracks: `application:group/kind:namespace/name`.
@@ -79,11 +79,11 @@ impl Target {
 // === impl Owner ===
 
 impl Owner {
-    /// What a Rollout shows of its owner.
+    /// What a workload of this kind shows of its owner.
     #[must_use]
-    pub fn read(object: &Value) -> Option<Self> {
+    pub fn read(object: &Value, kind: Kind) -> Option<Self> {
         let metadata = object.get("metadata")?;
-        if let Some(application) = tracked_by(metadata) {
+        if let Some(application) = tracked_by(metadata, kind) {
             return Some(Self::ArgoCd(Some(application)));
         }
         let flux = FLUX.iter().find_map(|(kind, group, manager, off)| {
@@ -130,11 +130,11 @@ pub fn left_to(owner: impl std::fmt::Display, release: &Release, state: &str) ->
 
 /// The application that tracks this very object. One that was copied from another object tells nothing, and Argo CD
 /// disregards it too.
-fn tracked_by(metadata: &Value) -> Option<String> {
+fn tracked_by(metadata: &Value, of: Kind) -> Option<String> {
     let mut parts = metadata["annotations"][TRACKING_ID].as_str()?.split(':');
     let (application, kind, name) = (parts.next()?, parts.next()?, parts.next()?);
     let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-    let own = kind == format!("{ROLLOUTS_GROUP}/Rollout")
+    let own = kind == format!("{}/{}", of.group(), of.name())
         && name == format!("{}/{}", text("namespace"), text("name"));
     // An application outside of Argo CD's own namespace is written as `namespace_name`.
     (own && !application.is_empty()).then(|| application.replacen('_', "/", 1))
@@ -158,7 +158,7 @@ mod tests {
     fn shows(metadata: &Value) -> Option<String> {
         let mut object = json!({"metadata": {"namespace": "shop", "name": "api"}});
         json_patch::merge(&mut object["metadata"], metadata);
-        Owner::read(&object).map(|owner| owner.to_string())
+        Owner::read(&object, Kind::Rollout).map(|owner| owner.to_string())
     }
 
     fn managed(manager: &str, fields: &Value) -> Value {
@@ -218,6 +218,18 @@ mod tests {
         ] {
             assert_eq!(shows(&metadata), None, "{metadata}");
         }
+    }
+
+    #[test]
+    fn a_deployment_is_tracked_under_its_own_kind() {
+        let of = |id: &str| {
+            let metadata =
+                json!({"namespace": "shop", "name": "api", "annotations": {TRACKING_ID: id}});
+            Owner::read(&json!({ "metadata": metadata }), Kind::Deployment)
+        };
+        let owner = Some(Owner::ArgoCd(Some("shop".into())));
+        assert_eq!(of("shop:apps/Deployment:shop/api"), owner);
+        assert_eq!(of("shop:argoproj.io/Rollout:shop/api"), None);
     }
 
     #[test]

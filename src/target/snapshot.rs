@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::kind::Kind;
 use super::release::Release;
 use super::template;
-use super::workload::{HASH_LABEL, REVISION_ANNOTATION, Rollout, Strategy};
+use super::workload::{Rollout, Strategy};
 use crate::reason::{Finding, Reason};
 
 /// What the cluster says of a target at one instant.
@@ -148,7 +149,7 @@ impl Snapshot {
                     Reason::TrafficMoving.because("the router has not confirmed the weights yet")
                 );
             }
-            Strategy::Canary { .. } | Strategy::BlueGreen { .. } => {}
+            Strategy::Deployment | Strategy::Canary { .. } | Strategy::BlueGreen { .. } => {}
         }
         let good: BTreeSet<&str> = self
             .pods
@@ -163,7 +164,7 @@ impl Snapshot {
                 services,
                 ..
             } if !services.is_empty() => services.contains(&endpoint.service),
-            Strategy::Canary { .. } => true,
+            Strategy::Deployment | Strategy::Canary { .. } => true,
         };
         let watched: Vec<&Endpoint> = self.endpoints.iter().filter(counts).collect();
         let (reached, astray): (Vec<&Endpoint>, Vec<&Endpoint>) = watched
@@ -181,6 +182,7 @@ impl Snapshot {
             return Err(Reason::TrafficMoving.because(said));
         }
         let named = match &rollout.strategy {
+            Strategy::Deployment => false,
             Strategy::BlueGreen { .. } => true,
             Strategy::Canary {
                 routed, services, ..
@@ -244,20 +246,23 @@ impl Snapshot {
 // === impl ReplicaSet ===
 
 impl ReplicaSet {
-    /// Reads a `ReplicaSet` object if the workload with this uid owns it.
+    /// The uid of the workload that owns a `ReplicaSet` object.
     #[must_use]
-    pub fn read(object: &Value, owner: &str) -> Option<Self> {
-        let owned = object
-            .pointer("/metadata/ownerReferences")
-            .and_then(Value::as_array)
-            .is_some_and(|all| {
-                all.iter()
-                    .any(|reference| reference["uid"] == owner && reference["controller"] == true)
-            });
+    pub fn owner(object: &Value) -> Option<&str> {
+        let all = object.pointer("/metadata/ownerReferences")?.as_array()?;
+        let controller = all
+            .iter()
+            .find(|reference| reference["controller"] == true)?;
+        controller["uid"].as_str()
+    }
+
+    /// Reads a `ReplicaSet` object of a workload of this kind.
+    #[must_use]
+    pub fn read(object: &Value, kind: Kind) -> Option<Self> {
         let metadata = object.get("metadata")?;
         let hash = metadata
             .get("labels")?
-            .get(HASH_LABEL)?
+            .get(kind.hash_label())?
             .as_str()?
             .to_owned();
         let number = |pointer: &str| {
@@ -266,17 +271,17 @@ impl ReplicaSet {
                 .and_then(Value::as_i64)
                 .map_or(0, |n| i32::try_from(n).unwrap_or(i32::MAX))
         };
-        owned.then(|| Self {
+        Some(Self {
             name: metadata["name"].as_str().unwrap_or_default().to_owned(),
             uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
             hash,
-            revision: metadata["annotations"][REVISION_ANNOTATION]
+            revision: metadata["annotations"][kind.revision_annotation()]
                 .as_str()
                 .and_then(|r| r.parse().ok())
                 .unwrap_or(0),
             available: number("/status/availableReplicas"),
             replicas: number("/status/replicas"),
-            template: template::clean(object),
+            template: template::clean(object, kind),
             created: metadata["creationTimestamp"]
                 .as_str()
                 .and_then(|t| t.parse().ok()),
@@ -289,10 +294,10 @@ impl ReplicaSet {
 impl Pod {
     /// Reads a Pod object; `None` if it carries no pod-template hash, or has ended.
     #[must_use]
-    pub fn read(object: &Value) -> Option<Self> {
+    pub fn read(object: &Value, kind: Kind) -> Option<Self> {
         let hash = object
             .pointer("/metadata/labels")?
-            .get(HASH_LABEL)?
+            .get(kind.hash_label())?
             .as_str()?
             .to_owned();
         if matches!(

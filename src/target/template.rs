@@ -6,21 +6,28 @@
 
 use serde_json::{Map, Value};
 
-use super::workload::HASH_LABEL;
+use super::kind::Kind;
 
 /// The annotation in which the controller records the metadata that it injected.
 const EPHEMERAL_ANNOTATION: &str = "rollout.argoproj.io/ephemeral-metadata";
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-/// The template of a replica set without what the controller injected.
+/// The label of a Rollout's pods.
+const HASH_LABEL: &str = Kind::Rollout.hash_label();
+
+/// The template of a replica set without what the controller of this kind injected. That of a Deployment injects its hash
+/// label alone.
 #[must_use]
-pub fn clean(replica_set: &Value) -> Value {
+pub fn clean(replica_set: &Value, kind: Kind) -> Value {
     let mut template = replica_set
         .pointer("/spec/template")
         .cloned()
         .unwrap_or(Value::Null);
-    remove_key(&mut template, "labels", HASH_LABEL);
+    remove_key(&mut template, "labels", kind.hash_label());
+    if kind == Kind::Deployment {
+        return template;
+    }
     let ephemeral: Value = replica_set
         .pointer("/metadata/annotations")
         .and_then(|all| all.get(EPHEMERAL_ANNOTATION))
@@ -139,10 +146,10 @@ mod tests {
             }},
         });
         assert_eq!(
-            clean(&replica_set),
+            clean(&replica_set, Kind::Rollout),
             json!({"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}})
         );
-        assert_eq!(images(&clean(&replica_set)), ["i:1"]);
+        assert_eq!(images(&clean(&replica_set, Kind::Rollout)), ["i:1"]);
     }
 
     #[test]
@@ -153,8 +160,10 @@ mod tests {
             "weight": 1,
         });
         let cleaned = |affinity: Value| {
-            clean(&json!({"spec": {"template": {"spec": {"affinity": affinity}}}}))["spec"]
-                ["affinity"]
+            clean(
+                &json!({"spec": {"template": {"spec": {"affinity": affinity}}}}),
+                Kind::Rollout,
+            )["spec"]["affinity"]
                 .clone()
         };
         let alone = json!({"podAntiAffinity": {PREFERRED: [injected.clone()]}});
@@ -171,7 +180,10 @@ mod tests {
             "spec": {"containers": [], "affinity": {"podAntiAffinity": {}}},
         });
         assert_eq!(
-            clean(&json!({"metadata": {}, "spec": {"template": template.clone()}})),
+            clean(
+                &json!({"metadata": {}, "spec": {"template": template.clone()}}),
+                Kind::Rollout
+            ),
             template
         );
     }

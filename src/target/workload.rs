@@ -6,30 +6,27 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::kind::Kind;
 use super::owner::Owner;
 use super::template;
 
-/// The API group of Argo Rollouts.
-pub const ROLLOUTS_GROUP: &str = "argoproj.io";
-/// The label that ties pods and replica sets to one pod template.
-pub const HASH_LABEL: &str = "rollouts-pod-template-hash";
-/// The annotation that carries a revision.
-pub const REVISION_ANNOTATION: &str = "rollout.argoproj.io/revision";
 /// The annotation that carries the id of Ripcord's last change of the template.
 pub const OPERATION_ANNOTATION: &str = "ripcord.dev/operation";
 /// The annotation that is written only so that the controller hears of the workload again.
 pub const NUDGE_ANNOTATION: &str = "ripcord.dev/nudged";
 
-/// Names one Rollout.
+/// Names one workload.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Workload {
+    /// The kind.
+    pub kind: Kind,
     /// The namespace.
     pub namespace: String,
-    /// The Rollout's name.
+    /// The name.
     pub name: String,
 }
 
-/// What Ripcord reads of a Rollout.
+/// What Ripcord reads of a Rollout, and of a Deployment in the same terms.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -46,7 +43,8 @@ pub struct Rollout {
     pub revision: i64,
     /// `status.currentPodHash`: the template that the controller last reconciled.
     pub current: String,
-    /// `status.stableRS`: the template that was last promoted; empty before the first one.
+    /// `status.stableRS`: the template that was last promoted; empty before the first one. Of a Deployment it is known from
+    /// its own status only while the live template is complete, and empty otherwise.
     pub stable: String,
     /// `status.phase`.
     pub phase: String,
@@ -85,9 +83,25 @@ pub struct Rollout {
     pub created: Option<Timestamp>,
 }
 
-/// What is read of a Rollout's strategy.
+/// What is read of both kinds in the same way.
+pub(super) struct Common {
+    pub uid: String,
+    pub generation: i64,
+    pub revision: i64,
+    pub paused: bool,
+    pub replicas: i32,
+    pub images: Vec<String>,
+    pub operation: Option<String>,
+    pub deleting: bool,
+    pub selector: String,
+    pub created: Option<Timestamp>,
+}
+
+/// What is read of a workload's strategy.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Strategy {
+    /// A Deployment's, of whatever type: pods are replaced, and nothing else is asked for.
+    Deployment,
     /// A canary; with weights where a router sends traffic, by pod counts otherwise.
     Canary {
         /// Whether a router splits the traffic.
@@ -110,7 +124,7 @@ pub enum Strategy {
 
 impl std::fmt::Display for Workload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Rollout {}/{}", self.namespace, self.name)
+        write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
     }
 }
 
@@ -131,24 +145,11 @@ impl Rollout {
                 .and_then(Value::as_bool)
                 .unwrap_or(false)
         };
-        let uid = text("/metadata/uid");
-        if uid.is_empty() {
-            return None;
-        }
-        let generation = object
-            .pointer("/metadata/generation")
-            .and_then(Value::as_i64)
-            .unwrap_or(0);
+        let common = Common::read(object, Kind::Rollout)?;
         let current = text("/status/currentPodHash");
         // The controller writes observedGeneration as a string.
-        let observed =
-            text("/status/observedGeneration").parse() == Ok(generation) && !current.is_empty();
-        let annotation = |name: &str| {
-            object
-                .pointer("/metadata/annotations")
-                .and_then(|all| all.get(name))
-                .and_then(Value::as_str)
-        };
+        let observed = text("/status/observedGeneration").parse() == Ok(common.generation)
+            && !current.is_empty();
         let conditions = object
             .pointer("/status/conditions")
             .and_then(Value::as_array);
@@ -180,12 +181,10 @@ impl Rollout {
             }
         };
         Some(Self {
-            uid,
-            generation,
+            uid: common.uid,
+            generation: common.generation,
             observed,
-            revision: annotation(REVISION_ANNOTATION)
-                .and_then(|r| r.parse().ok())
-                .unwrap_or(0),
+            revision: common.revision,
             current,
             stable: text("/status/stableRS"),
             phase: text("/status/phase"),
@@ -196,25 +195,19 @@ impl Rollout {
                 .is_some_and(Value::is_object),
             aborted_at: text("/status/abortedAt").parse().ok(),
             promote_full: flag("/status/promoteFull"),
-            paused: flag("/spec/paused"),
-            replicas: object
-                .pointer("/spec/replicas")
-                .and_then(Value::as_i64)
-                .map_or(1, |n| i32::try_from(n).unwrap_or(i32::MAX)),
+            paused: common.paused,
+            replicas: common.replicas,
             strategy,
-            images: object
-                .pointer("/spec/template")
-                .map(template::images)
-                .unwrap_or_default(),
+            images: common.images,
             workload_ref: object
                 .pointer("/spec/workloadRef")
                 .is_some_and(|r| !r.is_null()),
-            owner: Owner::read(object),
+            owner: Owner::read(object, Kind::Rollout),
             invalid,
-            operation: annotation(OPERATION_ANNOTATION).map(str::to_owned),
-            deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
-            selector: selector_text(object.pointer("/spec/selector")),
-            created: text("/metadata/creationTimestamp").parse().ok(),
+            operation: common.operation,
+            deleting: common.deleting,
+            selector: common.selector,
+            created: common.created,
         })
     }
 
@@ -247,6 +240,7 @@ impl Rollout {
     /// it can leave no endpoint at all. While the spec says pause, the controller notes an abort and moves nothing.
     pub fn abortable(&self) -> Result<(), &'static str> {
         match &self.strategy {
+            Strategy::Deployment => Err("is of a Deployment, which has no abort"),
             _ if !self.in_flight() => Err("is promoted"),
             _ if self.paused && !self.is_aborted() => {
                 Err("is paused by its spec, so that the controller would move nothing")
@@ -259,8 +253,37 @@ impl Rollout {
     }
 }
 
+impl Common {
+    /// `None` if the object has no uid, which no stored object lacks.
+    pub(super) fn read(object: &Value, kind: Kind) -> Option<Self> {
+        let at = |pointer: &str| object.pointer(pointer);
+        let metadata = at("/metadata")?;
+        let annotation = |name: &str| metadata["annotations"][name].as_str();
+        let uid = metadata["uid"].as_str().filter(|uid| !uid.is_empty())?;
+        let created = metadata["creationTimestamp"].as_str();
+        Some(Self {
+            uid: uid.to_owned(),
+            generation: metadata["generation"].as_i64().unwrap_or(0),
+            revision: annotation(kind.revision_annotation())
+                .and_then(|revision| revision.parse().ok())
+                .unwrap_or(0),
+            paused: at("/spec/paused").and_then(Value::as_bool).unwrap_or(false),
+            replicas: at("/spec/replicas")
+                .and_then(Value::as_i64)
+                .map_or(1, |n| i32::try_from(n).unwrap_or(i32::MAX)),
+            images: at("/spec/template")
+                .map(template::images)
+                .unwrap_or_default(),
+            operation: annotation(OPERATION_ANNOTATION).map(str::to_owned),
+            deleting: at("/metadata/deletionTimestamp").is_some(),
+            selector: selector_text(at("/spec/selector")),
+            created: created.and_then(|at| at.parse().ok()),
+        })
+    }
+}
+
 /// A label selector as the API takes it in a query.
-fn selector_text(selector: Option<&Value>) -> String {
+pub(crate) fn selector_text(selector: Option<&Value>) -> String {
     let mut terms = Vec::new();
     if let Some(labels) = selector
         .and_then(|s| s.get("matchLabels"))
@@ -304,7 +327,7 @@ mod tests {
     #[test]
     fn a_generation_is_observed_only_when_the_string_in_the_status_equals_it() {
         let mut object = json!({
-            "metadata": {"uid": "u", "generation": 7, "annotations": {REVISION_ANNOTATION: "4"}},
+            "metadata": {"uid": "u", "generation": 7, "annotations": {"rollout.argoproj.io/revision": "4"}},
             "spec": {"replicas": 3, "strategy": {"canary": {}}},
             "status": {"observedGeneration": "6", "currentPodHash": "new", "stableRS": "old"},
         });

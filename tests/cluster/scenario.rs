@@ -5,6 +5,7 @@ mod blue_green;
 mod canary;
 mod chain;
 mod demo;
+mod deployment;
 mod harness;
 mod in_flight;
 mod lost;
@@ -41,6 +42,7 @@ stories! {
     promoted: pauses_are_not_walked paused_by_its_spec controller_asleep rollback_window slow_to_start
         injected_affinity;
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
+    deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
     lost: promotion abort_before_the_controller_looks abort_of_a_promotion;
     midway: undo undo_to_another destination_cannot_start;
     chain: errors errors_everywhere good_releases;

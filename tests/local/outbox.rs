@@ -213,6 +213,7 @@ async fn pass(step: Duration) {
 /// A policy with one target whose channel is its own.
 fn policy() -> Arc<Policy> {
     let workload = ripcord::target::Workload {
+        kind: ripcord::target::Kind::Rollout,
         namespace: "options-production".into(),
         name: "ledger".into(),
     };

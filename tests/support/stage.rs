@@ -100,6 +100,7 @@ pub(crate) fn policy() -> Policy {
     let target = Target {
         name: NAME.into(),
         workload: Workload {
+            kind: ripcord::target::Kind::Rollout,
             namespace: NAMESPACE.into(),
             name: NAME.into(),
         },

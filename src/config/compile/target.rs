@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::{Check, FoundTarget, place, words};
+use super::{Check, FoundTarget, place, words, workload};
 use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
 use crate::report::blocks::Mention;
 use crate::report::settings::is_channel;
-use crate::target::{Audience, Health, Link, LinkFacts, Pin, Target, Workload};
+use crate::target::{Audience, Health, Kind, Link, LinkFacts, Pin, Target, Workload};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -54,9 +54,9 @@ pub(super) fn compile(
     let mut workloads: BTreeMap<(String, String), (String, Place)> = BTreeMap::new();
     for (here, name, raw) in targets {
         let source = Arc::clone(&here.source);
-        let workload = workload(check, &source, &name, &raw.workload, protected);
+        let (workload, at) = workload::compile(check, &source, &name, &raw.workload, protected);
+        // Of either kind: triggers and rollbacks know a workload by its name.
         let key = (workload.namespace.clone(), workload.name.clone());
-        let at = place(&source, &raw.workload.value.rollout);
         if let Some((other, there)) = workloads.get(&key) {
             let title = format!("{workload} belongs to two targets, `{other}` and `{name}`");
             let label = "expected a workload that is in no other target";
@@ -93,13 +93,14 @@ fn one(
         give_up: raw.give_up,
     };
     let times = times(check, source, common, &own);
+    let kind = workload.kind;
     Target {
         name,
         workload,
         health: raw.health.map(|raw| health(check, source, raw)),
         ownership: raw.owner,
         manifest: raw.manifest.map(|url| manifest(check, source, &url)),
-        known_good: raw.known_good.map(|raw| pin(check, source, raw)),
+        known_good: raw.known_good.map(|raw| pin(check, source, kind, raw)),
         change_window: times.change_window,
         min_soak: times.min_soak,
         settle: times.settle,
@@ -158,35 +159,6 @@ fn times(
         }
     }
     times
-}
-
-fn workload(
-    check: &mut Check<'_>,
-    source: &Arc<Source>,
-    target: &str,
-    raw: &Spanned<raw::Workload>,
-    protected: &BTreeMap<String, Option<Place>>,
-) -> Workload {
-    let raw::Workload { rollout, namespace } = &raw.value;
-    if !words::is_dns_subdomain(&rollout.value) {
-        let title = format!("`{}` cannot be the name of a Rollout", rollout.value);
-        let label = "expected a name in lower case as Kubernetes has it";
-        check.say(Diagnostic::error(title).at(place(source, rollout), label));
-    }
-    let at = place(source, namespace);
-    check.dns(&at, "namespace", &namespace.value);
-    if let Some(said) = protected.get(&namespace.value) {
-        let title = format!("target `{target}` is in a protected namespace");
-        let diagnostic = Diagnostic::error(title).at(at, "Ripcord never acts in here");
-        check.say(match said {
-            Some(there) => diagnostic.with(there.clone(), "it is protected here"),
-            None => diagnostic.help("this namespace is always protected"),
-        });
-    }
-    Workload {
-        namespace: namespace.value.clone(),
-        name: rollout.value.clone(),
-    }
 }
 
 fn health(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Health) -> Health {
@@ -258,13 +230,16 @@ fn health(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Health) -> Heal
     }
 }
 
-fn pin(check: &mut Check<'_>, source: &Arc<Source>, raw: Spanned<raw::Pin>) -> Pin {
+fn pin(check: &mut Check<'_>, source: &Arc<Source>, kind: Kind, raw: Spanned<raw::Pin>) -> Pin {
     let at = place(source, &raw);
     match raw.value {
         raw::Pin::Hash(hash) => {
             if !words::is_dns_label(&hash) {
                 let title = format!("`{hash}` is no pod-template hash");
-                let label = "expected the value of a pod's label `rollouts-pod-template-hash`";
+                let label = format!(
+                    "expected the value of a pod's label `{}`",
+                    kind.hash_label()
+                );
                 check.say(Diagnostic::error(title).at(at, label));
             }
             Pin::Hash(hash)

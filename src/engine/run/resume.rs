@@ -38,6 +38,7 @@ fn frozen(journal: &Journal, plan: &Plan) -> Target {
     Target {
         name: journal.rollback.spec.target.clone(),
         workload: Workload {
+            kind: plan.kind,
             namespace: journal.rollback.namespace().to_owned(),
             name: plan.workload.clone(),
         },

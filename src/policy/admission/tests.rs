@@ -7,6 +7,7 @@ use crate::rollback::Phase;
 use crate::rollback::memory::{Latch, Made, MemoryStatus, Stable};
 use crate::target::Owner;
 use crate::target::snapshot::tests as snapshots;
+use crate::target::workload::Strategy;
 
 fn claimed() -> Rollback {
     let mut claimed = rollback(1, Phase::Pending);
@@ -168,6 +169,16 @@ fn a_spec_that_the_controller_refuses_is_left_alone() {
     let mut world = world();
     world.at.rollout.as_mut().unwrap().invalid = true;
     assert_eq!(declined(&admit(&world, &claimed())), Reason::SpecInvalid);
+}
+
+#[test]
+fn a_deployment_without_pods_is_left_alone() {
+    let mut world = world();
+    let rollout = world.at.rollout.as_mut().unwrap();
+    rollout.replicas = 0;
+    assert!(matches!(admit(&world, &claimed()), Admission::Go { .. }));
+    world.at.rollout.as_mut().unwrap().strategy = Strategy::Deployment;
+    assert_eq!(declined(&admit(&world, &claimed())), Reason::ScaledToZero);
 }
 
 /// Owned by Argo CD.

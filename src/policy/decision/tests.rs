@@ -132,6 +132,7 @@ pub(crate) fn after_success() -> World {
         to: snapshots::restored().live().unwrap(),
         chosen: String::new(),
         workload: "x".into(),
+        kind: crate::target::Kind::Rollout,
         give_up_seconds: 900.0,
         served: true,
         owner: None,

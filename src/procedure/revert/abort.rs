@@ -24,7 +24,13 @@ impl Plan {
     ) -> Next {
         if differ(&rollout.images, &self.from.images) {
             let said = format!("the spec holds another template than {}", self.from);
-            return await_controller(Reason::ControllerLag.because(said), SEEN_WITHIN, past, now);
+            return await_controller(
+                rollout,
+                Reason::ControllerLag.because(said),
+                SEEN_WITHIN,
+                past,
+                now,
+            );
         }
         let abortable = if rollout.in_flight() && rollout.stable != self.to.hash {
             Err("is in flight from another release by now")
@@ -80,7 +86,13 @@ impl Plan {
         }
         if rollout.aborted && !rollout.promote_full {
             let said = "the controller has not acted on the abort yet";
-            return await_controller(Reason::Aborting.because(said), SEEN_WITHIN, past, now);
+            return await_controller(
+                rollout,
+                Reason::Aborting.because(said),
+                SEEN_WITHIN,
+                past,
+                now,
+            );
         }
         Next::Do(Effect::Abort {
             hash: self.from.hash.clone(),

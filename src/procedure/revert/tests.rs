@@ -1,6 +1,7 @@
 use super::*;
+use crate::procedure::Intent;
 use crate::target::snapshot::tests::{in_flight, promoted, restored, set};
-use crate::target::workload::Rollout;
+use crate::target::workload::{Rollout, Strategy};
 
 pub(super) fn plan() -> Plan {
     let release = |revision, hash: &str| Release {
@@ -298,4 +299,81 @@ fn there_is_no_safe_point_between_restore_and_promotion() {
     let mut done = restored();
     rollout(&mut done).operation = Some("op-1".into());
     assert!(Revert::safe_point(&plan(), &done));
+}
+
+/// The same Deployment with the bad release complete, half rolled out, restored, and complete again.
+fn deployment(at: Snapshot, current: &str, phase: &str) -> Snapshot {
+    let mut at = at;
+    let it = rollout(&mut at);
+    it.strategy = Strategy::Deployment;
+    it.phase = phase.into();
+    it.current = current.into();
+    it.stable = if phase == "Healthy" {
+        current.into()
+    } else {
+        String::new()
+    };
+    if current == "good" {
+        it.revision = 3;
+        it.operation = Some("op-1".into());
+    }
+    at
+}
+
+#[test]
+fn a_deployment_is_restored_and_never_promoted() {
+    let complete = deployment(promoted(), "bad", "Healthy");
+    let rolling = deployment(in_flight(), "bad", "Progressing");
+    for at in [complete, rolling] {
+        assert_eq!(next(&at), restore(false));
+    }
+    let mut paused = deployment(in_flight(), "bad", "Paused");
+    rollout(&mut paused).paused = true;
+    assert_eq!(next(&paused), restore(true));
+    let mut unseen = deployment(promoted(), "good", "Progressing");
+    rollout(&mut unseen).observed = false;
+    let mut late = Entry::pending("revert");
+    late.started = Some(Timestamp::UNIX_EPOCH);
+    let later = Timestamp::from_second(60).unwrap();
+    let waits = Revert::next(&plan(), &unseen, &[], &late, later);
+    assert!(matches!(waits, Next::Wait(f) if f.reason == Reason::ControllerLag));
+    let moving = deployment(promoted(), "good", "Progressing");
+    assert!(matches!(next(&moving), Next::Wait(f) if f.reason == Reason::TrafficMoving));
+    assert!(Revert::safe_point(&plan(), &moving), "it goes on by itself");
+    let starting = deployment(restored(), "good", "Progressing");
+    assert!(matches!(next(&starting), Next::Wait(f) if f.reason == Reason::Settling));
+    let there = deployment(restored(), "good", "Healthy");
+    assert!(matches!(next(&there), Next::Done(f) if f.reason == Reason::Restored));
+}
+
+#[test]
+fn a_deployment_that_was_put_back_is_not_fought_over() {
+    let bad = deployment(promoted(), "bad", "Healthy");
+    let mut past = Entry::pending("revert");
+    past.attempts = 1;
+    let next =
+        |at: &Snapshot, past: &Entry| Revert::next(&plan(), at, &[], past, Timestamp::UNIX_EPOCH);
+    // Intended, and not known to have had an effect.
+    past.intent = Some(Intent {
+        effect: EffectKind::RestoreTemplate,
+        generation: 2,
+        at: Timestamp::UNIX_EPOCH,
+        confirmed: None,
+    });
+    assert_eq!(next(&bad, &past), restore(false));
+    let overwritten = |at: &Snapshot, past: &Entry| {
+        assert!(matches!(next(at, past), Next::Fail(f) if f.reason == Reason::Overwritten));
+    };
+    let mut marked = bad.clone();
+    rollout(&mut marked).operation = Some("op-1".into());
+    overwritten(&marked, &past);
+    let mut again = bad.clone();
+    rollout(&mut again).revision = 4;
+    overwritten(&again, &past);
+    // An `undo` of kubectl takes the mark away.
+    past.intent.as_mut().unwrap().confirmed = Some(Timestamp::UNIX_EPOCH);
+    overwritten(&bad, &past);
+    // Before anything was done it is a release of its own.
+    let untouched = Entry::pending("revert");
+    assert!(matches!(next(&again, &untouched), Next::Yield(f) if f.reason == Reason::NewRelease));
 }

@@ -6,6 +6,7 @@ use super::{Case, one_line};
 use crate::reason::Reason;
 use crate::report::page::{Line, Span};
 use crate::rollback::Phase;
+use crate::target::Kind;
 
 impl Case<'_> {
     pub(super) fn next(&self) -> Vec<Line> {
@@ -85,9 +86,12 @@ impl Case<'_> {
         };
         let name = word(&target.workload.name);
         let namespace = word(&target.workload.namespace);
-        vec![code(format!(
-            "kubectl argo rollouts get rollout {name} -n {namespace}"
-        ))]
+        vec![code(match target.workload.kind {
+            Kind::Rollout => format!("kubectl argo rollouts get rollout {name} -n {namespace}"),
+            Kind::Deployment => {
+                format!("kubectl rollout status deployment {name} -n {namespace} --watch=false")
+            }
+        })]
     }
 
     fn describe(&self) -> Line {

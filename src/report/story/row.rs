@@ -33,7 +33,10 @@ impl Case<'_> {
     fn place(&self) -> Row {
         let namespace = self.rollback.namespace();
         let place = match self.target {
-            Some(target) => format!("{namespace} / rollout {}", target.workload.name),
+            Some(target) => {
+                let workload = &target.workload;
+                format!("{namespace} / {} {}", workload.kind.word(), workload.name)
+            }
             None => format!("{namespace} / a target that the policy no longer has"),
         };
         Row::text("where", place)

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::target::snapshot::tests::{in_flight, promoted, restored};
+use crate::target::workload::Strategy;
 use crate::target::{Audience, Ownership, Workload};
 
 fn second(n: i64) -> Timestamp {
@@ -12,6 +13,7 @@ pub(crate) fn target() -> Target {
     Target {
         name: "api".into(),
         workload: Workload {
+            kind: crate::target::Kind::Rollout,
             namespace: "prod".into(),
             name: "x".into(),
         },
@@ -182,6 +184,30 @@ fn another_workload_of_the_same_name_has_another_history() {
     let mut at = promoted();
     at.rollout.as_mut().unwrap().uid = "new".into();
     assert!(memory.destination(&target(), &at, second(1200)).is_err());
+}
+
+#[test]
+fn what_was_stable_before_a_deployments_update_only_the_history_knows() {
+    let memory = after_a_bad_promotion();
+    let mut at = in_flight();
+    let rollout = at.rollout.as_mut().unwrap();
+    (rollout.strategy, rollout.stable) = (Strategy::Deployment, String::new());
+    rollout.current = "newest".into();
+    let recalled = memory.recall(rollout);
+    assert_eq!(recalled.stable, "bad");
+    assert!(recalled.in_flight() && !rollout.in_flight());
+    assert_eq!(MemoryStatus::default().recall(rollout).stable, "");
+    // Nothing vouches for it but the time that it was stable.
+    let destination = |now| memory.destination(&target(), &at, second(now)).unwrap();
+    assert_eq!(destination(1200).release.hash, "good");
+    assert_eq!(destination(1700).release.hash, "bad");
+    // While it rolls out, what was complete stays the newest of the history.
+    let mut observed = memory.clone();
+    observed.observe(at.rollout.as_ref().unwrap(), None, second(1300));
+    assert_eq!(observed.history, memory.history);
+    let mut another = at.rollout.unwrap();
+    another.uid = "new".into();
+    assert_eq!(memory.recall(&another).stable, "");
 }
 
 #[test]

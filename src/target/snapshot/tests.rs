@@ -159,19 +159,20 @@ fn a_router_weight_and_an_active_selector_count() {
 }
 
 #[test]
-fn only_owned_replica_sets_are_read() {
+fn a_replica_set_is_read_as_its_owners_kind_marks_it() {
     let object = json!({
         "metadata": {
-            "name": "x-1", "uid": "s", "labels": {HASH_LABEL: "h"},
-            "annotations": {REVISION_ANNOTATION: "4"},
+            "name": "x-1", "uid": "s", "labels": {"rollouts-pod-template-hash": "h"},
+            "annotations": {"rollout.argoproj.io/revision": "4"},
             "ownerReferences": [{"uid": "me", "controller": true}],
         },
         "spec": {"template": {"spec": {"containers": [{"image": "a:1"}]}}},
         "status": {"replicas": 2, "availableReplicas": 1},
     });
-    let set = ReplicaSet::read(&object, "me").unwrap();
+    assert_eq!(ReplicaSet::owner(&object), Some("me"));
+    let set = ReplicaSet::read(&object, Kind::Rollout).unwrap();
     assert_eq!((set.revision, set.replicas, set.available), (4, 2, 1));
-    assert!(ReplicaSet::read(&object, "other").is_none());
+    assert!(ReplicaSet::read(&object, Kind::Deployment).is_none());
 }
 
 #[test]

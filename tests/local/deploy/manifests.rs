@@ -90,7 +90,12 @@ fn an_old_kubectl_can_render_what_is_shipped() {
         "generatorOptions",
         "images",
     ];
-    for folder in [".", "rbac/release-namespace", "examples/options-production"] {
+    for folder in [
+        ".",
+        "rbac/release-namespace",
+        "rbac/deployment-targets",
+        "examples/options-production",
+    ] {
         let read: Value =
             serde_saphyr::from_str(&text(&format!("{folder}/kustomization.yaml"))).unwrap();
         for key in read.as_object().unwrap().keys() {
@@ -201,7 +206,7 @@ fn the_shipped_policy_only_watches() {
     let example: Value =
         serde_saphyr::from_str(&text("examples/options-production/kustomization.yaml")).unwrap();
     let namespaces = shipped.policy.namespaces();
-    let namespaces: Vec<_> = namespaces.iter().collect();
+    let namespaces: Vec<_> = namespaces.keys().collect();
     assert_eq!(namespaces, [example["namespace"].as_str().unwrap()]);
 }
 

@@ -272,6 +272,10 @@ fn rights_go_to_the_services_account_in_one_namespace_at_a_time() {
             "rbac/release-namespace/role-binding.yaml",
             "ripcord-release",
         ),
+        (
+            "rbac/deployment-targets/role-binding.yaml",
+            "ripcord-deployments",
+        ),
     ] {
         let binding: RoleBinding = manifest(path, "RoleBinding");
         assert_eq!(binding.role_ref.kind, "Role");
@@ -288,6 +292,7 @@ fn rights_go_to_the_services_account_in_one_namespace_at_a_time() {
     for path in [
         "kustomization.yaml",
         "rbac/release-namespace/kustomization.yaml",
+        "rbac/deployment-targets/kustomization.yaml",
     ] {
         assert!(!text(path).contains("ClusterRoleBinding"));
     }

@@ -1,7 +1,7 @@
 //! What goes wrong around Ripcord: a controller that does not look, an API server that refuses, pods that never get
 //! ready, a replica that is taken away.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -9,6 +9,7 @@ use ripcord::policy::trigger::TargetChoice;
 use ripcord::procedure::StepSpec;
 use ripcord::procedure::healthy::Healthy;
 use ripcord::rollback::Phase;
+use ripcord::target::Kind;
 use ripcord::target::workload::Rollout;
 
 use super::{ending, restored, said};
@@ -235,6 +236,32 @@ async fn a_namespace_that_cannot_be_read_holds_up_no_end_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn other_kinds_of_workload_in_a_namespace_are_followed_instead() {
+    let scene = Scene::incident(scene::policy()).await;
+    let caches = std::sync::Arc::clone(&scene.replicas[0].caches);
+    let follow = |kind: Kind| caches.follow(&[(NAMESPACE.to_owned(), [kind].into())].into());
+    let until = async |what: &dyn Fn() -> bool| {
+        let mut changes = caches.changes();
+        let met = async {
+            while !what() {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(stage::LIMIT, met).await.expect("met");
+    };
+    assert!(caches.listed(NAMESPACE).is_ok());
+    follow(Kind::Deployment);
+    // The simulated cluster has none.
+    until(&|| caches.rollouts.all().is_empty()).await;
+    let missing = caches.listed(NAMESPACE).unwrap_err();
+    assert!(missing.said.contains("deployments"), "{}", missing.said);
+    follow(Kind::Rollout);
+    until(&|| caches.listed(NAMESPACE).is_ok()).await;
+    assert_eq!(caches.rollouts.all().len(), 1);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_leaves_the_policy_is_forgotten_when_nothing_runs_there() {
     let scene = Scene::incident(scene::policy()).await;
     let caches = std::sync::Arc::clone(&scene.replicas[0].caches);
@@ -247,7 +274,8 @@ async fn a_namespace_that_leaves_the_policy_is_forgotten_when_nothing_runs_there
         };
         tokio::time::timeout(stage::LIMIT, met).await.expect("met");
     };
-    let (all, none) = ([NAMESPACE.to_owned()].into(), BTreeSet::new());
+    let kinds = [Kind::Rollout].into();
+    let (all, none) = ([(NAMESPACE.to_owned(), kinds)].into(), BTreeMap::new());
     let filled = || caches.listed(NAMESPACE).is_ok();
     caches.follow(&none);
     until(&|| !filled() && caches.rollouts.all().is_empty()).await;
