@@ -8,6 +8,7 @@ use super::blue_green;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
+use crate::support::slack::Recorded;
 
 const ON_CALL: &str = "on_call: [S0123ABCD]";
 const MANIFEST: &str = "https://git.example/deploy/blob/main/options-api-pinn-fixes.yaml";
@@ -237,7 +238,7 @@ impl Scene {
     /// All that people read of it in Slack.
     fn told(&self) -> String {
         let all = self.slack.messages();
-        let all: Vec<_> = all.iter().map(|it| it.visible()).collect();
+        let all: Vec<_> = all.iter().map(Recorded::visible).collect();
         all.join("\n")
     }
 }
