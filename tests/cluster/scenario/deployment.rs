@@ -66,10 +66,13 @@ pub(crate) async fn undone() {
     let bad = scene.deployment_is_known().await;
     scene.users_are_hurt().await;
     scene.alert(&ripcord).await;
+    // Its pods take five seconds, in which the leader sees the restored template live.
     let restored = async || {
-        let mutations = scene.mutations();
-        let live = scene.memory().await?["status"]["live"]["hash"].clone();
-        (!mutations.is_empty() && live != bad.as_str()).then_some(())
+        let rollback = scene.rollback(&format!("{NAME}-r2-{bad}")).await?;
+        let observed = rollback.pointer("/status/run/steps/0/observed/reason")?;
+        ["traffic_moving", "pods_starting", "settling"]
+            .contains(&observed.as_str()?)
+            .then_some(())
     };
     until(restored, LIMIT).await.expect("it is restored");
     // What `kubectl rollout undo` writes: the template before, and the annotations without ours.
