@@ -4,7 +4,6 @@
 mod blue_green;
 mod canary;
 mod chain;
-mod demo;
 mod deployment;
 mod harness;
 mod in_flight;
@@ -46,7 +45,6 @@ stories! {
     lost: promotion abort_before_the_controller_looks abort_of_a_promotion;
     midway: undo undo_to_another destination_cannot_start;
     chain: errors errors_everywhere good_releases;
-    demo: is_told;
     pair: oldest_alertmanagers newest_alertmanagers;
     routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready nginx_of_argo_cd;
     owned:

@@ -62,11 +62,6 @@ impl Admin {
             .await
     }
 
-    /// Deletes what is at a path.
-    pub(crate) async fn delete(&self, path: &str) -> Result<Value> {
-        self.send("DELETE", path, "", Vec::new()).await
-    }
-
     /// Whether a path that is no object answers with this text.
     pub(crate) async fn says(&self, path: &str, text: &str) -> Option<()> {
         let request = Request::get(path).body(Vec::new()).ok()?;
