@@ -68,11 +68,15 @@ pub(super) fn protect(policy: &mut Policy, namespace: &str) -> Result<(), Diagno
         .help("Ripcord's own namespace is `engine.namespace`, or the pod's"))
 }
 
+/// Whether Slack is told things, and in no channel but the targets' own.
+fn speaks_to_targets_only(settings: &Settings) -> bool {
+    let slack = &settings.report.slack;
+    (slack.token.is_some() || slack.token_file.is_some()) && slack.channel.is_none()
+}
+
 /// Slack that could be told nothing about some targets.
 fn mute(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
-    let slack = &settings.report.slack;
-    let can_speak = slack.token.is_some() || slack.token_file.is_some();
-    if !can_speak || slack.channel.is_some() {
+    if !speaks_to_targets_only(settings) {
         return None;
     }
     let all = policy.targets.values();
@@ -97,15 +101,13 @@ fn mute(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
 
 /// Triggers whose alerts can lead to no target, and so to no target's channel, where there is no other.
 fn unheard(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
-    let slack = &settings.report.slack;
-    let can_speak = slack.token.is_some() || slack.token_file.is_some();
     let open = |trigger: &&Trigger| {
         trigger.mode == Mode::Act
             && (matches!(trigger.target, TargetChoice::FromLabels { .. })
                 || matches!(trigger.severity, SeverityChoice::FromLabel { .. }))
     };
     let first = policy.triggers.iter().find(open)?;
-    (can_speak && slack.channel.is_none()).then(|| {
+    speaks_to_targets_only(settings).then(|| {
         let title = format!(
             "nobody is told in Slack about alerts of trigger `{}` whose labels name no target or no severity",
             first.name

@@ -19,7 +19,7 @@ use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
 use crate::rollback::object::Plan;
-use crate::target::{Sighting, Snapshot, Target};
+use crate::target::{Effect, Sighting, Snapshot, Target};
 
 /// How often in a row a change may lose the race with other writers.
 const RACES: u32 = 20;
@@ -213,6 +213,7 @@ impl Runner<'_> {
             return Ok(Round::Ended);
         };
         match step.next(&self.at, &self.seen, entry, now) {
+            Next::Do(Effect::Nudge) => self.nudge(index).await,
             Next::Do(effect) => self.change(index, effect).await,
             // Nothing was done yet, and the wait for the controller has taken too long.
             Next::Wait(finding) if finding.reason == Reason::ControllerLag && !self.touched() => {

@@ -143,16 +143,19 @@ impl Policy {
         self.of_this_cluster(labels)?;
         let severity = trigger.severity.of(labels)?;
         let target = self.target_of(trigger, labels)?;
-        let procedure = trigger
-            .procedure
-            .as_ref()
-            .or_else(|| self.severities.get(&severity));
         Ok(Ask {
             trigger,
             severity,
             target,
-            procedure: procedure.and_then(|name| self.procedures.get(name)),
+            procedure: self.procedure_of(trigger, severity),
         })
+    }
+
+    /// What a trigger runs at this severity; none where that is only a note.
+    fn procedure_of(&self, trigger: &Trigger, severity: Severity) -> Option<&Procedure> {
+        let named = trigger.procedure.as_ref();
+        let name = named.or_else(|| self.severities.get(&severity))?;
+        self.procedures.get(name)
     }
 
     /// How severe an alert is that this trigger matched and that leads nowhere; none where it would only be a note. One
@@ -160,8 +163,7 @@ impl Policy {
     #[must_use]
     pub fn severity_unplaced(&self, trigger: &Trigger, labels: &Labels) -> Option<Severity> {
         let severity = trigger.severity.of(labels).unwrap_or(Severity::P1);
-        let acts = trigger.procedure.is_some() || self.severities.contains_key(&severity);
-        acts.then_some(severity)
+        self.procedure_of(trigger, severity).map(|_| severity)
     }
 
     fn target_of(&self, trigger: &Trigger, labels: &Labels) -> Result<&Target, Finding> {

@@ -85,8 +85,7 @@ impl Step for Revert {
         }
         if !rollout.observed {
             let said = format!("generation {} is not observed yet", rollout.generation);
-            let finding = Reason::ControllerLag.because(said);
-            return await_controller(rollout, finding, SEEN_WITHIN, past, now);
+            return await_look(rollout, &said, past, now);
         }
         if rollout.current == plan.from.hash {
             return plan.leave(at, rollout, past, now);
@@ -180,15 +179,8 @@ impl Plan {
         if ours {
             return self.not_taken_up(rollout, past, now);
         }
-        if differ(&rollout.images, &self.from.images) {
-            let said = format!("the spec holds another template than {}", self.from);
-            return await_controller(
-                rollout,
-                Reason::ControllerLag.because(said),
-                SEEN_WITHIN,
-                past,
-                now,
-            );
+        if let Some(next) = self.another_template(rollout, past, now) {
+            return next;
         }
         let pinned = at
             .replica_set(&self.to.hash)
@@ -249,14 +241,20 @@ impl Plan {
             )));
         }
         let said = "the controller has not looked at the restored template yet";
-        await_controller(
-            rollout,
-            Reason::ControllerLag.because(said),
-            SEEN_WITHIN,
-            past,
-            now,
-        )
+        await_look(rollout, said, past, now)
     }
+
+    /// The wait for a controller that has not looked at the template in the spec, where that is not the release to be left.
+    fn another_template(&self, rollout: &Rollout, past: &Entry, now: Timestamp) -> Option<Next> {
+        let said = format!("the spec holds another template than {}", self.from);
+        differ(&rollout.images, &self.from.images).then(|| await_look(rollout, &said, past, now))
+    }
+}
+
+/// Waits until the controller looks at the spec.
+fn await_look(rollout: &Rollout, said: &str, past: &Entry, now: Timestamp) -> Next {
+    let finding = Reason::ControllerLag.because(said);
+    await_controller(rollout, finding, SEEN_WITHIN, past, now)
 }
 
 /// Waits for the controller to act on what was asked for, and makes it look again when that takes longer than `within`: each

@@ -7,7 +7,6 @@
 use serde_json::Value;
 
 use super::kind::Kind;
-use super::owner::Owner;
 use super::snapshot::ReplicaSet;
 use super::template;
 use super::workload::{Common, Rollout, Strategy};
@@ -57,16 +56,14 @@ impl Rollout {
             message: text("message"),
             aborted: false,
             aborted_at: None,
-            annotated: object
-                .pointer("/metadata/annotations")
-                .is_some_and(Value::is_object),
+            annotated: common.annotated,
             promote_full: false,
             paused: common.paused,
             replicas: common.replicas,
             strategy: Strategy::Deployment,
             images: common.images,
             workload_ref: false,
-            owner: Owner::read(object, Kind::Deployment),
+            owner: common.owner,
             invalid: false,
             operation: common.operation,
             deleting: common.deleting,

@@ -91,6 +91,8 @@ pub(super) struct Common {
     pub paused: bool,
     pub replicas: i32,
     pub images: Vec<String>,
+    pub annotated: bool,
+    pub owner: Option<Owner>,
     pub operation: Option<String>,
     pub deleting: bool,
     pub selector: String,
@@ -190,9 +192,7 @@ impl Rollout {
             phase: text("/status/phase"),
             message: text("/status/message"),
             aborted: flag("/status/abort"),
-            annotated: object
-                .pointer("/metadata/annotations")
-                .is_some_and(Value::is_object),
+            annotated: common.annotated,
             aborted_at: text("/status/abortedAt").parse().ok(),
             promote_full: flag("/status/promoteFull"),
             paused: common.paused,
@@ -202,7 +202,7 @@ impl Rollout {
             workload_ref: object
                 .pointer("/spec/workloadRef")
                 .is_some_and(|r| !r.is_null()),
-            owner: Owner::read(object, Kind::Rollout),
+            owner: common.owner,
             invalid,
             operation: common.operation,
             deleting: common.deleting,
@@ -274,6 +274,8 @@ impl Common {
             images: at("/spec/template")
                 .map(template::images)
                 .unwrap_or_default(),
+            annotated: metadata["annotations"].is_object(),
+            owner: Owner::read(object, kind),
             operation: annotation(OPERATION_ANNOTATION).map(str::to_owned),
             deleting: at("/metadata/deletionTimestamp").is_some(),
             selector: selector_text(at("/spec/selector")),

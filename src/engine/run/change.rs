@@ -25,9 +25,8 @@ impl Runner<'_> {
         // The bad release is live, and neither the template is ours nor the update aborted: whatever was intended before
         // had no effect.
         let begins = !matches!(effect, Effect::PromoteFull { .. });
-        let untouched = begins && self.journal.page.run.first_mutation.is_none();
-        let first = untouched && effect != Effect::Nudge;
-        if untouched && let Some(refused) = self.no_longer(now) {
+        let first = begins && self.journal.page.run.first_mutation.is_none();
+        if first && let Some(refused) = self.no_longer(now) {
             return self.refused(refused).await;
         }
         let generation = self
@@ -38,30 +37,20 @@ impl Runner<'_> {
         let steps = &self.journal.page.run.steps;
         let intended_before = steps.get(index).is_some_and(|entry| entry.attempts > 0);
         // A blame that came with an earlier intent stays: whether that had an effect is not known for certain.
-        if untouched && (intended_before || effect == Effect::Nudge) {
-            match self.held_now(now).await {
-                Ok(Some(refused)) => return self.refused(refused).await,
-                // What cannot be read holds.
-                Err(error) if effect == Effect::Nudge => {
-                    let finding = Reason::Retrying.because(error.to_string());
-                    self.note(index, finding, now).await?;
-                    return Ok(Round::Soon);
-                }
-                Ok(None) | Err(_) => {}
-            }
+        if first
+            && intended_before
+            && let Ok(Some(refused)) = self.held_now(now).await
+        {
+            return self.refused(refused).await;
         }
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
-            if effect == Effect::Nudge {
-                entry.nudged = Some(now);
-            } else {
-                entry.attempts += 1;
-                entry.intent = Some(Intent {
-                    effect: effect.kind(),
-                    generation,
-                    at: now,
-                    confirmed: None,
-                });
-            }
+            entry.attempts += 1;
+            entry.intent = Some(Intent {
+                effect: effect.kind(),
+                generation,
+                at: now,
+                confirmed: None,
+            });
         }
         self.journal.write(self.ctx).await?;
         if first && let Some(refused) = self.blame().await? {
@@ -70,31 +59,70 @@ impl Runner<'_> {
             }
             return self.refused(refused).await;
         }
+        match self.apply(&effect).await? {
+            Ok(()) => self.changed(index, &effect).await,
+            Err(error) => self.not_changed(index, error, now).await,
+        }
+    }
+
+    /// Makes the controller look at the workload again. It is worth a try and no more: what comes of it ends nothing, and what
+    /// keeps a first change keeps this one too.
+    pub(super) async fn nudge(&mut self, index: usize) -> Result<Round, Halt> {
+        let now = (self.ctx.clock)();
+        if self.journal.page.run.first_mutation.is_none() {
+            if let Some(refused) = self.no_longer(now) {
+                return self.refused(refused).await;
+            }
+            match self.held_now(now).await {
+                Ok(Some(refused)) => return self.refused(refused).await,
+                Ok(None) => {}
+                // What cannot be read holds.
+                Err(error) => return self.retried(index, &error, now).await,
+            }
+        }
+        if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
+            entry.nudged = Some(now);
+        }
+        self.journal.write(self.ctx).await?;
+        match self.apply(&Effect::Nudge).await? {
+            Ok(()) => {
+                self.races = 0;
+                self.announce(&Effect::Nudge);
+                Ok(Round::Soon)
+            }
+            Err(error) => self.retried(index, &error, now).await,
+        }
+    }
+
+    /// Asks the API server for a change, in this term.
+    async fn apply(&self, effect: &Effect) -> Result<Result<(), Error>, Halt> {
         if self.ctx.ended.is_cancelled() {
             return Err(Halt::TermEnded);
         }
-        let operation = self
-            .journal
-            .rollback
-            .metadata
-            .uid
-            .clone()
-            .unwrap_or_default();
-        let workload = &self.target.workload;
-        let made = self
-            .ctx
-            .cluster
-            .apply(workload, &self.at, &effect, &operation);
-        match made.await {
-            Ok(()) => self.changed(index, &effect).await,
-            // It was worth a try: the wait goes on.
-            Err(error) if effect == Effect::Nudge => {
-                let finding = Reason::Retrying.because(error.to_string());
-                self.note(index, finding, now).await?;
-                Ok(Round::Soon)
-            }
-            Err(error) => self.not_changed(index, error, now).await,
-        }
+        let uid = self.journal.rollback.metadata.uid.as_deref();
+        let (workload, operation) = (&self.target.workload, uid.unwrap_or_default());
+        let cluster = &self.ctx.cluster;
+        Ok(cluster.apply(workload, &self.at, effect, operation).await)
+    }
+
+    /// Notes a call that failed and is worth another try.
+    async fn retried(
+        &mut self,
+        index: usize,
+        error: &Error,
+        now: Timestamp,
+    ) -> Result<Round, Halt> {
+        let finding = Reason::Retrying.because(error.to_string());
+        self.note(index, finding, now).await?;
+        Ok(Round::Soon)
+    }
+
+    /// Says in an Event what is under way.
+    fn announce(&self, effect: &Effect) {
+        let reason = effect.kind().reason();
+        self.ctx
+            .events
+            .say(&self.journal.rollback, "Change", &reason.into(), false);
     }
 
     /// Why a first change is no longer wanted by what is known here, if it is not.
@@ -166,19 +194,14 @@ impl Runner<'_> {
     pub(super) async fn changed(&mut self, index: usize, effect: &Effect) -> Result<Round, Halt> {
         let confirmed = (self.ctx.clock)();
         self.races = 0;
-        if *effect != Effect::Nudge {
-            let entry = self.journal.page.run.steps.get_mut(index);
-            if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
-                intent.confirmed = Some(confirmed);
-            }
-            let run = &mut self.journal.page.run;
-            run.first_mutation.get_or_insert(confirmed);
-            self.journal.write(self.ctx).await?;
+        let entry = self.journal.page.run.steps.get_mut(index);
+        if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
+            intent.confirmed = Some(confirmed);
         }
-        let reason = effect.kind().reason();
-        self.ctx
-            .events
-            .say(&self.journal.rollback, "Change", &reason.into(), false);
+        let run = &mut self.journal.page.run;
+        run.first_mutation.get_or_insert(confirmed);
+        self.journal.write(self.ctx).await?;
+        self.announce(effect);
         Ok(Round::Soon)
     }
 

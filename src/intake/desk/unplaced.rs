@@ -11,7 +11,6 @@ use super::Registrar;
 use super::record::unplaced;
 use super::request::Unplaced;
 use crate::alert::Severity;
-use crate::cluster::Error;
 use crate::cluster::claims::Claimed;
 use crate::intake::Answered;
 use crate::rollback::name;
@@ -30,7 +29,7 @@ const TURN: &str = "-";
 impl Registrar {
     /// Records alerts that lead to no workload, one record a day for each trigger and reason, and names it in their answers.
     ///
-    /// They are declined whatever becomes of their records.
+    /// They are declined whatever becomes of their records. The answers are in the order of their indices.
     pub(super) async fn tell(
         &self,
         alerts: Vec<Unplaced>,
@@ -53,8 +52,9 @@ impl Registrar {
             }
         }
         for (name, alerts) in named.iter().filter(|(name, _)| !unknown(name)) {
-            for (index, answer) in answers.iter_mut() {
-                if alerts.iter().any(|alert| alert.index == *index) {
+            for alert in alerts {
+                let place = answers.binary_search_by_key(&alert.index, |(index, _)| *index);
+                if let Some((_, answer)) = place.ok().and_then(|place| answers.get_mut(place)) {
                     answer.rollback = Some(format!("{namespace}/{name}"));
                 }
             }
@@ -78,22 +78,25 @@ impl Registrar {
         }
         let mut enough = false;
         for (name, alerts) in named {
-            let mut records: Vec<_> = alerts.iter().map(|alert| alert.record.clone()).collect();
-            records.sort_by_key(|record| record.severity);
-            let (Some(first), Some(alert)) = (records.first(), alerts.first()) else {
+            let most_severe = alerts.iter().min_by_key(|alert| alert.record.severity);
+            let Some(Unplaced {
+                finding, record, ..
+            }) = most_severe
+            else {
                 continue;
             };
             if self.caches.rollbacks.get(namespace, name).is_some() {
                 continue;
             }
-            if self.enough(namespace, &first.trigger, first.severity) {
+            if self.enough(namespace, &record.trigger, record.severity) {
                 enough = true;
                 continue;
             }
-            let record = unplaced(namespace, name, alert.finding.clone(), records, trace);
+            let records = alerts.iter().map(|alert| alert.record.clone()).collect();
+            let record = unplaced(namespace, name, finding.clone(), records, trace);
             let claimed = self.cluster.claim(&record).await;
             let (Claimed::New(found) | Claimed::Taken(found)) =
-                claimed.map_err(|error: Error| error.to_string())?;
+                claimed.map_err(|error| error.to_string())?;
             self.caches.rollbacks.offer(namespace, name, *found);
         }
         if enough {

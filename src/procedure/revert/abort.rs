@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::{Plan, SEEN_WITHIN, await_controller, differ};
+use super::{Plan, SEEN_WITHIN, await_controller};
 use crate::procedure::Entry;
 use crate::procedure::step::Next;
 use crate::reason::Reason;
@@ -22,15 +22,8 @@ impl Plan {
         past: &Entry,
         now: Timestamp,
     ) -> Next {
-        if differ(&rollout.images, &self.from.images) {
-            let said = format!("the spec holds another template than {}", self.from);
-            return await_controller(
-                rollout,
-                Reason::ControllerLag.because(said),
-                SEEN_WITHIN,
-                past,
-                now,
-            );
+        if let Some(next) = self.another_template(rollout, past, now) {
+            return next;
         }
         let abortable = if rollout.in_flight() && rollout.stable != self.to.hash {
             Err("is in flight from another release by now")

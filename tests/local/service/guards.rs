@@ -45,9 +45,7 @@ async fn a_hold_is_told_and_its_end_lets_the_next_repeat_start() {
 
 /// A bad canary whose rollback is stopped just before its first change, while the release is being blamed.
 async fn about_to_change() -> (Scene, Alert) {
-    let mut scene = Scene::empty(scene::policy()).await;
-    stage::good_release(&scene.sandbox).await;
-    scene.through_a_proxy().await;
+    let scene = Scene::incident_behind_a_proxy(scene::policy()).await;
     scene.proxy().on(|seen| {
         let status = seen.path.contains("/targets/") && seen.path.ends_with("/status");
         if status && String::from_utf8_lossy(&seen.body).contains("\"blamed\":[{") {
@@ -56,11 +54,6 @@ async fn about_to_change() -> (Scene, Alert) {
             Act::Forward
         }
     });
-    scene.replica().await;
-    scene
-        .until_memory(|memory| memory.state().history.len() == 1)
-        .await;
-    stage::bad_canary(&scene.sandbox).await;
     let alert = firing(LATENCY);
     assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     assert!(

@@ -21,14 +21,7 @@ fn remembers(seen: &Seen) -> bool {
 
 /// A bad canary, and a leader that can no longer write the memory.
 async fn without_memory(policy: ripcord::policy::Policy) -> Scene {
-    let mut scene = Scene::empty(policy).await;
-    stage::good_release(&scene.sandbox).await;
-    scene.through_a_proxy().await;
-    scene.replica().await;
-    scene
-        .until_memory(|memory| memory.state().history.len() == 1)
-        .await;
-    stage::bad_canary(&scene.sandbox).await;
+    let scene = Scene::incident_behind_a_proxy(policy).await;
     scene.proxy().on(|seen| {
         if remembers(seen) {
             Act::Before(Fault::Answer(503))
@@ -187,14 +180,7 @@ async fn an_exceeded_budget_is_recorded_and_stops_nothing() {
 
 /// A leader that is about to restore when somebody deploys again, and a controller that does not look at that.
 async fn not_looked_at(policy: ripcord::policy::Policy) -> Scene {
-    let mut scene = Scene::empty(policy).await;
-    stage::good_release(&scene.sandbox).await;
-    scene.through_a_proxy().await;
-    scene.replica().await;
-    scene
-        .until_memory(|memory| memory.state().history.len() == 1)
-        .await;
-    stage::bad_canary(&scene.sandbox).await;
+    let scene = Scene::incident_behind_a_proxy(policy).await;
     scene.proxy().on(|seen| {
         if remembers(seen) {
             Act::Before(Fault::Hold)

@@ -142,14 +142,7 @@ async fn a_label_that_takes_any_value_fills_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_cannot_be_made_keeps_no_answer_waiting() {
-    let mut scene = Scene::empty(policy()).await;
-    stage::good_release(&scene.sandbox).await;
-    scene.through_a_proxy().await;
-    scene.replica().await;
-    scene
-        .until_memory(|memory| memory.state().history.len() == 1)
-        .await;
-    stage::bad_canary(&scene.sandbox).await;
+    let scene = Scene::incident_behind_a_proxy(policy()).await;
     scene.proxy().on(|seen| {
         if seen.method == Method::POST && seen.path.contains("/namespaces/ripcord/rollbacks") {
             Act::Before(Fault::Hold)

@@ -7,6 +7,7 @@ use ripcord::sandbox::Sandbox;
 use ripcord::target::Ownership;
 use serde_json::{Value, json};
 
+use super::hands::unhealthy_destination;
 use super::{ending, said, untouched};
 use crate::engine::{changes, image, promote};
 use crate::support::proxy::{Act, Fault};
@@ -165,14 +166,7 @@ async fn what_is_promoted_is_left_to_its_owner_at_once_and_once() {
 /// It is promoted while the request is on its way: its conditions no longer hold, and nothing was done.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_promoted_before_the_abort_arrives_is_left_to_its_owner() {
-    let mut scene = Scene::empty(scene::policy()).await;
-    scene.through_a_proxy().await;
-    stage::good_release(&scene.sandbox).await;
-    scene.replica().await;
-    scene
-        .until_memory(|memory| memory.state().history.len() == 1)
-        .await;
-    stage::bad_canary(&scene.sandbox).await;
+    let scene = Scene::incident_behind_a_proxy(scene::policy()).await;
     scene.patch_workload("", tracked()).await;
     scene.proxy().on(|seen| {
         if seen.mutates() && seen.path.ends_with(&format!("/rollouts/{NAME}/status")) {
@@ -205,13 +199,7 @@ async fn what_is_promoted_before_the_abort_arrives_is_left_to_its_owner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_who_takes_the_abort_back_is_not_fought() {
-    let mut scene = Scene::empty(scene::policy()).await;
-    stage::first_release(&scene.sandbox, "demo:v1-unhealthy");
-    scene.replica().await;
-    scene
-        .until_memory(|memory| memory.state().history.len() == 1)
-        .await;
-    stage::bad_canary(&scene.sandbox).await;
+    let scene = unhealthy_destination().await;
     scene.patch_workload("", tracked()).await;
     scene.send(&firing(LATENCY)).await;
     let proving = scene.until(|rollback| {
