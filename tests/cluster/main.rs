@@ -27,6 +27,7 @@ mod build;
 mod enter;
 mod plane;
 mod prometheus;
+mod run;
 mod scenario;
 mod scene;
 mod times;
@@ -34,18 +35,12 @@ mod up;
 
 use std::env;
 use std::process::ExitCode;
-use std::sync::OnceLock;
-use std::time::Instant;
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::plane::Plane;
-
-/// The one cluster of this run.
-static PLANE: OnceLock<Plane> = OnceLock::new();
+use crate::run::{plane, prepare};
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
@@ -81,33 +76,4 @@ fn run() -> Result<ExitCode> {
     let conclusion = libtest_mimic::run(&arguments, trials);
     times::print();
     Ok(conclusion.exit_code())
-}
-
-/// Builds what is missing, goes where the cluster runs, and starts it.
-fn prepare(runtime: &Runtime) -> Result<()> {
-    let began = Instant::now();
-    build::build()?;
-    enter::enter()?;
-    // The first process of a process namespace dies of no signal that it does not ask for.
-    runtime.spawn(async {
-        let mut ended = signal(SignalKind::terminate()).expect("a signal handler");
-        let mut interrupted = signal(SignalKind::interrupt()).expect("a signal handler");
-        tokio::select! {
-            _ = ended.recv() => {}
-            _ = interrupted.recv() => {}
-        }
-        std::process::exit(130);
-    });
-    let plane = runtime.block_on(Plane::start(&enter::data()))?;
-    assert!(PLANE.set(plane).is_ok(), "one cluster");
-    eprintln!(
-        "the cluster is up after {:.1} s",
-        began.elapsed().as_secs_f64()
-    );
-    Ok(())
-}
-
-/// The cluster, which is up.
-pub(crate) fn plane() -> &'static Plane {
-    PLANE.get().expect("the cluster is up")
 }

@@ -8,10 +8,12 @@ mod install;
 mod parts;
 mod process;
 
-use std::fs;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -37,6 +39,8 @@ pub(crate) struct Plane {
     processes: Mutex<Vec<Process>>,
     manifests: install::Manifests,
     numbers: AtomicUsize,
+    /// How long the audit log was when a namespace was made.
+    marks: Mutex<HashMap<String, u64>>,
     /// Scenarios share the controller; one that stops it has it to itself.
     turns: RwLock<()>,
 }
@@ -110,6 +114,7 @@ impl Plane {
             .await?;
         let processes = Mutex::new(started.all());
         let (folder, numbers, turns) = (folder.to_owned(), AtomicUsize::new(1), RwLock::new(()));
+        let marks = Mutex::default();
         Ok(Self {
             admin,
             files,
@@ -117,6 +122,7 @@ impl Plane {
             processes,
             manifests,
             numbers,
+            marks,
             turns,
         })
     }
@@ -151,10 +157,19 @@ impl Plane {
             release: format!("release-{number}"),
             ripcord: format!("ripcord-{number}"),
         };
+        let mark = self.files.path("audit.log").metadata()?.len();
+        self.mark(&namespaces, mark);
         for object in self.manifests.within(&namespaces) {
             self.admin.create(&object).await?;
         }
         Ok(namespaces)
+    }
+
+    fn mark(&self, namespaces: &Namespaces, mark: u64) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        for namespace in [&namespaces.release, &namespaces.ripcord] {
+            marks.insert(namespace.clone(), mark);
+        }
     }
 
     /// Lets the API server judge all of `deploy/`, and changes nothing.
@@ -164,11 +179,14 @@ impl Plane {
 
     /// The requests to the API server in a namespace, oldest first.
     pub(crate) fn audit(&self, namespace: &str) -> Result<Vec<Audited>> {
-        let log = fs::read_to_string(self.files.path("audit.log"))?;
-        Ok(audit::read(&log)
-            .into_iter()
-            .filter(|it| it.namespace == namespace)
-            .collect())
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = marks.get(namespace).copied().unwrap_or_default();
+        drop(marks);
+        let mut log = File::open(self.files.path("audit.log"))?;
+        log.seek(SeekFrom::Start(mark))?;
+        let mut text = String::new();
+        log.read_to_string(&mut text)?;
+        Ok(audit::read(&text, namespace))
     }
 
     /// Takes part in what goes on.
@@ -196,14 +214,19 @@ impl Plane {
 
     /// What Argo Rollouts' plugin for kubectl says to a person's command; its words are no proof of anything.
     pub(crate) fn plugin(&self, words: &[&str]) -> Result<String> {
-        let program = crate::build::bin().join("kubectl-argo-rollouts");
-        let mut command = std::process::Command::new(program);
+        let (content, said) = self.person("kubectl-argo-rollouts", words)?;
+        anyhow::ensure!(content, "{words:?}: {said}");
+        Ok(said)
+    }
+
+    /// Whether a program of the control plane was content with a person's command, and what it said.
+    pub(crate) fn person(&self, program: &str, words: &[&str]) -> Result<(bool, String)> {
+        let mut command = std::process::Command::new(crate::build::bin().join(program));
         command.args(words).env("KUBECONFIG", self.kubeconfig());
         let output = command.output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "{words:?}: {said}{complaint}");
-        Ok(said)
+        let [said, complaint] =
+            [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        Ok((output.status.success(), format!("{said}{complaint}")))
     }
 
     /// What the processes said last about something.
@@ -211,7 +234,7 @@ impl Plane {
         let processes = self
             .processes
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         let tails = processes.iter().map(|it| (it.name(), it.tail(about)));
         let tails = tails.filter(|(_, tail)| !tail.is_empty());
         let tails: Vec<_> = tails
@@ -224,7 +247,7 @@ impl Plane {
         let processes = self
             .processes
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(PoisonError::into_inner);
         processes
             .iter()
             .find(|it| it.name() == name)

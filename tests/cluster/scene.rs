@@ -1,10 +1,12 @@
 //! One scenario's part of the cluster: namespaces of its own, a release behind a Service with steady users, a Slack, and
 //! replicas of the service with the rights that `deploy/` gives them.
 
+pub(crate) mod blue_green;
 mod judge;
 mod mishap;
 mod monitoring;
 pub(crate) mod release;
+pub(crate) mod router;
 
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ pub(crate) struct Scene {
     pub(crate) users: Option<Client>,
     /// The Service that takes the traffic.
     pub(crate) front: String,
+    /// How often the users ask, in a second.
+    pub(crate) rate: u32,
     /// The image of the release that is good.
     pub(crate) good: &'static str,
     pub(crate) name: &'static str,
@@ -72,6 +76,7 @@ impl Scene {
             slack,
             users: None,
             front: NAME.to_owned(),
+            rate: release::RATE,
             good: release::GOOD,
             name,
             folder,
@@ -161,12 +166,18 @@ impl Scene {
 
     /// Sends a notification, and says how it was answered.
     pub(crate) async fn post(&self, replica: &Replica, body: String) -> u16 {
+        self.answer(replica, body).await.0
+    }
+
+    /// The same with what the answer said.
+    pub(crate) async fn answer(&self, replica: &Replica, body: String) -> (u16, Value) {
         let request = client()
             .post(replica.url())
             .bearer_auth(TOKEN)
             .header("content-type", "application/json");
         let answer = request.body(body).send().await.unwrap();
-        answer.status().as_u16()
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
     }
 
     /// Waits until a rollback ended in this phase and Slack was told.

@@ -67,7 +67,7 @@ impl Replica {
         let settings = file("settings.yaml", &settings.to_string());
         let policy = file("policy.yaml", setup.policy);
         let log = file("log", "");
-        let child = Command::new(env!("CARGO_BIN_EXE_ripcord"))
+        let child = Command::new(program())
             .arg("serve")
             .args(["--settings".as_ref(), settings.as_os_str()])
             .args(["--policy".as_ref(), policy.as_os_str()])
@@ -151,6 +151,12 @@ impl Drop for Replica {
             eprintln!("--- the log of {}:\n{log}---", self.name);
         }
     }
+}
+
+/// The program: the one that Cargo has built beside this, or the one that `RIPCORD_BIN` names.
+pub(crate) fn program() -> PathBuf {
+    let named = std::env::var_os("RIPCORD_BIN").map(PathBuf::from);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_ripcord").into())
 }
 
 /// An HTTP client that goes nowhere else than asked.

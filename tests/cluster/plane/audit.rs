@@ -38,12 +38,13 @@ impl Audited {
     }
 }
 
-/// The requests in a log. The last line may be half written.
-pub(crate) fn read(log: &str) -> Vec<Audited> {
-    let lines = log
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok());
-    lines.filter_map(|line| audited(&line)).collect()
+/// The requests in a log that are about a namespace. The last line may be half written.
+pub(crate) fn read(log: &str, namespace: &str) -> Vec<Audited> {
+    // Most lines are about others, and need not be understood.
+    let lines = log.lines().filter(|line| line.contains(namespace));
+    let lines = lines.filter_map(|line| serde_json::from_str(line).ok());
+    let all = lines.filter_map(|line| audited(&line));
+    all.filter(|it| it.namespace == namespace).collect()
 }
 
 fn audited(line: &Value) -> Option<Audited> {

@@ -113,6 +113,8 @@ impl<'a> Started<'a> {
                 ("token-auth-file", "@tokens.csv"),
                 ("audit-policy-file", "@audit.yaml"),
                 ("audit-log-path", "@audit.log"),
+                // In one file, however long it gets: it is read from where a scenario began. In MiB.
+                ("audit-log-maxsize", "100000"),
             ],
         )
     }

@@ -2,17 +2,10 @@
 
 use serde_json::{Value, json};
 
+use crate::scene::blue_green::strategy;
 use crate::scene::release::BAD;
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::replica::{Replica, until};
-
-/// Blue-green behind the usual Service, with a preview Service.
-pub(super) fn strategy(more: &Value) -> Value {
-    let mut strategy =
-        json!({ "activeService": NAME, "previewService": format!("{NAME}-preview") });
-    json_patch::merge(&mut strategy, more);
-    json!({ "blueGreen": strategy })
-}
+use crate::support::replica::until;
 
 pub(super) async fn start(name: &'static str) -> Scene {
     let scene = Scene::start(name).await;
@@ -61,38 +54,10 @@ pub(crate) async fn before_promotion() {
     assert_eq!(scene.users.as_ref().unwrap().tally().bad, 0);
 }
 
-/// The active Service was switched, and an analysis that takes an hour has begun.
-pub(super) async fn switched(scene: &mut Scene) -> (Replica, String) {
-    let metric = json!({
-        "name": "always", "interval": "1h", "count": 2, "successCondition": "result == 'healthy'",
-        "provider": { "web": { "url": format!("http://{NAME}.{}.svc/health/pinn", scene.namespaces.release), "jsonPath": "{$.overall_status}" } },
-        "consecutiveErrorLimit": 1000,
-    });
-    let analysis = json!({
-        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate",
-        "metadata": { "name": "long", "namespace": scene.namespaces.release }, "spec": { "metrics": [metric] },
-    });
-    scene.plane.admin.create(&analysis).await.unwrap();
-    let long = json!({ "templates": [{ "templateName": "long" }] });
-    let ripcord = scene
-        .good(&strategy(&json!({ "postPromotionAnalysis": long })))
-        .await;
-    scene.deploy(BAD).await;
-    let switched = async || {
-        let status = scene.rollout().await["status"].clone();
-        let active = status["blueGreen"]["activeSelector"] == status["currentPodHash"];
-        (active && status["currentPodHash"] != status["stableRS"]).then_some(())
-    };
-    until(switched, LIMIT).await.expect("it is switched");
-    let bad = scene.is_known().await;
-    scene.users_are_hurt().await;
-    (ripcord, bad)
-}
-
 /// In its analysis after the switch. There is a ready endpoint at every moment.
 pub(crate) async fn in_analysis() {
     let mut scene = start("blue-green, analysis after the switch").await;
-    let (ripcord, bad) = switched(&mut scene).await;
+    let (ripcord, bad) = scene.bad_switched().await;
     let pulled_back = async {
         let posted = scene.alert(&ripcord).await;
         let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
@@ -111,7 +76,7 @@ pub(crate) async fn in_analysis() {
 /// The same, and its pods are not ready any more: `abort` would leave no endpoint at all, for ever.
 pub(crate) async fn in_analysis_and_unready() {
     let mut scene = start("blue-green, the new pods unready").await;
-    let (ripcord, bad) = switched(&mut scene).await;
+    let (ripcord, bad) = scene.bad_switched().await;
     for pod in scene.pods_of(&bad).await {
         scene.set_ready(&pod, false).await;
     }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::blue_green;
+use crate::scene::blue_green::strategy;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::{Replica, until};
@@ -20,7 +21,7 @@ pub(crate) async fn errors() {
 /// A bad release that takes all traffic, and is stable, with the first request that it answers.
 pub(crate) async fn errors_everywhere() {
     let mut scene = blue_green::start("the whole chain, blue-green").await;
-    let ripcord = scene.good(&blue_green::strategy(&json!({}))).await;
+    let ripcord = scene.good(&strategy(&json!({}))).await;
     is_pulled_back(&scene, &ripcord).await;
 }
 

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::blue_green;
+use crate::scene::blue_green::strategy;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
@@ -101,7 +102,7 @@ pub(crate) async fn paused_by_its_spec() {
 /// Before the switch: no user has seen it.
 pub(crate) async fn blue_green_before_promotion() {
     let mut scene = blue_green::start("blue-green of Argo CD, before its promotion").await;
-    let strategy = blue_green::strategy(&json!({ "autoPromotionEnabled": false }));
+    let strategy = strategy(&json!({ "autoPromotionEnabled": false }));
     let ripcord = scene.good(&strategy).await;
     scene.deploy(BAD).await;
     scene.rollout_is("Paused").await;
@@ -117,7 +118,7 @@ pub(crate) async fn blue_green_before_promotion() {
 pub(crate) async fn blue_green_switched() {
     let mut scene = blue_green::start("blue-green of Argo CD, after the switch").await;
     scene.target_has(ON_CALL);
-    let (ripcord, bad) = blue_green::switched(&mut scene).await;
+    let (ripcord, bad) = scene.bad_switched().await;
     scene.is_tracked_by("shop").await;
     scene
         .is_left(&ripcord, &bad, "is behind the active Service already")
@@ -170,17 +171,6 @@ pub(crate) async fn policy_says_nobody() {
 }
 
 impl Scene {
-    /// What Argo CD leaves on what it tracks.
-    pub(super) async fn is_tracked_by(&self, application: &str) {
-        let id = format!(
-            "{application}:argoproj.io/Rollout:{}/{NAME}",
-            self.namespaces.release
-        );
-        let annotations = json!({ "argocd.argoproj.io/tracking-id": id });
-        self.edit(&json!({ "metadata": { "annotations": annotations } }))
-            .await;
-    }
-
     /// Sends the alert, and sees the second release aborted for it.
     pub(super) async fn is_aborted(&self, ripcord: &Replica, bad: &str, owner: &str) {
         let posted = self.alert(ripcord).await;

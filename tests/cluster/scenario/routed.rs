@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::release::BAD;
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::replica::{Replica, until};
+use crate::support::replica::until;
 
 /// The router sends 60 % to the bad release.
 pub(crate) async fn nginx() {
@@ -30,7 +29,7 @@ pub(crate) async fn nginx_set_canary_scale() {
 /// template that was restored takes effect as soon as the pod is back.
 pub(crate) async fn nginx_stable_not_ready() {
     let mut scene = Scene::start("canary behind nginx, stable pod unready").await;
-    let (ripcord, bad) = split(&mut scene, &json!({})).await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
     let stable = scene.rollout().await["status"]["stableRS"].clone();
     let pod = scene.pods_of(stable.as_str().unwrap()).await.remove(0);
     let before = scene.rollout().await["status"]["availableReplicas"]
@@ -69,7 +68,7 @@ pub(crate) async fn nginx_stable_not_ready() {
 /// The same where its spec is Argo CD's.
 pub(crate) async fn nginx_of_argo_cd() {
     let mut scene = Scene::start("canary behind nginx, of Argo CD").await;
-    let (ripcord, bad) = split(&mut scene, &json!({})).await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
     scene.is_tracked_by("shop").await;
     scene
         .is_aborted(&ripcord, &bad, "Argo CD application shop")
@@ -78,53 +77,7 @@ pub(crate) async fn nginx_of_argo_cd() {
 }
 
 async fn pulled_back(mut scene: Scene, more: &Value) {
-    let (ripcord, bad) = split(&mut scene, more).await;
+    let (ripcord, bad) = scene.bad_split(more).await;
     scene.is_pulled_back(&ripcord, &bad).await;
     assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
-}
-
-/// A bad canary that a router sends 60 % of the traffic to.
-async fn split(scene: &mut Scene, more: &Value) -> (Replica, String) {
-    let [stable, canary] = ["stable", "canary"].map(|role| format!("{NAME}-{role}"));
-    scene.front.clone_from(&stable);
-    scene.service(&canary).await;
-    let backend = json!({ "service": { "name": stable, "port": { "number": 80 } } });
-    let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
-    let ingress = json!({
-        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
-        "metadata": { "name": "front", "namespace": scene.namespaces.release },
-        "spec": { "ingressClassName": "nginx", "rules": [{ "host": "x.test", "http": { "paths": [path] } }] },
-    });
-    let ingresses = scene.ingresses();
-    scene.plane.admin.post(&ingresses, &ingress).await.unwrap();
-    let mut strategy = json!({
-        "stableService": stable, "canaryService": canary, "steps": [{ "setWeight": 60 }, { "pause": {} }],
-        "trafficRouting": { "nginx": { "stableIngress": "front" } },
-    });
-    json_patch::merge(&mut strategy, more);
-    let ripcord = scene.good(&json!({ "canary": strategy })).await;
-    scene.deploy(BAD).await;
-    let split = async || (scene.weight().await? == "60").then_some(());
-    until(split, LIMIT).await.expect("the router splits");
-    scene.rollout_is("Paused").await;
-    let bad = scene.is_known().await;
-    (ripcord, bad)
-}
-
-impl Scene {
-    /// What the router sends to the canary, in per cent.
-    async fn weight(&self) -> Option<String> {
-        let path = format!("{}/{NAME}-front-canary", self.ingresses());
-        let ingress = self.plane.admin.get(&path).await?;
-        let annotations = &ingress["metadata"]["annotations"];
-        let weight = annotations["nginx.ingress.kubernetes.io/canary-weight"].as_str()?;
-        Some(weight.to_owned())
-    }
-
-    fn ingresses(&self) -> String {
-        format!(
-            "/apis/networking.k8s.io/v1/namespaces/{}/ingresses",
-            self.namespaces.release
-        )
-    }
 }

@@ -95,6 +95,15 @@ impl Scene {
 
     /// The images of the ready endpoints of the Service.
     pub(crate) async fn served_by(&self) -> Vec<String> {
+        let pods = self.serving().await;
+        let images = pods
+            .iter()
+            .filter_map(|pod| pod.pointer("/spec/containers/0/image")?.as_str());
+        images.map(str::to_owned).collect()
+    }
+
+    /// The pods behind the ready endpoints of the Service.
+    pub(crate) async fn serving(&self) -> Vec<Value> {
         let namespace = &self.namespaces.release;
         let list = async |what: &str| {
             let list = self.plane.admin.get(what).await.expect("a list");
@@ -110,17 +119,13 @@ impl Scene {
             .iter()
             .flat_map(|it| it["endpoints"].as_array().into_iter().flatten());
         let ready = endpoints.filter(|it| it["conditions"]["ready"] == true);
-        let image = |endpoint: &Value| {
-            let pod = pods
-                .iter()
-                .find(|pod| pod["metadata"]["name"] == endpoint["targetRef"]["name"])?;
-            Some(
-                pod.pointer("/spec/containers/0/image")?
-                    .as_str()?
-                    .to_owned(),
-            )
+        let pod = |endpoint: &Value| {
+            let name = &endpoint["targetRef"]["name"];
+            pods.iter()
+                .find(|pod| pod["metadata"]["name"] == *name)
+                .cloned()
         };
-        ready.filter_map(image).collect()
+        ready.filter_map(pod).collect()
     }
 
     /// Does something, and says how few ready endpoints the Service had at any look meanwhile.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
 
-/// How often the users ask, in a second.
-const RATE: u32 = 20;
+/// How often the users of a test ask, in a second.
+pub(super) const RATE: u32 = 20;
 /// The releases, by what their pods do.
 pub(crate) const GOOD: &str = "demo:v1-good";
 pub(crate) const BAD: &str = "demo:v2-half500";
@@ -45,7 +45,10 @@ impl Scene {
         json_patch::merge(&mut rollout["spec"], spec);
         self.plane.admin.create(&rollout).await.unwrap();
         self.rollout_is("Healthy").await;
-        let users = Client::start(format!("http://{address}/price").parse().unwrap(), RATE);
+        let users = Client::start(
+            format!("http://{address}/price").parse().unwrap(),
+            self.rate,
+        );
         self.users = Some(users);
         self.users_are_served_or_hurt(image).await;
     }
@@ -108,6 +111,17 @@ impl Scene {
     pub(crate) async fn edit(&self, patch: &Value) {
         let path = self.rollout_path();
         self.plane.admin.patch(&path, patch).await.unwrap();
+    }
+
+    /// What Argo CD leaves on what it tracks.
+    pub(crate) async fn is_tracked_by(&self, application: &str) {
+        let id = format!(
+            "{application}:argoproj.io/Rollout:{}/{NAME}",
+            self.namespaces.release
+        );
+        let annotations = json!({ "argocd.argoproj.io/tracking-id": id });
+        self.edit(&json!({ "metadata": { "annotations": annotations } }))
+            .await;
     }
 
     /// What a person's plugin of Argo Rollouts says to a command, in the release's namespace.
