@@ -1,0 +1,151 @@
+//! Looks at a release while a contender acts: who serves, what the Rollout says, and how the users are answered.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::outcome::End;
+use crate::scene::{Scene, now};
+
+/// How long the users must have had good answers only.
+const QUIET: Duration = Duration::from_millis(1_500);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What is so at one moment.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and all are asked together"
+)]
+pub(crate) struct Look {
+    /// Ready endpoints of the good release, and of others.
+    good: usize,
+    bad: usize,
+    /// How many pods are asked for.
+    wanted: u64,
+    /// What the router sends to the canary, in per cent.
+    weight: u64,
+    phase: String,
+    /// Whether the controller has looked at the latest spec.
+    observed: bool,
+    live: bool,
+    stable: bool,
+    /// Whether the users' answers were good for a while.
+    quiet: bool,
+}
+
+/// What was seen while a contender acted.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) last: Look,
+    /// From when on it was Healthy on the good release.
+    pub(crate) healthy: Option<Timestamp>,
+}
+
+// === impl Look ===
+
+impl Look {
+    async fn take(scene: &Scene, good: &str, began: Timestamp, routed: bool) -> Self {
+        let rollout = scene.rollout().await;
+        let status = &rollout["status"];
+        let (mut ours, mut others) = (0, 0);
+        for pod in scene.serving().await {
+            let hash = &pod["metadata"]["labels"]["rollouts-pod-template-hash"];
+            let count = if *hash == good {
+                &mut ours
+            } else {
+                &mut others
+            };
+            *count += 1;
+        }
+        let weight = if routed { scene.weight().await } else { None };
+        let generation = rollout["metadata"]["generation"].to_string();
+        let last_bad = last_bad(scene, began).unwrap_or(began);
+        Self {
+            good: ours,
+            bad: others,
+            wanted: rollout["spec"]["replicas"].as_u64().unwrap_or_default(),
+            weight: weight.and_then(|it| it.parse().ok()).unwrap_or_default(),
+            phase: status["phase"].as_str().unwrap_or("?").to_owned(),
+            observed: status["observedGeneration"] == generation.as_str(),
+            live: status["currentPodHash"] == good,
+            stable: status["stableRS"] == good,
+            quiet: now().duration_since(last_bad).unsigned_abs() >= QUIET,
+        }
+    }
+
+    fn serves_well(&self) -> bool {
+        self.bad == 0 && self.weight == 0 && self.good as u64 >= self.wanted && self.stable
+    }
+
+    fn healthy(&self) -> bool {
+        self.observed && self.live && self.stable && self.phase == "Healthy"
+    }
+
+    /// Where it ended.
+    pub(crate) fn end(&self) -> End {
+        if self.serves_well() && self.quiet && self.observed {
+            if self.healthy() {
+                return End::Healthy;
+            }
+            if self.phase == "Degraded" {
+                return End::Degraded;
+            }
+        }
+        match (self.good, self.bad) {
+            (0, 0) => End::Nobody,
+            _ if self.quiet && self.bad == 0 && self.weight == 0 => End::Unfinished,
+            _ => End::Bad,
+        }
+    }
+
+    /// In words.
+    pub(crate) fn text(&self) -> String {
+        let weight = if self.weight > 0 {
+            format!("; {} % of the requests go to the bad release", self.weight)
+        } else {
+            String::new()
+        };
+        format!(
+            "{} good and {} bad ready endpoints; {}{weight}",
+            self.good, self.bad, self.phase
+        )
+    }
+}
+
+/// Looks until `acted` says that the contender is done and the end is a good one, or until `bound`, counted from the
+/// beginning.
+pub(crate) async fn watch(
+    scene: &Scene,
+    good: &str,
+    began: Timestamp,
+    bound: Duration,
+    routed: bool,
+    acted: impl Fn() -> Option<Value>,
+) -> Watched {
+    let mut healthy = None;
+    loop {
+        let last = Look::take(scene, good, began, routed).await;
+        if last.healthy() {
+            healthy = healthy.or_else(|| Some(now()));
+        } else {
+            healthy = None;
+        }
+        // Who refuses has no more to do.
+        let done =
+            acted().is_some_and(|it| it["status"]["phase"] == "Declined" || last.end().is_back());
+        let late = now().duration_since(began).unsigned_abs() >= bound;
+        if done || late {
+            return Watched { last, healthy };
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// When the users had their last bad answer, since the beginning.
+pub(crate) fn last_bad(scene: &Scene, began: Timestamp) -> Option<Timestamp> {
+    let tally = scene.users.as_ref()?.tally();
+    tally.last_bad.filter(|at| *at >= began)
+}

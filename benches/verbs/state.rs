@@ -1,0 +1,208 @@
+//! The states of a bad release in which the contenders act, and the commands that people run there. How a state comes
+//! about is in the modules below.
+
+mod blue_green;
+mod in_flight;
+mod promoted;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio::task::JoinSet;
+
+use crate::contender::Line;
+use crate::outcome::End;
+use crate::plane::Frozen;
+use crate::router::Router;
+use crate::scene::{NAME, Scene};
+use crate::support::replica::Replica;
+
+/// How the people on call are mentioned, where a state has some.
+pub(crate) const ON_CALL: &str = "<!subteam^S0123ABCD>";
+
+/// A state of a bad release.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// What `--state` calls it.
+    pub(crate) name: &'static str,
+    /// The bad release is …
+    pub(crate) title: &'static str,
+    /// The commands of the runbook, for a canary or for a blue-green release.
+    pub(crate) runbook: &'static [Line],
+    /// The best known command.
+    pub(crate) bare: &'static [Line],
+    /// How often the alert comes.
+    pub(crate) times: usize,
+    /// Where Ripcord must leave it.
+    pub(crate) right: End,
+    pub(crate) prepare: fn(&mut Scene) -> LocalBoxFuture<'_, Ready>,
+}
+
+/// A state that has come about.
+pub(crate) struct Ready {
+    pub(crate) replica: Replica,
+    /// The Rollouts controller stands still.
+    pub(crate) asleep: Option<Frozen<'static>>,
+    /// Where a router is between the users and the Services.
+    pub(crate) router: Option<Router>,
+    /// Whoever else acts, until this is dropped.
+    pub(crate) others: JoinSet<()>,
+}
+
+const ABORT: Line = &["argo", "abort", NAME];
+const UNDO: Line = &["argo", "undo", NAME];
+/// The runbook's quick reference for a canary.
+const CANARY: &[Line] = &[ABORT, UNDO];
+/// The runbook's script for blue-green, up to its waiting. It goes no further than the first command that fails.
+const BLUE_GREEN: &[Line] = &[
+    ABORT,
+    &["kubectl", "patch", "service", NAME, "-p", STABLE_SELECTOR],
+    &[
+        "kubectl",
+        "scale",
+        "deployment",
+        "options-api-green",
+        "--replicas=0",
+    ],
+];
+const STABLE_SELECTOR: &str =
+    r#"{"spec":{"selector":{"app":"options-api-pinn-fixes","version":"stable"}}}"#;
+/// Somebody runs it, and so does somebody else once it has worked.
+const TWICE: &[Line] = &[UNDO, &["effect"], UNDO];
+const CANARY_TWICE: &[Line] = &[ABORT, UNDO, &["effect"], ABORT, UNDO];
+
+/// A state with the usual commands.
+macro_rules! state {
+    ($name:literal, $title:literal, $runbook:expr, $bare:expr, $prepare:path $(, $field:ident: $value:expr)*) => {
+        State {
+            $($field: $value,)*
+            ..State {
+                name: $name,
+                title: $title,
+                runbook: $runbook,
+                bare: $bare,
+                times: 1,
+                right: End::Healthy,
+                prepare: |scene| $prepare(scene).boxed_local(),
+            }
+        }
+    };
+}
+
+/// All of them, in the order of the table.
+pub(crate) const ALL: &[State] = &[
+    state!(
+        "canary-paused",
+        "a canary, paused at 25 %",
+        CANARY,
+        &[ABORT],
+        in_flight::paused
+    ),
+    state!(
+        "canary-aborted",
+        "a canary that a person aborted before",
+        CANARY,
+        &[UNDO],
+        in_flight::aborted
+    ),
+    state!(
+        "spec-changed",
+        "a canary whose spec changed an instant before",
+        CANARY,
+        &[ABORT],
+        in_flight::not_looked_at
+    ),
+    state!(
+        "promotion-asked",
+        "a canary whose full promotion was asked for an instant before",
+        CANARY,
+        &[ABORT],
+        in_flight::promotion_asked
+    ),
+    state!(
+        "nginx",
+        "a canary behind nginx at 60 %",
+        CANARY,
+        &[ABORT],
+        in_flight::routed
+    ),
+    state!(
+        "nginx-dynamic",
+        "the same with `dynamicStableScale`",
+        CANARY,
+        &[ABORT],
+        in_flight::routed_dynamic
+    ),
+    state!(
+        "promoted",
+        "a canary, fully promoted; steps without pauses",
+        CANARY,
+        &[UNDO],
+        promoted::plain
+    ),
+    state!(
+        "promoted-pauses",
+        "a canary, fully promoted; steps with endless pauses",
+        CANARY,
+        &[UNDO],
+        promoted::pausing_steps
+    ),
+    state!(
+        "duplicate",
+        "a canary, fully promoted; whoever acts does so twice",
+        CANARY_TWICE,
+        TWICE,
+        promoted::plain,
+        times: 2
+    ),
+    state!(
+        "takes-away",
+        "a canary that only takes an environment variable away, fully promoted",
+        CANARY,
+        &[UNDO],
+        promoted::takes_away
+    ),
+    state!(
+        "gitops",
+        "a canary, fully promoted; Argo CD owns its spec and heals it",
+        CANARY,
+        &[UNDO],
+        promoted::owned,
+        right: End::Called
+    ),
+    state!(
+        "blue-green",
+        "blue-green, promoted, old pods there",
+        BLUE_GREEN,
+        &[UNDO],
+        blue_green::promoted
+    ),
+    state!(
+        "blue-green-late",
+        "blue-green, promoted, old pods gone",
+        BLUE_GREEN,
+        &[UNDO],
+        blue_green::promoted_long_ago
+    ),
+    state!(
+        "blue-green-unready",
+        "blue-green, in an analysis after the switch, new pods not ready",
+        BLUE_GREEN,
+        &[ABORT],
+        blue_green::unready
+    ),
+];
+
+// === impl Ready ===
+
+impl Ready {
+    /// Nothing more is in the way.
+    fn new(replica: Replica) -> Self {
+        let others = JoinSet::new();
+        Self {
+            replica,
+            asleep: None,
+            router: None,
+            others,
+        }
+    }
+}

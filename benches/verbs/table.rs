@@ -1,0 +1,144 @@
+//! The table: what each contender did in each state, with the medians of its turns.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::contender::{Contender, Line};
+use crate::outcome::{End, Outcome};
+use crate::shared::options::Options;
+use crate::shared::page::median;
+use crate::state::State;
+
+/// What all contenders did in one state.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) state: &'static State,
+    outcomes: [Vec<Outcome>; 3],
+}
+
+// === impl Row ===
+
+impl Row {
+    /// Nobody has acted yet.
+    pub(crate) fn new(state: &'static State) -> Self {
+        Self {
+            state,
+            outcomes: Default::default(),
+        }
+    }
+
+    /// Takes a turn into account.
+    pub(crate) fn note(&mut self, contender: Contender, outcome: Outcome) {
+        self.outcomes[contender as usize].push(outcome);
+    }
+
+    /// All turns of a contender.
+    pub(crate) fn of(&self, contender: Contender) -> &[Outcome] {
+        &self.outcomes[contender as usize]
+    }
+
+    /// Whether people's commands have failed in the same way in more than half of all turns, from the first on: they are
+    /// not tried for the rest.
+    pub(crate) fn is_settled(&self, contender: Contender, runs: u16) -> bool {
+        let all = self.of(contender);
+        let first = all.first().map(|it| it.end);
+        contender != Contender::Ripcord
+            && all.len() * 2 > usize::from(runs)
+            && first.is_some_and(|end| !end.is_back() && all.iter().all(|it| it.end == end))
+    }
+
+    /// The median of the last bad answers; a turn without one counts as 0.
+    pub(crate) fn last_bad(&self, contender: Contender) -> Option<f64> {
+        median(
+            self.of(contender)
+                .iter()
+                .map(|it| it.last_bad.unwrap_or_default())
+                .collect(),
+        )
+    }
+
+    fn line(&self, contender: Contender, bound: u16) -> String {
+        let all = self.of(contender);
+        let who = match contender {
+            Contender::Ripcord => "**Ripcord**".to_owned(),
+            _ => commands(contender.script(self.state)),
+        };
+        let time = |of: fn(&Outcome) -> Option<f64>| {
+            let found: Vec<_> = all.iter().filter_map(of).collect();
+            median(found).map_or_else(|| "–".to_owned(), |it| format!("{it:.2} s"))
+        };
+        let back = all.iter().all(|it| it.end.is_back());
+        let last_bad = match (back, all.iter().any(|it| it.last_bad.is_some())) {
+            (true, true) => format!("{:.2} s", self.last_bad(contender).unwrap_or_default()),
+            (true, false) => "none".to_owned(),
+            (false, _) => "–".to_owned(),
+        };
+        format!(
+            "{who} | {} | {} | {last_bad} | {} | {}",
+            all.len(),
+            time(|it| it.first_change),
+            time(|it| it.healthy),
+            ends(all, bound)
+        )
+    }
+}
+
+/// The section of the document.
+pub(crate) fn text(rows: &[Row], machine: &str, options: &Options) -> String {
+    let mut text = format!(
+        "{machine} {} runs of each, one at a time; what had failed in the same way in more than half of them was not run \
+         again. Each had {} s. Times are medians, from the moment the command started or the alert was posted.\n\n\
+         | the bad release is | who acts | runs | first change | last bad answer | Healthy | the end |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+        options.runs, options.bound
+    );
+    for row in rows {
+        for (index, contender) in Contender::ALL.into_iter().enumerate() {
+            let title = if index == 0 { row.state.title } else { "" };
+            let line = row.line(contender, options.bound);
+            writeln!(text, "| {title} | {line} |").expect("a string takes all");
+        }
+    }
+    text
+}
+
+/// The ends, and how many turns each had where they differ; then what was seen at the last of them, where it was bad.
+fn ends(all: &[Outcome], bound: u16) -> String {
+    let mut counted: BTreeMap<End, usize> = BTreeMap::new();
+    for outcome in all {
+        *counted.entry(outcome.end).or_default() += 1;
+    }
+    let one = counted.len() == 1;
+    let text = |(end, count): (&End, &usize)| {
+        let mut text = end.text(bound);
+        if !one {
+            text = format!("{count} of {}: {text}", all.len());
+        }
+        let mut of_it = all.iter().filter(|it| it.end == *end);
+        if end.is_back() {
+            return text;
+        }
+        match (of_it.next_back(), end) {
+            (Some(it), End::Called) => {
+                text + &format!(" after {:.2} s", it.called.unwrap_or_default())
+            }
+            (Some(it), _) => text + &format!(": {}", it.seen),
+            (None, _) => text,
+        }
+    };
+    counted.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
+/// A script in one cell.
+fn commands(script: &[Line]) -> String {
+    let command = |line: &Line| match line {
+        ["argo", verb, ..] => Some(format!("`{verb}`")),
+        ["kubectl", verb, what, ..] => Some(format!("`{verb} {what}`")),
+        _ => None,
+    };
+    script
+        .iter()
+        .filter_map(command)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

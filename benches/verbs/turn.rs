@@ -1,0 +1,179 @@
+//! One turn: a release of its own goes bad in some state, a contender acts, and what comes of it is noted.
+
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::http::Request;
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::contender::{self, Act, Contender};
+use crate::observe::{self, Watched};
+use crate::outcome::{End, Outcome};
+use crate::scene::{LIMIT, Scene, now};
+use crate::state::{Ready, State};
+use crate::support::replica::until;
+
+/// How often the users ask, in a second.
+const RATE: u32 = 100;
+/// How often a state is prepared anew when people's own commands were lost on the way there.
+const PREPARATIONS: usize = 3;
+
+/// Lets a contender act once in a state.
+pub(crate) async fn take(state: &'static State, contender: Contender, bound: Duration) -> Outcome {
+    let mut tries = 0;
+    let (mut scene, mut ready, good) = loop {
+        tries += 1;
+        match AssertUnwindSafe(prepare(state)).catch_unwind().await {
+            Ok(prepared) => break prepared,
+            Err(cause) if tries == PREPARATIONS => std::panic::resume_unwind(cause),
+            Err(_) => eprintln!("{} could not be prepared; once more", state.name),
+        }
+    };
+    let outcome = act(&scene, &mut ready, &good, state, contender, bound).await;
+    clean(&mut scene, ready).await;
+    outcome
+}
+
+async fn act(
+    scene: &Scene,
+    ready: &mut Ready,
+    good: &str,
+    state: &'static State,
+    contender: Contender,
+    bound: Duration,
+) -> Outcome {
+    let began = now();
+    let asleep = ready.asleep.take();
+    let acted = RefCell::new(None);
+    let act = async {
+        let act = match contender {
+            Contender::Ripcord => {
+                contender::alert(scene, &ready.replica, good, state.times, asleep).await
+            }
+            _ => contender::script(scene, good, contender.script(state), asleep).await,
+        };
+        *acted.borrow_mut() = Some((act, now()));
+    };
+    let rollback = || {
+        let acted = acted.borrow();
+        acted.as_ref().map(|(act, _)| act.rollback.clone())
+    };
+    let watch = observe::watch(scene, good, began, bound, ready.router.is_some(), rollback);
+    let (mut act, mut watch) = (std::pin::pin!(act), std::pin::pin!(watch));
+    // What has not been done when the time is over does not count.
+    let watched = tokio::select! {
+        watched = &mut watch => watched,
+        () = &mut act => watch.await,
+    };
+    judge(scene, contender, began, &watched, acted.borrow().as_ref())
+}
+
+/// A fresh scene in this state, and the hash of its good release.
+async fn prepare(state: &'static State) -> (Scene, Ready, String) {
+    let mut scene = Scene::start(state.name).await;
+    scene.rate = RATE;
+    let ready = (state.prepare)(&mut scene).await;
+    let good = first_release(&scene).await;
+    is_alone(&scene).await;
+    (scene, ready, good)
+}
+
+/// The first release of a scene is its good one.
+async fn first_release(scene: &Scene) -> String {
+    let path = format!(
+        "/apis/apps/v1/namespaces/{}/replicasets",
+        scene.namespaces.release
+    );
+    let sets = scene.plane.admin.get(&path).await.expect("a list");
+    let mut sets = sets["items"].as_array().into_iter().flatten();
+    let first =
+        sets.find(|it| it["metadata"]["annotations"]["rollout.argoproj.io/revision"] == "1");
+    let hash = &first.expect("a first release")["metadata"]["labels"]["rollouts-pod-template-hash"];
+    hash.as_str().expect("a hash").to_owned()
+}
+
+fn judge(
+    scene: &Scene,
+    contender: Contender,
+    began: Timestamp,
+    watched: &Watched,
+    acted: Option<&(Act, Timestamp)>,
+) -> Outcome {
+    let after = |at: Timestamp| at.duration_since(began).as_secs_f64();
+    let changes = match contender {
+        Contender::Ripcord => scene.mutations(),
+        _ => changes_by_people(scene, began),
+    };
+    let mut end = watched.last.end();
+    let mut called = None;
+    if let Some((act, at)) = acted
+        && changes.is_empty()
+        && is_true_call(scene, &act.rollback)
+    {
+        end = End::Called;
+        called = Some(after(*at));
+    }
+    let first = changes
+        .into_iter()
+        .map(|it| it.received)
+        .find(|at| *at >= began);
+    Outcome {
+        end,
+        first_change: first.map(after),
+        last_bad: observe::last_bad(scene, began).map(after),
+        healthy: watched.healthy.map(after),
+        called,
+        seen: watched.last.text(),
+        said: acted.map(|(act, _)| act.said.clone()).unwrap_or_default(),
+    }
+}
+
+/// What people have changed since, of the workload and of its Services.
+fn changes_by_people(scene: &Scene, began: Timestamp) -> Vec<crate::plane::audit::Audited> {
+    let mut all = scene
+        .plane
+        .audit(&scene.namespaces.release)
+        .expect("the audit log");
+    all.retain(|it| {
+        let theirs = ["rollouts", "deployments", "services"].contains(&it.resource.as_str());
+        it.user == "admin" && theirs && it.is_write() && it.code < 300 && it.received >= began
+    });
+    all
+}
+
+/// Whether a rollback was refused for whose the spec is, and the people on call were told so.
+fn is_true_call(scene: &Scene, rollback: &Value) -> bool {
+    let messages = scene.slack.messages();
+    let told = messages.first().is_some_and(|it| {
+        it.text.contains("NOT acted on") && it.pings().contains(&crate::state::ON_CALL.to_owned())
+    });
+    rollback["status"]["reason"]["reason"] == "owned_elsewhere" && told
+}
+
+/// Ends all that is left of a turn, so that it takes nothing from the next one.
+async fn clean(scene: &mut Scene, ready: Ready) {
+    drop(ready);
+    if let Some(users) = scene.users.take() {
+        users.stop().await;
+    }
+    let delete = Request::delete(scene.rollout_path()).body(Vec::new());
+    let delete = delete.expect("a request");
+    let deleted = scene.plane.admin.client().request::<Value>(delete).await;
+    deleted.expect("it is deleted");
+}
+
+/// Waits until nothing runs but what is this scene's.
+async fn is_alone(scene: &Scene) {
+    let namespace = &scene.namespaces.release;
+    let others = format!("/api/v1/pods?fieldSelector=metadata.namespace!={namespace}");
+    let gone = async || {
+        let pods = scene.plane.admin.get(&others).await?;
+        pods["items"].as_array()?.is_empty().then_some(())
+    };
+    until(gone, LIMIT)
+        .await
+        .expect("the pods of earlier turns are gone");
+}
