@@ -46,8 +46,8 @@ impl Figures {
             |all: &[Duration]| all.iter().map(|it| it.as_secs_f64() * 1000.0).collect();
         let yardstick = median(milliseconds(&self.writes)).unwrap_or(f64::NAN);
         let mut text = format!(
-            "{machine} One replica, {runs} runs. The release is a bad canary at its first pause, with 20 requests a second. \
-             The yardstick are two bare writes to the same API server by the same kind of client.\n\n\
+            "{machine} Runs: {runs}, of one replica. The release is a bad canary at its first pause, with 20 requests a second. \
+             The yardstick is two bare writes to the same API server by the same kind of client.\n\n\
              | what | times | median | slowest | median, in yardsticks |\n| --- | --- | --- | --- | --- |\n"
         );
         for (what, all) in rows {

@@ -128,7 +128,10 @@ pub(crate) async fn alert(
     let ended = async || {
         rollback = scene.rollback(&name).await?;
         let phase = rollback["status"]["phase"].as_str()?;
-        (!["Pending", "Running"].contains(&phase)).then_some(())
+        // Whoever refuses to act has done all of it once a person was told.
+        let told = rollback.pointer("/status/report/slack/ts").is_some();
+        let ended = !["Pending", "Running"].contains(&phase);
+        (ended && (told || phase != "Declined")).then_some(())
     };
     until(ended, crate::scene::LIMIT).await;
     Act {

@@ -86,7 +86,7 @@ impl Row {
 /// The section of the document.
 pub(crate) fn text(rows: &[Row], machine: &str, options: &Options) -> String {
     let mut text = format!(
-        "{machine} {} runs of each, one at a time; what had failed in the same way in more than half of them was not run \
+        "{machine} Runs of each: {}, one at a time; what had failed in the same way in more than half of them was not run \
          again. Each had {} s. Times are medians, from the moment the command started or the alert was posted.\n\n\
          | the bad release is | who acts | runs | first change | last bad answer | Healthy | the end |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
