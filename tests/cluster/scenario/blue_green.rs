@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::scene::release::BAD;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 
 /// Blue-green behind the usual Service, with a preview Service.
 pub(super) fn strategy(more: &Value) -> Value {
@@ -123,7 +124,7 @@ pub(crate) async fn in_analysis_and_unready() {
 
 impl Scene {
     /// The active Service selects the destination, and nothing but the controller's own key was added to it.
-    async fn is_active(&self, rollback: &Value) {
+    pub(super) async fn is_active(&self, rollback: &Value) {
         let namespace = &self.namespaces.release;
         let path = format!("/api/v1/namespaces/{namespace}/services/{NAME}");
         let service = self.plane.admin.get(&path).await.unwrap();

@@ -8,6 +8,7 @@ use super::blue_green;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 use crate::times::Chain;
 
 /// A bad canary: the alert names it, and not the release beside it.

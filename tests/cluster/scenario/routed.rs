@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::scene::release::BAD;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 
 /// The router sends 60 % to the bad release.
 pub(crate) async fn nginx() {
