@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::figures::Figures;
 use crate::scene::{NAME, Scene, now};
+use crate::support::story::prelude::*;
 use crate::support::replica::{Replica, TOKEN, client};
 
 /// How many alerts are in a large notification.

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 use crate::plane::Frozen;
 use crate::scene::{Scene, now};
 use crate::state::State;
+use crate::support::story::prelude::*;
 use crate::support::replica::{Replica, until};
 
 /// How long the controller stands still at most, where it does, while Ripcord has changed nothing.

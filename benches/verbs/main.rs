@@ -22,6 +22,9 @@ mod support {
     pub(crate) mod replica;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;
+    #[expect(dead_code, unused_imports, unused_macros, reason = "the tests need more of it")]
+    pub(crate) mod story;
+    pub(crate) mod wait;
 }
 
 /// The control plane and the scenes of the tests.

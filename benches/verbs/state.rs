@@ -14,6 +14,7 @@ use crate::outcome::End;
 use crate::plane::Frozen;
 use crate::router::Router;
 use crate::scene::{NAME, Scene};
+use crate::support::story::prelude::*;
 use crate::support::replica::Replica;
 
 /// How the people on call are mentioned, where a state has some.

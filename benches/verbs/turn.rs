@@ -14,6 +14,7 @@ use crate::observe::{self, Watched};
 use crate::outcome::{End, Outcome};
 use crate::scene::{LIMIT, Scene, now};
 use crate::state::{Ready, State};
+use crate::support::story::prelude::*;
 use crate::support::replica::until;
 
 /// How often the users ask, in a second.

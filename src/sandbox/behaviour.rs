@@ -1,9 +1,10 @@
 //! How the demo application behaves, by the words of its image's tag (`demo:v2-half500`): `half500`, `slow`, `unhealthy`,
-//! `neverready`. A tag with none of them is a good release.
+//! `neverready`, `readyafter5s`. A tag with none of them is a good release.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 /// What an image's tag says about the pods that run it.
@@ -24,6 +25,15 @@ impl<'a> Behaviour<'a> {
     #[must_use]
     pub fn says(self, word: &str) -> bool {
         self.tag.split('-').any(|one| one == word)
+    }
+
+    /// How long a pod needs before it is ready, where it ever is.
+    #[must_use]
+    pub fn ready_after(self) -> Option<Duration> {
+        let mut words = self.tag.split('-');
+        let time = words.find_map(|word| word.strip_prefix("readyafter"));
+        let time = time.and_then(|time| time.parse::<SignedDuration>().ok());
+        (!self.says("neverready")).then(|| time.unwrap_or_default().unsigned_abs())
     }
 
     /// How a pod answers when it is asked for a path for the `turn`th time, counted from 0.

@@ -30,6 +30,8 @@ struct Status {
     stable: String,
     #[serde(rename = "currentStepIndex")]
     step: Option<usize>,
+    #[serde(rename = "currentStepHash")]
+    step_hash: String,
     abort: bool,
     aborted_at: Option<String>,
     promote_full: bool,
@@ -39,6 +41,8 @@ struct Status {
     observed_generation: String,
     phase: String,
     message: String,
+    conditions: Value,
+    updated_replicas: u64,
 }
 
 /// One `ReplicaSet` of the rollout, with the numbers that decide.
@@ -56,6 +60,7 @@ struct Sync {
     status: Status,
     sets: Vec<Set>,
     steps: Vec<Step>,
+    step_hash: String,
     hash: String,
     replicas: u64,
     now: Timestamp,
@@ -80,12 +85,13 @@ fn sync(store: &Store, mut rollout: Value) -> Option<Vec<Write>> {
         status: serde_json::from_value(rollout["status"].clone()).unwrap_or_default(),
         sets: sets.map(Set::new).collect(),
         hash: short(&rollout["spec"]["template"]),
+        step_hash: short(&rollout["spec"]["strategy"]["canary"]["steps"]),
         replicas: rollout["spec"]["replicas"].as_u64().unwrap_or(1).min(100),
         rollout,
         steps,
         now: store.now,
     };
-    if sync.status.current == sync.hash {
+    if sync.status.current == sync.hash && sync.status.step_hash == sync.step_hash {
         sync.obey();
         if sync.rollout["spec"]["paused"] != true {
             sync.advance();
@@ -130,10 +136,11 @@ impl Sync {
         self.status.step = (!self.steps.is_empty()).then_some(step);
     }
 
-    /// A template that was not seen before: everything that was asked of the old one is forgotten. One that comes back
+    /// A template, or steps, that were not seen before: everything that was asked is forgotten. A template that comes back
     /// becomes the newest revision.
     fn adopt(&mut self) {
-        let newest = self.sets.iter().map(Set::revision).max();
+        let others = self.sets.iter().filter(|set| set.hash != self.hash);
+        let newest = others.map(Set::revision).max();
         let revision = json!((newest.unwrap_or_default() + 1).to_string());
         if !self.sets.iter().any(|set| set.hash == self.hash) {
             self.sets.push(self.new_set());
@@ -146,6 +153,7 @@ impl Sync {
             self.status.stable.clone_from(&self.hash);
         }
         self.status.current.clone_from(&self.hash);
+        self.status.step_hash.clone_from(&self.step_hash);
         self.status.abort = false;
         self.status.promote_full = false;
         self.unpause();
@@ -291,6 +299,10 @@ impl Sync {
         } else {
             ("Progressing", "more replicas need to be updated")
         };
+        let paused = if phase == "Paused" { "True" } else { "False" };
+        status.conditions = json!([{ "type": "Paused", "status": paused }]);
+        let current = self.sets.iter().find(|set| set.hash == self.hash);
+        status.updated_replicas = current.map_or(0, |set| set.live);
         status.observed_generation = generation.to_string();
         phase.clone_into(&mut status.phase);
         message.clone_into(&mut status.message);

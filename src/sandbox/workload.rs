@@ -116,7 +116,8 @@ impl Pass<'_> {
         let removals: Vec<_> = stopped.map(|pod| (Key::of("pods", pod), None)).collect();
         self.writes.extend(removals);
         for pod in &mut pods {
-            let ready = self.age(pod) >= START && !behaviour(pod).says("neverready");
+            let after = behaviour(pod).ready_after();
+            let ready = after.is_some_and(|after| self.age(pod) >= after.max(START));
             let ready = if ready { "True" } else { "False" };
             pod["status"]["conditions"] = json!([{ "type": "Ready", "status": ready }]);
         }

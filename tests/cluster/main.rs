@@ -20,6 +20,8 @@ mod support {
     pub(crate) mod replica;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub mod slack;
+    pub(crate) mod story;
+    pub(crate) mod wait;
 }
 
 mod app;
@@ -62,7 +64,7 @@ fn run() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let arguments = Arguments::from_args();
-    let trials = scenario::ALL.iter().map(|&(name, scenario)| {
+    let trials = scenario::all().map(|&(name, scenario)| {
         Trial::test(name, move || {
             runtime.block_on(scenario());
             Ok(())

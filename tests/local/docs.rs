@@ -13,6 +13,8 @@ use ripcord::reason::Reason;
 use ripcord::rollback::crd;
 use serde_json::Value;
 
+use crate::support::story::for_each_story;
+
 const BEGIN: &str = "<!-- generated: begin -->\n";
 const END: &str = "<!-- generated: end -->\n";
 
@@ -40,6 +42,52 @@ fn part_is_current(path: &str, expected: &str) {
         .split_once(END)
         .expect("a mark where the generated part ends");
     is_current(path, &format!("{before}{BEGIN}{expected}{END}{after}"));
+}
+
+/// Lists the stories that both clusters play.
+macro_rules! names {
+    ($($name:ident: $module:ident::$story:ident,)+) => {
+        const BOTH: &[&str] = &[$(stringify!($name),)+];
+    };
+}
+
+for_each_story!(names);
+
+/// Whether the tests of the real cluster tell a story of this name.
+fn is_told(name: &str) -> bool {
+    let real = include_str!("../cluster/scenario.rs");
+    let (_, real) = real.split_once("\nreal! {").expect("the list");
+    let modules = real.trim_end().trim_end_matches('}').split(';');
+    let mut modules = modules.filter_map(|it| it.split_once(':'));
+    BOTH.contains(&name)
+        || modules.any(|(module, stories)| {
+            let story = name.strip_prefix(module.trim());
+            let story = story.and_then(|it| it.strip_prefix('_'));
+            story.is_some_and(|story| stories.split_whitespace().any(|it| it == story))
+        })
+}
+
+/// What the document says of Argo Rollouts is shown by the stories in the last column of its tables.
+#[test]
+fn docs_of_argo_rollouts_name_stories_that_are_told() {
+    let text = include_str!("../../docs/argo-rollouts.md");
+    let rows = text
+        .lines()
+        .filter(|it| it.starts_with("| ") && !it.ends_with("| story |"));
+    let rows = rows.filter(|it| !it.starts_with("| ---"));
+    let mut shown = 0;
+    for row in rows {
+        let last = row.trim_end_matches('|').rsplit('|').next();
+        let names = last.unwrap_or_default().split('`').skip(1).step_by(2);
+        let names: Vec<_> = names.collect();
+        assert!(!names.is_empty(), "no story shows this: {row}");
+        for name in names {
+            assert!(is_told(name), "nobody tells {name}: {row}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 30, "{shown} names");
+    assert!(!is_told("promoted_by_magic"));
 }
 
 #[test]

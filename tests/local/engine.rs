@@ -198,35 +198,6 @@ async fn a_promoted_bad_release_is_restored_and_promoted_although_a_request_is_l
     sandbox.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_was_aborted_ends_healthy() {
-    let sandbox = stage::sandbox().await;
-    stage::good_release(&sandbox).await;
-    let replica = Replica::start(&sandbox, "one", stage::policy()).await;
-    stage::bad_canary(&sandbox).await;
-    request(&sandbox, &json!({"abort": true})).await;
-    let degraded = |object: Option<&Value>| stage::phase(object) == "Degraded";
-    assert!(
-        sandbox
-            .wait(
-                |view| degraded(view.object("rollouts", NAMESPACE, NAME)),
-                LIMIT
-            )
-            .await
-    );
-    let name = claimed(&replica, &sandbox).await;
-    let done = replica
-        .until(&name, |rollback| rollback.phase().ended())
-        .await;
-    assert_eq!(done.phase(), Phase::Succeeded, "{:#?}", done.status);
-    let rollout = sandbox.object("rollouts", NAMESPACE, NAME);
-    assert_eq!(stage::phase(rollout.as_ref()), "Healthy");
-    assert_eq!(image(&sandbox), "demo:v1-good");
-    assert_eq!(changes(&sandbox), [NAME]);
-    replica.finish().await;
-    sandbox.stop().await;
-}
-
 /// Promotes the update in flight, as a pipeline would.
 pub(crate) async fn promote(sandbox: &Sandbox) {
     request(sandbox, &json!({"promoteFull": true})).await;

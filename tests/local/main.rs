@@ -21,3 +21,4 @@ mod rooms;
 mod sandbox;
 mod service;
 mod slack_wire;
+mod story;

@@ -19,6 +19,7 @@ mod support {
     pub(crate) mod replica;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub mod slack;
+    pub(crate) mod wait;
 }
 
 mod alertmanager;

@@ -4,3 +4,5 @@ pub(crate) mod proxy;
 pub(crate) mod rollback;
 pub mod slack;
 pub(crate) mod stage;
+pub(crate) mod story;
+pub(crate) mod wait;

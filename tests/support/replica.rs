@@ -12,6 +12,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+pub(crate) use super::wait::until;
+
 /// The token that senders show.
 pub(crate) const TOKEN: &str = "a-sender-shows-this";
 /// How long a condition may take on a busy machine.
@@ -165,20 +167,4 @@ pub(crate) fn client() -> reqwest::Client {
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().no_proxy();
     client.timeout(Duration::from_secs(30)).build().unwrap()
-}
-
-/// Asks again and again until there is something, and gives up after `limit`.
-pub(crate) async fn until<T>(
-    mut what: impl AsyncFnMut() -> Option<T>,
-    limit: Duration,
-) -> Option<T> {
-    let found = async {
-        loop {
-            if let Some(found) = what().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-    };
-    tokio::time::timeout(limit, found).await.ok()
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Ready;
 use crate::scene::blue_green::strategy;
 use crate::scene::{LIMIT, NAME, Scene};
+use crate::support::story::prelude::*;
 use crate::support::replica::until;
 
 /// Promoted, and the old pods still run.

@@ -8,6 +8,7 @@ use super::Ready;
 use crate::router::Router;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
+use crate::support::story::prelude::*;
 use crate::support::replica::until;
 
 /// At its first pause.

@@ -158,6 +158,40 @@ fn a_template_that_comes_back_reuses_its_set_as_a_new_revision() {
 }
 
 #[test]
+fn changed_steps_begin_anew_and_forget_what_was_asked() {
+    let mut world = World::new(&steps());
+    world.deploy("demo:v2-neverready");
+    let mut object = world.store.get(&key()).unwrap().clone();
+    object["status"]["promoteFull"] = json!(true);
+    object["spec"]["strategy"]["canary"]["steps"][0]["setWeight"] = json!(50);
+    world
+        .store
+        .update(&key(), Part::Status, object.clone())
+        .unwrap();
+    world.store.update(&key(), Part::Main, object).unwrap();
+    world.settle();
+    assert!(world.status()["promoteFull"].is_null());
+    assert_eq!(world.status()["currentStepIndex"], 0);
+    let rollout = world.store.get(&key()).unwrap();
+    assert_eq!(rollout["metadata"]["annotations"][REVISION], "2");
+}
+
+#[test]
+fn a_pod_can_take_its_time() {
+    let mut world = World::new(&json!([]));
+    world.deploy("demo:v2-readyafter30m");
+    let status = world.status();
+    assert_eq!(
+        (&status["phase"], &status["updatedReplicas"]),
+        (&json!("Healthy"), &json!(4))
+    );
+    assert_eq!(
+        status["conditions"][0],
+        json!({ "type": "Paused", "status": "False" })
+    );
+}
+
+#[test]
 fn a_paused_spec_moves_no_pods() {
     let mut world = World::new(&steps());
     let mut object = world.store.get(&key()).unwrap().clone();

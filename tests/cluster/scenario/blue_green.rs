@@ -6,6 +6,7 @@ use crate::scene::blue_green::strategy;
 use crate::scene::release::BAD;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
+use crate::support::story::prelude::*;
 
 pub(super) async fn start(name: &'static str) -> Scene {
     let scene = Scene::start(name).await;
@@ -88,7 +89,7 @@ pub(crate) async fn in_analysis_and_unready() {
 
 impl Scene {
     /// The active Service selects the destination, and nothing but the controller's own key was added to it.
-    async fn is_active(&self, rollback: &Value) {
+    pub(super) async fn is_active(&self, rollback: &Value) {
         let namespace = &self.namespaces.release;
         let path = format!("/api/v1/namespaces/{namespace}/services/{NAME}");
         let service = self.plane.admin.get(&path).await.unwrap();

@@ -9,6 +9,7 @@ use crate::scene::blue_green::strategy;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 use crate::times::Chain;
 
 /// A bad canary: the alert names it, and not the release beside it.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::scene::release::{BAD, GOOD, containers};
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 
 /// Its pods are never ready, so that its rollout does not end.
 const STUCK: &str = "demo:v2-neverready";

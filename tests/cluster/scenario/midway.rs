@@ -5,55 +5,7 @@ use serde_json::json;
 use crate::scene::release::{BAD, GOOD, containers, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
-
-/// A person's `undo` goes to the revision before ours, which is the bad one. It is told, and not fought over.
-pub(crate) async fn undo() {
-    let mut scene = Scene::start("promoted, undone in the middle").await;
-    scene.good = "demo:v1-readyafter5s";
-    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
-    scene.alert(&ripcord).await;
-    scene.is_being_promoted(&bad).await;
-    scene.argo(&["undo", NAME]);
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Failed").await;
-    let reason = &rollback["status"]["reason"];
-    assert_eq!(reason["reason"], "overwritten", "{rollback:#}");
-    scene.rollout_is("Healthy").await;
-    assert_eq!(scene.live().await, bad);
-    // The next alert finds the latch.
-    let before = scene.mutations().len();
-    scene.alert(&ripcord).await;
-    let latch = scene.memory().await.unwrap()["status"]["latch"].clone();
-    assert_eq!(latch["rollback"], rollback["metadata"]["name"]);
-    assert_eq!(scene.mutations().len(), before, "it is not fought over");
-    assert_eq!(scene.rollout().await["status"]["stableRS"], bad);
-    scene.is_restored_once_and_says("you are needed");
-}
-
-/// A person's `undo` goes to a third release, which is neither: theirs wins.
-pub(crate) async fn undo_to_another() {
-    let mut scene = Scene::start("promoted, a third release in the middle").await;
-    let oldest = "demo:v0-good";
-    scene.good = oldest;
-    let ripcord = scene.good(&pausing()).await;
-    scene.deploy("demo:v1-readyafter5s").await;
-    scene.promoted_by_hand().await;
-    scene.soaked().await;
-    scene.deploy(BAD).await;
-    let bad = scene.promoted_by_hand().await;
-    scene.users_are_hurt().await;
-    scene.alert(&ripcord).await;
-    scene.is_being_promoted(&bad).await;
-    scene.argo(&["undo", NAME, "--to-revision=1"]);
-    let rollback = scene.ended(&format!("{NAME}-r3-{bad}"), "Superseded").await;
-    let reason = &rollback["status"]["reason"];
-    assert_eq!(reason["reason"], "new_release", "{rollback:#}");
-    let before = scene.mutations().len();
-    scene.rollout_is("Paused").await;
-    let image = scene.rollout().await["spec"]["template"]["spec"]["containers"][0]["image"].clone();
-    assert_eq!(image, oldest);
-    assert_eq!(scene.mutations().len(), before);
-    scene.is_restored_once_and_says("another release took over");
-}
+use crate::support::story::prelude::*;
 
 /// The pods of the old release ask for a node that is no longer there. What serves is kept, a person is called, and the
 /// promotion is asked for again until they can start.
@@ -114,16 +66,4 @@ pub(crate) async fn destination_cannot_start() {
     scene.is_mended().await;
     scene.is_restored_once_and_says("given up between restore and promotion");
     scene.times(posted, &rollback);
-}
-
-impl Scene {
-    /// The template was restored once, and a message says this.
-    fn is_restored_once_and_says(&self, said: &str) {
-        let mut restores = self.mutations();
-        restores.retain(|it| it.subresource.is_empty());
-        assert_eq!(restores.len(), 1, "{restores:#?}");
-        let messages = self.slack.messages();
-        let told = messages.iter().any(|it| it.text.contains(said));
-        assert!(told, "{messages:#?}");
-    }
 }

@@ -10,6 +10,7 @@ use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
 use crate::support::slack::Recorded;
+use crate::support::story::prelude::*;
 
 const ON_CALL: &str = "on_call: [S0123ABCD]";
 const MANIFEST: &str = "https://git.example/deploy/blob/main/options-api-pinn-fixes.yaml";

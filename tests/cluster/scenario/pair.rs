@@ -11,6 +11,7 @@ use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::alertmanager::{Alertmanager, NAMES, configuration};
 use crate::support::replica::{Replica, TOKEN, until};
+use crate::support::story::prelude::*;
 
 /// Debian's Alertmanager, the oldest that is served.
 pub(crate) async fn oldest_alertmanagers() {

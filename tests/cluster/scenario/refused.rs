@@ -5,17 +5,7 @@ use serde_json::{Value, json};
 use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::until;
-
-/// The first release is bad: there is nowhere to go.
-pub(crate) async fn first_deploy() {
-    let mut scene = Scene::start("first deploy").await;
-    scene.first(BAD, &json!({ "strategy": pausing() })).await;
-    let ripcord = scene.ripcord().await;
-    let bad = scene.is_known().await;
-    scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r1-{bad}"), "Declined").await;
-    scene.is_let_be(&rollback, "no_destination");
-}
+use crate::support::story::prelude::*;
 
 /// The old replica set is kept by nobody.
 pub(crate) async fn history_is_gone() {
@@ -97,19 +87,6 @@ pub(crate) async fn template_elsewhere() {
     scene.alert(&ripcord).await;
     let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Declined").await;
     scene.is_let_be(&rollback, "template_elsewhere");
-}
-
-/// A person has gone back to the good release already; what it replaces is the bad one.
-pub(crate) async fn way_back() {
-    let mut scene = Scene::start("a person's own way back").await;
-    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
-    scene.argo(&["undo", NAME]);
-    scene.rollout_is("Paused").await;
-    let good = scene.is_known().await;
-    assert_ne!(good, bad);
-    scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r3-{good}"), "Declined").await;
-    scene.is_let_be(&rollback, "way_back");
 }
 
 /// The alert names a service that the policy has no target for: it is on record in Ripcord's own namespace, and told.

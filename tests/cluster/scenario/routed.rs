@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
+use crate::support::story::prelude::*;
 
 /// The router sends 60 % to the bad release.
 pub(crate) async fn nginx() {

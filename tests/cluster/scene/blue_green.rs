@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::release::BAD;
 use super::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 
 /// Blue-green behind the usual Service, with a preview Service.
 pub(crate) fn strategy(more: &Value) -> Value {

@@ -5,16 +5,6 @@ use serde_json::{Value, json};
 use super::Scene;
 
 impl Scene {
-    /// The pods of a release.
-    pub(crate) async fn pods_of(&self, hash: &str) -> Vec<Value> {
-        let namespace = &self.namespaces.release;
-        let path = format!(
-            "/api/v1/namespaces/{namespace}/pods?labelSelector=rollouts-pod-template-hash={hash}"
-        );
-        let list = self.plane.admin.get(&path).await.expect("a list");
-        list["items"].as_array().cloned().unwrap_or_default()
-    }
-
     /// Lets the kubelet say that a pod is ready, or is not.
     pub(crate) async fn set_ready(&self, pod: &Value, ready: bool) {
         let mut conditions = pod["status"]["conditions"].clone();

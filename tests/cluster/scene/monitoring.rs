@@ -9,6 +9,7 @@ use super::{LIMIT, Scene};
 use crate::prometheus::Prometheus;
 use crate::support::alertmanager::{Alertmanager, configuration};
 use crate::support::replica::{Replica, TOKEN, client, until};
+use crate::support::story::prelude::*;
 
 /// For how many seconds there must have been enough traffic for the rule.
 const WATCHED: u32 = 10;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::release::BAD;
 use super::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 
 /// What an Ingress sends to the canary, in per cent.
 pub(crate) fn weight_of(ingress: &Value) -> Option<&str> {

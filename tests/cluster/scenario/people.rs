@@ -1,0 +1,114 @@
+//! What people's own commands do to the real controller: why Ripcord does not use them.
+
+use serde_json::{Value, json};
+
+use super::blue_green;
+use crate::scene::release::{BAD, GOOD, pausing};
+use crate::scene::{LIMIT, NAME, Scene};
+use crate::support::replica::Replica;
+use crate::support::story::prelude::*;
+use crate::support::wait::until;
+
+const HASH: &str = "rollouts-pod-template-hash";
+
+/// `undo` copies an affinity that the controller itself had put into the old replica set. That one is not recognised: a
+/// third is made, and walks all steps.
+pub(crate) async fn undo_copies_an_affinity() {
+    let mut scene = Scene::start("a person's undo, an injected affinity").await;
+    let mut strategy = pausing();
+    let apart = json!({ "preferredDuringSchedulingIgnoredDuringExecution": { "weight": 1 } });
+    strategy["canary"]["antiAffinity"] = apart;
+    // The first release of all gets no affinity.
+    scene.good = "demo:v0-good";
+    let _ripcord = scene.good(&strategy).await;
+    scene.good = GOOD;
+    scene.deploy(GOOD).await;
+    let good = scene.promoted_by_hand().await;
+    let (undone, bad) = undone(&scene).await;
+    assert!(undone != good && undone != bad, "{undone}, not {good}");
+    let affinity = scene.rollout().await["spec"]["template"]["spec"]["affinity"].to_string();
+    assert!(affinity.contains(HASH), "{affinity}");
+}
+
+/// The controller's own metadata is not copied: it has taken it off the old replica set, which serves again. It walks the
+/// steps all the same.
+pub(crate) async fn undo_copies_no_metadata() {
+    let mut scene = Scene::start("a person's undo, injected metadata").await;
+    let mut strategy = pausing();
+    for role in ["stable", "canary"] {
+        let metadata = json!({ "labels": { "role": role }, "annotations": { "role": role } });
+        strategy["canary"][format!("{role}Metadata")] = metadata;
+    }
+    let _ripcord = scene.good(&strategy).await;
+    let good = scene.live().await;
+    let (undone, _) = undone(&scene).await;
+    assert_eq!(undone, good);
+    let metadata = scene.rollout().await["spec"]["template"]["metadata"].clone();
+    assert_eq!(metadata, json!({ "labels": { "app": NAME } }));
+}
+
+/// The controller takes it back at once when a person points the active Service of a promoted blue-green at the old pods.
+pub(crate) async fn active_service_is_taken_back() {
+    let mut scene = blue_green::start("a person's switch of an active Service").await;
+    let (ripcord, bad) = switched_back(&mut scene, &json!({})).await;
+    let taken_back = async || (scene.selected().await == bad).then_some(());
+    until(taken_back, LIMIT).await.expect("it is taken back");
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
+    scene.is_active(&rollback).await;
+}
+
+/// Where promotion is a person's, the switch stays. The users are served, but the bad release is the stable one, and the
+/// spec still asks for it: the alert's rollback ends that.
+pub(crate) async fn active_service_stays_switched() {
+    let mut scene = blue_green::start("a person's switch, promoted by hand").await;
+    let by_hand = json!({ "autoPromotionEnabled": false });
+    let (ripcord, bad) = switched_back(&mut scene, &by_hand).await;
+    scene.rollout_is("Paused").await;
+    scene.users_are_served().await;
+    let status = scene.rollout().await["status"].clone();
+    assert_eq!(
+        (&status["stableRS"], &status["currentPodHash"]),
+        (&json!(bad), &json!(bad))
+    );
+    assert_ne!(scene.selected().await, bad);
+    assert_eq!(scene.wanted_image().await, BAD);
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
+    scene.is_active(&rollback).await;
+}
+
+/// Promotes a bad release and undoes it by hand: the release that waits at the first pause then, and the bad one.
+async fn undone(scene: &Scene) -> (String, String) {
+    scene.deploy(BAD).await;
+    let bad = scene.promoted_by_hand().await;
+    scene.argo(&["undo", NAME]);
+    scene.rollout_is("Paused").await;
+    let status = scene.rollout().await["status"].clone();
+    assert_eq!(status["stableRS"], *bad, "{status:#}");
+    assert_eq!(status["currentStepIndex"], 1, "it walks the steps");
+    (scene.live().await, bad)
+}
+
+/// A bad blue-green release is promoted; a person then points the active Service at the good pods.
+async fn switched_back(scene: &mut Scene, more: &Value) -> (Replica, String) {
+    let ripcord = scene.good(&blue_green::strategy(more)).await;
+    let good = scene.live().await;
+    scene.deploy(BAD).await;
+    let bad = scene.promoted_by_hand().await;
+    scene.users_are_hurt().await;
+    let switch = json!({ "spec": { "selector": { HASH: good } } });
+    scene.patch(&scene.active_service(), &switch).await;
+    (ripcord, bad)
+}
+
+impl Scene {
+    fn active_service(&self) -> String {
+        format!("/api/v1/namespaces/{}/services/{NAME}", self.namespace())
+    }
+
+    /// The release that the active Service selects.
+    async fn selected(&self) -> String {
+        let service = self.get(&self.active_service()).await.unwrap();
+        let hash = service["spec"]["selector"][HASH].as_str();
+        hash.unwrap_or_default().to_owned()
+    }
+}

@@ -1,0 +1,89 @@
+//! Requests to the controller that are lost without a word: a person's `abort`, and what Ripcord itself asks for.
+
+use serde_json::json;
+
+use super::ground::{BAD, LIMIT, NAME, pausing};
+use super::prelude::*;
+use crate::support::wait::until;
+
+/// Our promotion waits for slow pods when a person edits the steps: the controller begins anew, and its own write takes
+/// the request away. It is made again.
+pub(crate) async fn promotion<G: Ground>() {
+    let mut scene = G::start("promoted, our promotion is lost").await;
+    scene.good_is("demo:v1-readyafter5s");
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let posted = scene.alert(&ripcord).await;
+    scene.is_being_promoted(&bad).await;
+    let asked = |scene: &G| {
+        let mut changes = scene.changes();
+        changes.retain(|it| it.body.to_string().contains("promoteFull"));
+        changes.len()
+    };
+    let before = asked(&scene);
+    let steps = json!([{ "setWeight": 50 }, { "pause": {} }]);
+    scene
+        .edit(&json!({ "spec": { "strategy": { "canary": { "steps": steps } } } }))
+        .await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    // It is sent again only where a look has shown no effect.
+    assert!(
+        before > 0 && asked(&scene) > before,
+        "{:#?}",
+        scene.changes()
+    );
+    scene.times(posted, &rollback);
+}
+
+/// A person's `abort` comes before the controller has looked at the bad release: it goes on.
+pub(crate) async fn abort_before_the_controller_looks<G: Ground>() {
+    let mut scene = G::alone("canary, abort lost before a look").await;
+    let ripcord = scene.good(&pausing()).await;
+    let asleep = scene.controller_sleeps();
+    scene.push(BAD).await;
+    let said = scene.argo(&["abort", NAME]).await;
+    assert!(said.contains("aborted"), "{said}");
+    assert_eq!(scene.rollout().await["status"]["abort"], true);
+    drop(asleep);
+    scene.rollout_is("Paused").await;
+    let status = scene.rollout().await["status"].clone();
+    assert!(status["abort"] != true && status["abortedAt"].is_null());
+    let bad = scene.is_known().await;
+    scene.users_are_hurt().await;
+    scene.is_pulled_back(&ripcord, &bad).await;
+}
+
+/// A person's `abort` comes when a full promotion was asked for: the bad release is promoted.
+pub(crate) async fn abort_of_a_promotion<G: Ground>() {
+    let mut scene = G::alone("canary, abort lost to a promotion").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    let asleep = scene.controller_sleeps();
+    scene.argo(&["promote", NAME, "--full"]).await;
+    let said = scene.argo(&["abort", NAME]).await;
+    assert!(said.contains("aborted"), "{said}");
+    let status = scene.rollout().await["status"].clone();
+    assert!(status["abort"] == true && status["promoteFull"] == true);
+    drop(asleep);
+    scene.is_promoted().await;
+    assert_eq!(scene.is_known().await, bad, "the bad release is promoted");
+    scene.is_pulled_back(&ripcord, &bad).await;
+}
+
+/// The controller does not look at the restored template: it is made to by a touch that changes nothing else, and the
+/// template is not restored a second time.
+pub(crate) async fn restore<G: Ground>() {
+    let mut scene = G::alone("canary, the restore is not looked at").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    let asleep = scene.controller_sleeps();
+    let posted = scene.alert(&ripcord).await;
+    scene.is_restored().await;
+    let nudged = async || (scene.nudges() > 0).then_some(());
+    until(nudged, LIMIT).await.expect("it is made to look");
+    assert_eq!(scene.live().await, bad, "nobody has moved yet");
+    drop(asleep);
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    let annotations = scene.rollout().await["metadata"]["annotations"].clone();
+    assert!(annotations["ripcord.dev/nudged"].is_string());
+    scene.times(posted, &rollback);
+}
