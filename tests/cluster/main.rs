@@ -1,7 +1,8 @@
 //! Tests of the real binary against a real Kubernetes with the real Argo Rollouts.
 //!
 //! They need Go, and minutes: `cargo test --test cluster`. Beside the usual arguments of a test binary there are
-//! `--build`, which only builds the control plane, and `--up`, which starts a cluster for a person.
+//! `--build`, which only builds the control plane, `--up`, which starts a cluster for a person, and `--foreign`, which
+//! plays on the cluster that KUBECONFIG names, and not on one of the run's own.
 
 #![expect(
     clippy::expect_used,
@@ -23,8 +24,10 @@ mod support {
 }
 
 mod app;
+mod asked;
 mod build;
 mod enter;
+mod need;
 mod plane;
 mod prometheus;
 mod scenario;
@@ -32,17 +35,21 @@ mod scene;
 mod times;
 mod up;
 
-use std::env;
-use std::process::ExitCode;
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use anyhow::Result;
-use libtest_mimic::{Arguments, Trial};
+use anyhow::{Result, bail};
+use libtest_mimic::{Completion, Trial};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::asked::{Asked, What};
 use crate::plane::Plane;
+use crate::plane::foreign::Run;
+use crate::scenario::Scenario;
 
 /// The one cluster of this run.
 static PLANE: OnceLock<Plane> = OnceLock::new();
@@ -55,47 +62,56 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let asked = |name: &str| env::args().any(|it| it == name);
-    if asked("--build") {
+    let Asked { what, tests } = Asked::read()?;
+    if matches!(what, What::Build) {
         build::build()?;
         return Ok(ExitCode::SUCCESS);
     }
     let runtime: &'static Runtime = Box::leak(Box::new(Runtime::new()?));
-    if asked("--up") {
-        prepare(runtime)?;
+    if matches!(what, What::Up) {
+        own(runtime)?;
         runtime.block_on(up::stay(plane()));
         return Ok(ExitCode::SUCCESS);
     }
-    let arguments = Arguments::from_args();
-    let trials = scenario::ALL.iter().map(|&(name, scenario)| {
-        Trial::test(name, move || {
-            runtime.block_on(scenario());
-            Ok(())
+    let trial = |it: &'static Scenario| {
+        Trial::ignorable_test(it.name, move || {
+            if let Some(reason) = plane().lacks.of(it.needs) {
+                return Ok(Completion::ignored_with(reason));
+            }
+            runtime.block_on((it.story)());
+            Ok(Completion::Completed)
         })
-    });
-    let trials: Vec<_> = trials.collect();
-    let mut wanted = trials.iter().filter(|it| !arguments.is_filtered_out(it));
-    if !arguments.list && wanted.next().is_some() {
-        prepare(runtime)?;
+    };
+    let trials: Vec<_> = scenario::ALL.iter().map(trial).collect();
+    let wanted = |it: &Trial| !tests.is_filtered_out(it);
+    let names: Vec<_> = trials.iter().filter(|it| wanted(it)).collect();
+    let names: Vec<_> = names.iter().map(|it| it.name().to_owned()).collect();
+    if tests.list || names.is_empty() {
+        return Ok(libtest_mimic::run(&tests, trials).exit_code());
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let left = if let What::Foreign { images } = what {
+        Some(foreign(runtime, images)?)
+    } else {
+        own(runtime)?;
+        None
+    };
+    let conclusion = libtest_mimic::run(&tests, trials);
     times::print();
+    ignored(&names);
+    if let Some(run) = left {
+        runtime.block_on(run.leave())?;
+    }
     Ok(conclusion.exit_code())
 }
 
-/// Builds what is missing, goes where the cluster runs, and starts it.
-fn prepare(runtime: &Runtime) -> Result<()> {
+/// Builds what is missing, goes where the run's own cluster is, and starts it.
+fn own(runtime: &Runtime) -> Result<()> {
     let began = Instant::now();
     build::build()?;
     enter::enter()?;
     // The first process of a process namespace dies of no signal that it does not ask for.
     runtime.spawn(async {
-        let mut ended = signal(SignalKind::terminate()).expect("a signal handler");
-        let mut interrupted = signal(SignalKind::interrupt()).expect("a signal handler");
-        tokio::select! {
-            _ = ended.recv() => {}
-            _ = interrupted.recv() => {}
-        }
+        interrupted().await;
         std::process::exit(130);
     });
     let plane = runtime.block_on(Plane::start(&enter::data()))?;
@@ -105,6 +121,78 @@ fn prepare(runtime: &Runtime) -> Result<()> {
         began.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// Looks at the cluster that KUBECONFIG names. Whatever ends the run, what it has made there goes away.
+fn foreign(runtime: &Runtime, images: Option<String>) -> Result<Run> {
+    build::build()?;
+    let run = runtime.block_on(Run::begin(images))?;
+    let ready = runtime.block_on(async {
+        tokio::select! {
+            ready = Plane::foreign(run.clone()) => ready,
+            () = interrupted() => bail!("interrupted"),
+        }
+    });
+    let plane = match ready {
+        Ok(plane) => plane,
+        Err(error) => {
+            runtime.block_on(run.leave())?;
+            return Err(error);
+        }
+    };
+    assert!(PLANE.set(plane).is_ok(), "one cluster");
+    let leaves = run.clone();
+    runtime.spawn(async move {
+        interrupted().await;
+        eprintln!("interrupted: taking away what was made");
+        end_children();
+        if let Err(error) = leaves.leave().await {
+            eprintln!("error: {error:#}");
+        }
+        std::process::exit(130);
+    });
+    Ok(run)
+}
+
+/// Says how many scenarios were not played, and why.
+fn ignored(names: &[String]) {
+    let mut reasons = BTreeMap::<_, Vec<_>>::new();
+    for it in scenario::ALL
+        .iter()
+        .filter(|it| names.iter().any(|name| name == it.name))
+    {
+        if let Some(reason) = plane().lacks.of(it.needs) {
+            reasons.entry(reason).or_default().push(it.name);
+        }
+    }
+    for (reason, names) in reasons {
+        println!(
+            "{} ignored, because {reason}: {}",
+            names.len(),
+            names.join(", ")
+        );
+    }
+}
+
+async fn interrupted() {
+    let mut ended = signal(SignalKind::terminate()).expect("a signal handler");
+    let mut interrupted = signal(SignalKind::interrupt()).expect("a signal handler");
+    tokio::select! {
+        _ = ended.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+}
+
+/// Ends all that the scenarios have started: without a process namespace of the run's own, it would live on.
+fn end_children() {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
+    for thread in threads.flatten() {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            // It may have ended already.
+            drop(Command::new("kill").args(["-KILL", child]).status());
+        }
+    }
 }
 
 /// The cluster, which is up.

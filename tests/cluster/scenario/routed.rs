@@ -90,10 +90,12 @@ async fn split(scene: &mut Scene, more: &Value) -> (Replica, String) {
     scene.service(&canary).await;
     let backend = json!({ "service": { "name": stable, "port": { "number": 80 } } });
     let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
+    // A host of its own: a router refuses two with the same.
+    let host = format!("{}.test", scene.namespaces.release);
     let ingress = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
         "metadata": { "name": "front", "namespace": scene.namespaces.release },
-        "spec": { "ingressClassName": "nginx", "rules": [{ "host": "x.test", "http": { "paths": [path] } }] },
+        "spec": { "ingressClassName": "nginx", "rules": [{ "host": host, "http": { "paths": [path] } }] },
     });
     let ingresses = scene.ingresses();
     scene.plane.admin.post(&ingresses, &ingress).await.unwrap();
