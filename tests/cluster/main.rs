@@ -136,7 +136,9 @@ fn foreign(runtime: &Runtime, images: Option<String>) -> Result<Run> {
     let plane = match ready {
         Ok(plane) => plane,
         Err(error) => {
-            runtime.block_on(run.leave())?;
+            if let Err(left) = runtime.block_on(run.leave()) {
+                eprintln!("error: {left:#}");
+            }
             return Err(error);
         }
     };
@@ -149,6 +151,8 @@ fn foreign(runtime: &Runtime, images: Option<String>) -> Result<Run> {
         if let Err(error) = leaves.leave().await {
             eprintln!("error: {error:#}");
         }
+        // A scenario may have gone on meanwhile.
+        end_children();
         std::process::exit(130);
     });
     Ok(run)

@@ -157,7 +157,10 @@ impl Plane {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (prefix, label) = match &self.form {
             Form::Own(_) => (String::new(), None),
-            Form::Foreign(foreign) => (foreign.run.prefix()?, Some(foreign.run.label())),
+            Form::Foreign(Foreign { run, .. }) => {
+                run.may_make()?;
+                (run.prefix(), Some(run.label()))
+            }
         };
         let namespaces = Namespaces {
             release: format!("{prefix}release-{number}"),

@@ -5,6 +5,7 @@
 use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,8 @@ struct Inner {
     folder: TempDir,
     context: String,
     server: String,
+    /// There may be namespaces of it.
+    made: AtomicBool,
     /// It ends: nothing is made any more.
     closing: AtomicBool,
 }
@@ -91,6 +94,7 @@ impl Run {
             folder,
             context,
             server,
+            made: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         };
         Ok(Self {
@@ -114,11 +118,17 @@ impl Run {
         self.folder().join("kubeconfig")
     }
 
-    /// What the names of its namespaces begin with, unless it ends.
-    pub(super) fn prefix(&self) -> Result<String> {
+    /// What the names of its namespaces begin with.
+    pub(super) fn prefix(&self) -> String {
+        format!("ripcord-tests-{}-", self.inner.id)
+    }
+
+    /// Asked before each namespace that is made: there are none any more once the run ends.
+    pub(super) fn may_make(&self) -> Result<()> {
+        self.inner.made.store(true, Ordering::SeqCst);
         let closing = self.inner.closing.load(Ordering::SeqCst);
         ensure!(!closing, "the run was interrupted");
-        Ok(format!("ripcord-tests-{}-", self.inner.id))
+        Ok(())
     }
 
     /// The label of its namespaces.
@@ -133,7 +143,8 @@ impl Run {
 
     /// Makes a namespace of its own.
     pub(super) async fn namespace(&self, name: &str) -> Result<String> {
-        let name = format!("{}{name}", self.prefix()?);
+        self.may_make()?;
+        let name = self.prefix() + name;
         let (key, value) = self.label();
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name, "labels": { key: value } },
@@ -160,6 +171,9 @@ impl Run {
     /// Deletes all that this run has made, and says what it could not.
     pub(crate) async fn leave(&self) -> Result<()> {
         self.inner.closing.store(true, Ordering::SeqCst);
+        if !self.inner.made.load(Ordering::SeqCst) {
+            return self.forget();
+        }
         let mine = format!("{LABEL}={}", self.inner.id);
         let gone = async {
             loop {
@@ -172,10 +186,18 @@ impl Run {
             }
         };
         let gone = timeout(LIMIT, gone).await;
-        fs::remove_dir_all(self.folder())?;
+        self.forget()?;
         gone.with_context(|| {
             format!("not everything went away: kubectl delete namespace --selector {mine}")
         })
+    }
+
+    /// Removes its files, which are secrets.
+    fn forget(&self) -> Result<()> {
+        match fs::remove_dir_all(self.folder()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether any of these is there; what keeps it from going is let go.

@@ -73,7 +73,7 @@ pub(super) async fn check(run: &Run) -> Result<Manifests> {
     let (key, value) = run.label();
     eprintln!(
         "namespaces of this run begin with {} and have the label {key}={value}",
-        run.prefix()?
+        run.prefix()
     );
     let rendered = install::render(&run.kubeconfig()).await?;
     for definition in rendered.definitions() {
