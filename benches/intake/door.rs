@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::figures::Figures;
 use crate::scene::{NAME, Scene, now};
-use crate::support::story::prelude::*;
 use crate::support::replica::{Replica, TOKEN, client};
+use crate::support::story::prelude::*;
 
 /// How many alerts are in a large notification.
 const ALERTS: usize = 100;

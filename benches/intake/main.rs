@@ -24,7 +24,12 @@ mod support {
     pub(crate) mod rollback;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;
-    #[expect(dead_code, unused_imports, unused_macros, reason = "the tests need more of it")]
+    #[expect(
+        dead_code,
+        unused_imports,
+        unused_macros,
+        reason = "the tests need more of it"
+    )]
     pub(crate) mod story;
     pub(crate) mod wait;
 }
@@ -36,6 +41,7 @@ mod cluster {
     pub(crate) mod app;
     pub(crate) mod build;
     pub(crate) mod enter;
+    pub(crate) mod need;
     pub(crate) mod plane;
     pub(crate) mod prometheus;
     pub(crate) mod run;
@@ -58,7 +64,7 @@ use anyhow::Result;
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-use crate::cluster::{app, build, enter, plane, prometheus, run, scene, times};
+use crate::cluster::{app, build, enter, need, plane, prometheus, run, scene, times};
 use crate::figures::Figures;
 use crate::run::plane;
 use crate::shared::page;
@@ -88,7 +94,7 @@ fn main() -> ExitCode {
 /// Whatever is not as it must be ends it with a panic.
 fn measure(runs: u16) -> Result<()> {
     let runtime: &'static Runtime = Box::leak(Box::new(Runtime::new()?));
-    run::prepare(runtime)?;
+    run::own(runtime)?;
     let mut figures = Figures::default();
     for number in 1..=runs {
         runtime.block_on(async {

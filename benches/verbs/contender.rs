@@ -8,8 +8,8 @@ use tokio::task::spawn_blocking;
 use crate::plane::Frozen;
 use crate::scene::{Scene, now};
 use crate::state::State;
-use crate::support::story::prelude::*;
 use crate::support::replica::{Replica, until};
+use crate::support::story::prelude::*;
 
 /// How long the controller stands still at most, where it does, while Ripcord has changed nothing.
 const ASLEEP: Duration = Duration::from_secs(1);

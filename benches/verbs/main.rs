@@ -22,7 +22,12 @@ mod support {
     pub(crate) mod replica;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;
-    #[expect(dead_code, unused_imports, unused_macros, reason = "the tests need more of it")]
+    #[expect(
+        dead_code,
+        unused_imports,
+        unused_macros,
+        reason = "the tests need more of it"
+    )]
     pub(crate) mod story;
     pub(crate) mod wait;
 }
@@ -34,6 +39,7 @@ mod cluster {
     pub(crate) mod app;
     pub(crate) mod build;
     pub(crate) mod enter;
+    pub(crate) mod need;
     pub(crate) mod plane;
     pub(crate) mod prometheus;
     pub(crate) mod run;
@@ -63,7 +69,7 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use tokio::runtime::Runtime;
 
-use crate::cluster::{app, build, enter, plane, prometheus, run, scene, times};
+use crate::cluster::{app, build, enter, need, plane, prometheus, run, scene, times};
 use crate::contender::Contender;
 use crate::run::plane;
 use crate::shared::options::Options;
@@ -92,7 +98,7 @@ fn compare(options: &Options) -> Result<ExitCode> {
         names.join(", ")
     );
     let runtime: &'static Runtime = Box::leak(Box::new(Runtime::new()?));
-    run::prepare(runtime)?;
+    run::own(runtime)?;
     let began = Instant::now();
     let rows = runtime.block_on(measure(&states, options));
     let machine = runtime.block_on(page::machine(plane()))?;

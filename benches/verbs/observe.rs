@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::outcome::End;
 use crate::scene::{Scene, now};
+use crate::support::story::prelude::*;
 
 /// How long the users must have had good answers only.
 const QUIET: Duration = Duration::from_millis(1_500);

@@ -14,8 +14,8 @@ use crate::observe::{self, Watched};
 use crate::outcome::{End, Outcome};
 use crate::scene::{LIMIT, Scene, now};
 use crate::state::{Ready, State};
-use crate::support::story::prelude::*;
 use crate::support::replica::until;
+use crate::support::story::prelude::*;
 
 /// How often the users ask, in a second.
 const RATE: u32 = 100;

@@ -1,7 +1,8 @@
 //! Tests of the real binary against a real Kubernetes with the real Argo Rollouts.
 //!
 //! They need Go, and minutes: `cargo test --test cluster`. Beside the usual arguments of a test binary there are
-//! `--build`, which only builds the control plane, and `--up`, which starts a cluster for a person.
+//! `--build`, which only builds the control plane, `--up`, which starts a cluster for a person, and `--foreign`, which
+//! plays on the cluster that KUBECONFIG names, and not on one of the run's own.
 
 #![expect(
     clippy::expect_used,
@@ -25,8 +26,10 @@ mod support {
 }
 
 mod app;
+mod asked;
 mod build;
 mod enter;
+mod need;
 mod plane;
 mod prometheus;
 mod run;
@@ -35,14 +38,16 @@ mod scene;
 mod times;
 mod up;
 
-use std::env;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Completion, Trial};
 use tokio::runtime::Runtime;
 
-use crate::run::{plane, prepare};
+use crate::asked::{Asked, What};
+use crate::run::{foreign, own, plane};
+use crate::scenario::Scenario;
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
@@ -52,30 +57,61 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let asked = |name: &str| env::args().any(|it| it == name);
-    if asked("--build") {
+    let Asked { what, tests } = Asked::read()?;
+    if matches!(what, What::Build) {
         build::build()?;
         return Ok(ExitCode::SUCCESS);
     }
     let runtime: &'static Runtime = Box::leak(Box::new(Runtime::new()?));
-    if asked("--up") {
-        prepare(runtime)?;
+    if matches!(what, What::Up) {
+        own(runtime)?;
         runtime.block_on(up::stay(plane()));
         return Ok(ExitCode::SUCCESS);
     }
-    let arguments = Arguments::from_args();
-    let trials = scenario::all().map(|&(name, scenario)| {
-        Trial::test(name, move || {
-            runtime.block_on(scenario());
-            Ok(())
+    let trial = |it: &'static Scenario| {
+        Trial::ignorable_test(it.name, move || {
+            if let Some(reason) = plane().lacks.of(it.needs) {
+                return Ok(Completion::ignored_with(reason));
+            }
+            runtime.block_on((it.story)());
+            Ok(Completion::Completed)
         })
-    });
-    let trials: Vec<_> = trials.collect();
-    let mut wanted = trials.iter().filter(|it| !arguments.is_filtered_out(it));
-    if !arguments.list && wanted.next().is_some() {
-        prepare(runtime)?;
+    };
+    let trials: Vec<_> = scenario::all().map(trial).collect();
+    let wanted = |it: &Trial| !tests.is_filtered_out(it);
+    let names: Vec<_> = trials.iter().filter(|it| wanted(it)).collect();
+    let names: Vec<_> = names.iter().map(|it| it.name().to_owned()).collect();
+    if tests.list || names.is_empty() {
+        return Ok(libtest_mimic::run(&tests, trials).exit_code());
     }
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let left = if let What::Foreign { images } = what {
+        Some(foreign(runtime, images)?)
+    } else {
+        own(runtime)?;
+        None
+    };
+    let conclusion = libtest_mimic::run(&tests, trials);
     times::print();
+    ignored(&names);
+    if let Some(run) = left {
+        runtime.block_on(run.leave())?;
+    }
     Ok(conclusion.exit_code())
+}
+
+/// Says how many scenarios were not played, and why.
+fn ignored(names: &[String]) {
+    let mut reasons = BTreeMap::<_, Vec<_>>::new();
+    for it in scenario::all().filter(|it| names.iter().any(|name| name == it.name)) {
+        if let Some(reason) = plane().lacks.of(it.needs) {
+            reasons.entry(reason).or_default().push(it.name);
+        }
+    }
+    for (reason, names) in reasons {
+        println!(
+            "{} ignored, because {reason}: {}",
+            names.len(),
+            names.join(", ")
+        );
+    }
 }

@@ -1,32 +1,35 @@
-//! A real Kubernetes with Argo Rollouts, from processes alone: etcd, the API server, the controllers, a simulated kubelet,
-//! the routing of Services, and the application that answers for every pod. One for each run.
+//! The real Kubernetes with Argo Rollouts that the scenarios share: one of this run's own, from processes alone, or
+//! somebody's, by their kubeconfig. One for each run.
+//!
+//! On somebody's cluster it makes nothing but namespaces of its own, and the custom resource definitions where there are none.
 
 pub(crate) mod admin;
 pub(crate) mod audit;
 mod files;
+pub(crate) mod foreign;
 mod install;
+mod own;
 mod parts;
+mod preflight;
+mod probe;
 mod process;
+pub(crate) mod witness;
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::admin::Admin;
 use self::audit::Audited;
-use self::files::Files;
-use self::parts::{CONTROLLER, NODE, Started};
-use self::process::Process;
-use crate::app;
-use crate::enter::NODE_IP;
+use self::foreign::{Foreign, Run};
+use self::own::Own;
+use self::witness::Witness;
+use crate::need::Lacks;
 
 /// How long a part may take to be there on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -34,15 +37,19 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// A running cluster.
 pub(crate) struct Plane {
     pub(crate) admin: Admin,
-    files: Files,
+    pub(crate) lacks: Lacks,
+    form: Form,
     folder: PathBuf,
-    processes: Mutex<Vec<Process>>,
     manifests: install::Manifests,
     numbers: AtomicUsize,
-    /// How long the audit log was when a namespace was made.
-    marks: Mutex<HashMap<String, u64>>,
     /// Scenarios share the controller; one that stops it has it to itself.
     turns: RwLock<()>,
+}
+
+/// Whose it is.
+enum Form {
+    Own(Own),
+    Foreign(Foreign),
 }
 
 /// The namespaces of one scenario.
@@ -56,7 +63,7 @@ pub(crate) struct Namespaces {
 
 /// The Rollouts controller stands still until this is dropped.
 pub(crate) struct Frozen<'a> {
-    plane: &'a Plane,
+    own: &'a Own,
 }
 
 /// The right to use the cluster.
@@ -69,61 +76,34 @@ pub(crate) enum Turn<'a> {
 // === impl Plane ===
 
 impl Plane {
-    /// Starts everything and waits until it works.
+    /// Starts a cluster in this folder and waits until it works.
     pub(crate) async fn start(folder: &Path) -> Result<Self> {
         // Another part of this process may have been first.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let files = Files::write(folder)?;
-        let mut started = Started::new(folder, &files);
-        started.etcd()?;
-        started.api_server()?;
-        let admin = Admin::connect(&files.path("admin.kubeconfig")).await?;
-        started
-            .wait("the API server", async || admin.says("/readyz", "ok").await)
-            .await?;
-        started.controllers()?;
-        admin.create(&parts::node()).await?;
-        let manifests = install::install(&admin, &files.path("admin.kubeconfig")).await?;
-        started.rollouts_controller()?;
-        let node = format!("/api/v1/nodes/{NODE}");
-        let ready = async || {
-            let node = admin.get(&node).await?;
-            let mut conditions = node["status"]["conditions"].as_array()?.iter();
-            conditions
-                .any(|it| it["type"] == "Ready" && it["status"] == "True")
-                .then_some(())
-        };
-        started.wait("the node", ready).await?;
-        started.kube_proxy()?;
-        app::serve(admin.client()).await?;
-        let account = async || {
-            admin
-                .get("/api/v1/namespaces/default/serviceaccounts/default")
-                .await
-        };
-        started.wait("the controller manager", account).await?;
-        let health = "http://127.0.0.1:8080/healthz";
-        started
-            .wait("the Rollouts controller", async || {
-                admin::answers(health).await
-            })
-            .await?;
-        let health = format!("http://{NODE_IP}:10256/healthz");
-        started
-            .wait("kube-proxy", async || admin::answers(&health).await)
-            .await?;
-        let processes = Mutex::new(started.all());
-        let (folder, numbers, turns) = (folder.to_owned(), AtomicUsize::new(1), RwLock::new(()));
-        let marks = Mutex::default();
+        let (own, admin, manifests) = Own::start(folder).await?;
         Ok(Self {
             admin,
-            files,
-            folder,
-            processes,
+            lacks: Lacks::default(),
+            form: Form::Own(own),
+            folder: folder.to_owned(),
             manifests,
-            numbers,
-            marks,
-            turns,
+            numbers: AtomicUsize::new(1),
+            turns: RwLock::new(()),
+        })
+    }
+
+    /// Looks at somebody's cluster, and finds out what can be played there.
+    pub(crate) async fn foreign(run: Run) -> Result<Self> {
+        let manifests = preflight::check(&run).await?;
+        let lacks = probe::find_out(&run).await?;
+        Ok(Self {
+            admin: run.admin.clone(),
+            lacks,
+            folder: run.folder().to_owned(),
+            form: Form::Foreign(Foreign::start(run).await?),
+            manifests,
+            numbers: AtomicUsize::new(1),
+            turns: RwLock::new(()),
         })
     }
 
@@ -132,9 +112,12 @@ impl Plane {
         &self.folder
     }
 
-    /// The kubeconfig of somebody who may do everything.
+    /// The kubeconfig of whoever runs the tests.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.files.path("admin.kubeconfig")
+        match &self.form {
+            Form::Own(own) => own.files.path("admin.kubeconfig"),
+            Form::Foreign(foreign) => foreign.run.kubeconfig(),
+        }
     }
 
     /// A kubeconfig for a `ServiceAccount`, with a token as its pods get it.
@@ -143,50 +126,85 @@ impl Plane {
         namespace: &str,
         name: &str,
     ) -> Result<String> {
+        let token = self.token(namespace, name).await?;
+        Ok(match &self.form {
+            Form::Own(own) => own.files.kubeconfig(&token, namespace),
+            Form::Foreign(foreign) => foreign.witness.kubeconfig(&token, namespace, name),
+        })
+    }
+
+    /// The same, by way of a witness.
+    pub(crate) async fn witnessed_kubeconfig(
+        &self,
+        witness: &Witness,
+        namespace: &str,
+        name: &str,
+    ) -> Result<String> {
+        let token = self.token(namespace, name).await?;
+        Ok(witness.kubeconfig(&token, namespace, name))
+    }
+
+    async fn token(&self, namespace: &str, name: &str) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let request = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 7200 } });
         let answer = self.admin.post(&path, &request).await?;
         let token = answer.pointer("/status/token").and_then(Value::as_str);
-        Ok(self.files.kubeconfig(token.context("a token")?, namespace))
+        Ok(token.context("a token")?.to_owned())
     }
 
     /// Fresh namespaces, with what `deploy/` puts into them.
     pub(crate) async fn release_namespace(&self) -> Result<Namespaces> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let namespaces = Namespaces {
-            release: format!("release-{number}"),
-            ripcord: format!("ripcord-{number}"),
+        let (prefix, label) = match &self.form {
+            Form::Own(_) => (String::new(), None),
+            Form::Foreign(Foreign { run, .. }) => {
+                run.may_make()?;
+                (run.prefix(), Some(run.label()))
+            }
         };
-        let mark = self.files.path("audit.log").metadata()?.len();
-        self.mark(&namespaces, mark);
-        for object in self.manifests.within(&namespaces) {
+        let namespaces = Namespaces {
+            release: format!("{prefix}release-{number}"),
+            ripcord: format!("{prefix}ripcord-{number}"),
+        };
+        if let Form::Own(own) = &self.form {
+            own.mark(&namespaces)?;
+        }
+        for mut object in self.manifests.within(&namespaces) {
+            if let (Some((key, value)), "Namespace") =
+                (&label, object["kind"].as_str().unwrap_or_default())
+            {
+                object["metadata"]["labels"][key] = json!(value);
+            }
             self.admin.create(&object).await?;
         }
         Ok(namespaces)
     }
 
-    fn mark(&self, namespaces: &Namespaces, mark: u64) {
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        for namespace in [&namespaces.release, &namespaces.ripcord] {
-            marks.insert(namespace.clone(), mark);
+    /// Says that nobody needs these namespaces any more. What this run owns altogether goes with it.
+    pub(crate) fn give_back(&self, namespaces: &Namespaces) {
+        if let Form::Foreign(foreign) = &self.form {
+            let run = foreign.run.clone();
+            let Namespaces { release, ripcord } = namespaces.clone();
+            // Whoever ends the run waits for what is left.
+            tokio::spawn(async move { run.remove(&[release, ripcord]).await });
         }
     }
 
     /// Lets the API server judge all of `deploy/`, and changes nothing.
-    pub(crate) async fn dry_run(&self) -> Result<()> {
-        install::dry_run(&self.kubeconfig()).await
+    pub(crate) async fn dry_run(&self, folder: &Path, namespace: &str) -> Result<()> {
+        install::dry_run(&self.kubeconfig(), folder, namespace).await
     }
 
-    /// The requests to the API server in a namespace, oldest first.
+    /// The requests to the API server in a namespace, oldest first: of whoever the API server itself saw, or, on somebody's
+    /// cluster, of Ripcord alone.
     pub(crate) fn audit(&self, namespace: &str) -> Result<Vec<Audited>> {
-        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mark = marks.get(namespace).copied().unwrap_or_default();
-        drop(marks);
-        let mut log = File::open(self.files.path("audit.log"))?;
-        log.seek(SeekFrom::Start(mark))?;
-        let mut text = String::new();
-        log.read_to_string(&mut text)?;
-        Ok(audit::read(&text, namespace))
+        let foreign = match &self.form {
+            Form::Own(own) => return own.audit(namespace),
+            Form::Foreign(foreign) => foreign,
+        };
+        let mut all = foreign.witness.seen();
+        all.retain(|it| it.namespace == namespace);
+        Ok(all)
     }
 
     /// Takes part in what goes on.
@@ -201,27 +219,27 @@ impl Plane {
 
     /// Lets the Rollouts controller stand still.
     pub(crate) fn freeze(&self) -> Result<Frozen<'_>> {
-        self.signal(CONTROLLER, "STOP")?;
-        Ok(Frozen { plane: self })
+        let own = self.own("stop its Rollouts controller")?;
+        own.signal_controller("STOP")?;
+        Ok(Frozen { own })
     }
 
     /// Puts a label on the node, or takes it off.
     pub(crate) async fn label_node(&self, key: &str, value: Option<&str>) -> Result<()> {
-        let patch = json!({ "metadata": { "labels": { key: value } } });
-        let node = format!("/api/v1/nodes/{NODE}");
-        self.admin.patch(&node, &patch).await.map(drop)
+        let own = self.own("label its nodes")?;
+        own.label_node(&self.admin, key, value).await
     }
 
     /// What Argo Rollouts' plugin for kubectl says to a person's command; its words are no proof of anything.
     pub(crate) fn plugin(&self, words: &[&str]) -> Result<String> {
         let (content, said) = self.person("kubectl-argo-rollouts", words)?;
-        anyhow::ensure!(content, "{words:?}: {said}");
+        ensure!(content, "{words:?}: {said}");
         Ok(said)
     }
 
     /// Whether a program of the control plane was content with a person's command, and what it said.
     pub(crate) fn person(&self, program: &str, words: &[&str]) -> Result<(bool, String)> {
-        let mut command = std::process::Command::new(crate::build::bin().join(program));
+        let mut command = Command::new(crate::build::bin().join(program));
         command.args(words).env("KUBECONFIG", self.kubeconfig());
         let output = command.output()?;
         let [said, complaint] =
@@ -229,36 +247,27 @@ impl Plane {
         Ok((output.status.success(), format!("{said}{complaint}")))
     }
 
-    /// What the processes said last about something.
+    /// What the processes said last about something; nothing where they are not ours.
     pub(crate) fn tails(&self, about: &str) -> String {
-        let processes = self
-            .processes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let tails = processes.iter().map(|it| (it.name(), it.tail(about)));
-        let tails = tails.filter(|(_, tail)| !tail.is_empty());
-        let tails: Vec<_> = tails
-            .map(|(name, tail)| format!("--- {name} about {about}:\n{tail}"))
-            .collect();
-        tails.join("\n")
+        match &self.form {
+            Form::Own(own) => own.tails(about),
+            Form::Foreign(_) => String::new(),
+        }
     }
 
-    fn signal(&self, name: &str, signal: &str) -> Result<()> {
-        let processes = self
-            .processes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        processes
-            .iter()
-            .find(|it| it.name() == name)
-            .context("a process of this name")?
-            .signal(signal)
+    fn own(&self, what: &str) -> Result<&Own> {
+        match &self.form {
+            Form::Own(own) => Ok(own),
+            Form::Foreign(_) => bail!(
+                "a scenario wants to {what}, and the cluster is somebody's: it must say so among its needs"
+            ),
+        }
     }
 }
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
         // Should it have ended, what waits for it says so.
-        drop(self.plane.signal(CONTROLLER, "CONT"));
+        drop(self.own.signal_controller("CONT"));
     }
 }

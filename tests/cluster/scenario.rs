@@ -3,6 +3,7 @@
 
 mod blue_green;
 mod chain;
+mod demo;
 mod deployment;
 mod harness;
 mod in_flight;
@@ -17,52 +18,81 @@ mod routed;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
+use crate::need::Need;
 use crate::scene::Scene;
 use crate::support::story::{self, for_each_story};
 
 /// A scenario that has not begun.
 type Story = fn() -> LocalBoxFuture<'static, ()>;
 
-/// Lists the stories that are played on both grounds.
+/// A scenario, by its name.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// What it cannot be played without.
+    pub(crate) needs: &'static [Need],
+    pub(crate) story: Story,
+}
+
+/// Lists the stories that are played on both grounds. What one needs besides a release that has users stands behind it.
 macro_rules! both {
-    ($($name:ident: $module:ident::$story:ident,)+) => {
-        const BOTH: &[(&str, Story)] = &[
-            $((stringify!($name), || story::$module::$story::<Scene>().boxed_local()),)+
+    ($($name:ident: $module:ident::$story:ident $([$($need:ident)+])?,)+) => {
+        const BOTH: &[Scenario] = &[
+            $(Scenario {
+                name: stringify!($name),
+                needs: &[Need::Pods, Need::Network $(, $(Need::$need),+)?],
+                story: || story::$module::$story::<Scene>().boxed_local(),
+            },)+
         ];
     };
 }
 
-/// Lists scenarios for the real cluster alone: each is a function of a module, and its name is that of both.
+/// Lists scenarios for the real cluster alone: each is a function of a module, and its name is that of both. What it needs
+/// stands behind it; where nothing does, it needs a release that has users.
 macro_rules! real {
-    ($($module:ident: $($story:ident)+;)+) => {
-        const REAL: &[(&str, Story)] = &[
-            $($((concat!(stringify!($module), "_", stringify!($story)), || $module::$story().boxed_local()),)+)+
+    ($($module:ident: $($story:ident $([$($need:ident)*])?)+;)+) => {
+        const REAL: &[Scenario] = &[
+            $($(Scenario {
+                name: concat!(stringify!($module), "_", stringify!($story)),
+                needs: needs!($([$($need)*])?),
+                story: || $module::$story().boxed_local(),
+            },)+)+
         ];
     };
+}
+
+macro_rules! needs {
+    () => { &[Need::Pods, Need::Network] };
+    ([$($need:ident)*]) => { &[$(Need::$need),*] };
 }
 
 /// All of them.
-pub(crate) fn all() -> impl Iterator<Item = &'static (&'static str, Story)> {
+pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     BOTH.iter().chain(REAL)
 }
 
 for_each_story!(both);
 
 real! {
-    harness: pods_behave pods_count manifests_are_accepted;
-    in_flight: injected_metadata past_its_deadline aborted_at_its_deadline stable_not_ready;
+    harness: pods_behave pods_count manifests_are_accepted[] witness_agrees[Pods Network AuditLog];
+    in_flight:
+        injected_metadata past_its_deadline aborted_at_its_deadline stable_not_ready[Pods Network PodStatus];
     promoted: rollback_window injected_affinity;
-    blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
+    blue_green:
+        promoted promoted_long_ago promoted_by_hand before_promotion in_analysis
+        in_analysis_and_unready[Pods Network PodStatus];
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
-    midway: destination_cannot_start;
+    midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;
+    demo: is_told[Pods Network DemoNames];
     pair: oldest_alertmanagers newest_alertmanagers;
     people:
         undo_copies_an_affinity undo_copies_no_metadata active_service_is_taken_back active_service_stays_switched;
-    routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready nginx_of_argo_cd;
+    routed:
+        nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]
+        nginx_of_argo_cd;
     owned:
-        canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested paused_by_its_spec
-        blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops
+        canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested[Pods Network Freeze]
+        paused_by_its_spec blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops
         policy_says_nobody;
     refused: history_is_gone invalid_spec template_elsewhere leads_nowhere;
 }

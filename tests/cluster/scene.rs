@@ -10,8 +10,10 @@ pub(crate) mod release;
 pub(crate) mod router;
 
 use ripcord::cli::demo::client::Client;
+use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::plane::witness::Witness;
 use crate::plane::{Namespaces, Plane, Turn};
 use crate::support::replica::{Replica, Setup, TOKEN, client};
 use crate::support::slack::{self, FakeSlack};
@@ -34,6 +36,8 @@ pub(crate) struct Scene {
     pub(crate) good: &'static str,
     pub(crate) name: &'static str,
     pub(crate) folder: TempDir,
+    /// Stands between the replicas and the API server, where a scenario wants one.
+    pub(crate) witness: Option<Witness>,
     policy: String,
     _turn: Turn<'static>,
 }
@@ -74,6 +78,7 @@ impl Scene {
             good: release::GOOD,
             name,
             folder,
+            witness: None,
             policy,
             _turn: turn,
         }
@@ -100,15 +105,19 @@ impl Scene {
     /// Starts a replica with the token of its `ServiceAccount`, and waits until it is ready.
     pub(crate) async fn replica(&self, name: &str) -> Replica {
         let namespace = &self.namespaces.ripcord;
-        let kubeconfig = self
-            .plane
-            .service_account_kubeconfig(namespace, "ripcord")
-            .await
-            .unwrap();
+        let (plane, account) = (self.plane, "ripcord");
+        let kubeconfig = match &self.witness {
+            Some(witness) => {
+                plane
+                    .witnessed_kubeconfig(witness, namespace, account)
+                    .await
+            }
+            None => plane.service_account_kubeconfig(namespace, account).await,
+        };
         let setup = Setup {
             folder: self.folder.path(),
             name,
-            kubeconfig,
+            kubeconfig: kubeconfig.unwrap(),
             namespace,
             policy: &self.policy,
             slack: self.slack.url(),
@@ -137,5 +146,6 @@ impl Drop for Scene {
             eprintln!("{}", self.plane.tails(&self.namespaces.release));
             eprintln!("Ripcord's writes to the workload: {:#?}", self.mutations());
         }
+        self.plane.give_back(&self.namespaces);
     }
 }

@@ -46,7 +46,7 @@ fn part_is_current(path: &str, expected: &str) {
 
 /// Lists the stories that both clusters play.
 macro_rules! names {
-    ($($name:ident: $module:ident::$story:ident,)+) => {
+    ($($name:ident: $module:ident::$story:ident $([$($need:ident)+])?,)+) => {
         const BOTH: &[&str] = &[$(stringify!($name),)+];
     };
 }

@@ -7,9 +7,9 @@ use simulated::Simulated;
 
 use crate::support::story::{self, for_each_story};
 
-/// Makes a test of each story.
+/// Makes a test of each story. This cluster has all that one can need.
 macro_rules! simulated {
-    ($($name:ident: $module:ident::$story:ident,)+) => {
+    ($($name:ident: $module:ident::$story:ident $([$($need:ident)+])?,)+) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $name() {

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::Ready;
 use crate::scene::blue_green::strategy;
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::story::prelude::*;
 use crate::support::replica::until;
+use crate::support::story::prelude::*;
 
 /// Promoted, and the old pods still run.
 pub(super) async fn promoted(scene: &mut Scene) -> Ready {

@@ -8,8 +8,8 @@ use super::Ready;
 use crate::router::Router;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
-use crate::support::story::prelude::*;
 use crate::support::replica::until;
+use crate::support::story::prelude::*;
 
 /// At its first pause.
 pub(super) async fn paused(scene: &mut Scene) -> Ready {

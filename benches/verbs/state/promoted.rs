@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Ready;
 use crate::scene::Scene;
 use crate::scene::release::{BAD, containers, pausing};
+use crate::support::story::prelude::*;
 
 /// How soon an owner sees that its workload differs from what it wants.
 const HEALS: Duration = Duration::from_millis(250);

@@ -6,14 +6,12 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::show;
-use super::stage::{LIMIT, Stage, phase};
+use super::stage::{LIMIT, PATIENCE, Stage, phase};
 use crate::alert::{Alert, Status};
 use crate::rollback::{Phase, Rollback};
 
 /// How many bad answers the client must have before an alert would fire.
 const PAIN: u64 = 40;
-/// How long a person looks at a promotion that does not begin.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A bad canary in flight: the alert, the claim, the steps, and what was refused.
 pub(super) async fn canary(stage: &mut Stage) -> anyhow::Result<()> {
@@ -106,6 +104,8 @@ async fn promote(stage: &Stage) -> anyhow::Result<()> {
             if let Ok(promoted) = tokio::time::timeout(PATIENCE, promoted).await {
                 return promoted;
             }
+            // Where the request is still there, making it again changes nothing, and nobody would look.
+            stage.touch().await?;
         }
     };
     let promoted = tokio::time::timeout(LIMIT, asking).await;

@@ -1,13 +1,11 @@
 //! The API server's audit log: each request with who asked for what, and what became of it. Reads are those of
-//! `ServiceAccount`s alone. It is written by the server
-//! itself, so it is the witness of what was done how often.
+//! `ServiceAccount`s alone. It is written by the server itself, so it is the witness of what was done how often.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 /// One request.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "all that there is to say about a request")]
 pub(crate) struct Audited {
     pub(crate) user: String,
     pub(crate) verb: String,

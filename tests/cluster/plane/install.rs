@@ -1,5 +1,5 @@
-//! What is installed before anybody comes: the custom resource definitions of Argo Rollouts, and `deploy/` as it is shipped.
-//! Ripcord's own pods are left out: it runs as a process.
+//! What is there before anybody comes: the custom resource definitions of Argo Rollouts, and `deploy/` as it is shipped.
+//! Ripcord's own pods are left out: it runs as a process. Of somebody's cluster, only the definitions are its business.
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +26,13 @@ pub(crate) struct Manifests {
     release: Vec<Value>,
 }
 
+/// All of `deploy/` that is used here.
+pub(crate) struct Rendered {
+    /// What there is one of in the whole cluster.
+    shared: Vec<Value>,
+    pub(crate) manifests: Manifests,
+}
+
 /// Installs what the whole cluster shares.
 pub(crate) async fn install(admin: &Admin, kubeconfig: &Path) -> Result<Manifests> {
     let mut argo = vec!["apply".to_owned(), "--server-side".to_owned()];
@@ -40,29 +47,44 @@ pub(crate) async fn install(admin: &Admin, kubeconfig: &Path) -> Result<Manifest
             .iter()
             .flat_map(|it| ["-f".to_owned(), it.path().display().to_string()]),
     );
-    let deploy = format!("{DEPLOY}/rbac/release-namespace");
-    let rendered = ["kustomize", DEPLOY].map(str::to_owned);
-    let granted = ["kustomize", &deploy].map(str::to_owned);
-    let (applied, rendered, granted) = tokio::try_join!(
-        kubectl(kubeconfig, &argo),
-        kubectl(kubeconfig, &rendered),
-        kubectl(kubeconfig, &granted)
-    )?;
+    let (applied, rendered) = tokio::try_join!(kubectl(kubeconfig, &argo), render(kubeconfig))?;
     drop(applied);
-    let (shared, mut home): (Vec<_>, Vec<_>) = documents(&rendered)?
-        .into_iter()
-        .partition(|it| SHARED.iter().any(|kind| it["kind"] == *kind));
-    for object in shared {
+    for object in &rendered.shared {
         // Its plural is not made by a single letter.
         if object["kind"] == "PriorityClass" {
             admin
-                .post("/apis/scheduling.k8s.io/v1/priorityclasses", &object)
+                .post("/apis/scheduling.k8s.io/v1/priorityclasses", object)
                 .await?;
         } else {
-            admin.create(&object).await?;
+            admin.create(object).await?;
         }
     }
+    are_served(admin).await?;
+    Ok(rendered.manifests)
+}
+
+/// Reads `deploy/` as it is shipped, and asks no cluster.
+pub(crate) async fn render(kubeconfig: &Path) -> Result<Rendered> {
+    let deploy = format!("{DEPLOY}/rbac/release-namespace");
+    let rendered = ["kustomize", DEPLOY].map(str::to_owned);
+    let granted = ["kustomize", &deploy].map(str::to_owned);
+    let (rendered, granted) = tokio::try_join!(
+        kubectl(kubeconfig, &rendered),
+        kubectl(kubeconfig, &granted)
+    )?;
+    let (shared, mut home): (Vec<_>, Vec<_>) = documents(&rendered)?
+        .into_iter()
+        .partition(|it| SHARED.iter().any(|kind| it["kind"] == *kind));
     home.retain(|it| !PROCESSES.iter().any(|kind| it["kind"] == *kind));
+    let release = documents(&granted)?;
+    Ok(Rendered {
+        shared,
+        manifests: Manifests { home, release },
+    })
+}
+
+/// Waits until the API server serves all kinds that the scenarios use.
+pub(crate) async fn are_served(admin: &Admin) -> Result<()> {
     for kind in [
         "argoproj.io/v1alpha1/rollouts",
         "ripcord.dev/v1alpha1/rollbacks",
@@ -73,27 +95,44 @@ pub(crate) async fn install(admin: &Admin, kubeconfig: &Path) -> Result<Manifest
             .await
             .with_context(|| format!("{kind} is not served"))?;
     }
-    Ok(Manifests {
-        home,
-        release: documents(&granted)?,
-    })
+    Ok(())
 }
 
-/// Lets the API server judge what is shipped, as it is applied by those who install it.
-pub(crate) async fn dry_run(kubeconfig: &Path) -> Result<()> {
-    let namespace = ["create", "namespace", "ripcord"].map(str::to_owned);
-    kubectl(kubeconfig, &namespace).await?;
+/// Lets the API server judge what is shipped, as it is applied by those who install it. It is judged in a namespace of this
+/// run's: the one that it is shipped for may be somebody's.
+pub(crate) async fn dry_run(kubeconfig: &Path, folder: &Path, namespace: &str) -> Result<()> {
+    let rendered = kubectl(kubeconfig, &["kustomize", DEPLOY].map(str::to_owned)).await?;
+    let items: Vec<_> = documents(&rendered)?
+        .iter()
+        .map(|it| match it["kind"].as_str() {
+            Some(kind) if SHARED.contains(&kind) => it.clone(),
+            _ => moved(it, namespace, namespace),
+        })
+        .collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    let path = folder.join("deploy.json");
+    fs::write(&path, list.to_string())?;
     let apply = [
         "apply",
         "--server-side",
         "--dry-run=server",
         "--force-conflicts",
-        "-k",
-        DEPLOY,
+        "-f",
+        path.to_str().context("the path is UTF-8")?,
     ]
     .map(str::to_owned);
     kubectl(kubeconfig, &apply).await?;
     Ok(())
+}
+
+// === impl Rendered ===
+
+impl Rendered {
+    /// Ripcord's custom resource definitions.
+    pub(crate) fn definitions(&self) -> impl Iterator<Item = &Value> {
+        let all = self.shared.iter();
+        all.filter(|it| it["kind"] == "CustomResourceDefinition")
+    }
 }
 
 // === impl Manifests ===
@@ -124,7 +163,8 @@ fn moved(object: &Value, namespace: &str, home: &str) -> Value {
         return object;
     }
     object["metadata"]["namespace"] = json!(namespace);
-    for subject in object["subjects"].as_array_mut().into_iter().flatten() {
+    let subjects = object.get_mut("subjects").and_then(Value::as_array_mut);
+    for subject in subjects.into_iter().flatten() {
         subject["namespace"] = json!(home);
     }
     object
@@ -132,10 +172,9 @@ fn moved(object: &Value, namespace: &str, home: &str) -> Value {
 
 async fn kubectl(kubeconfig: &Path, arguments: &[String]) -> Result<String> {
     let mut command = Command::new(build::bin().join("kubectl"));
+    // What a person's own settings of kubectl say must not matter; what logs them in may need their environment.
     command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
-    command
-        .env_clear()
-        .env("HOME", kubeconfig.parent().context("a folder")?);
+    command.env("KUBERC", "off");
     let done = command.output().await?;
     ensure!(
         done.status.success(),

@@ -1,12 +1,16 @@
 //! What the scenarios stand on: pods live and answer as their image's tag says, and the API server takes what is shipped.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::Response;
 use serde_json::{Value, json};
 
+use crate::plane::audit::Audited;
+use crate::plane::witness::Witness;
 use crate::scene::{LIMIT, Scene};
 use crate::support::replica::{client, until};
+use crate::support::story::prelude::*;
 
 /// Pods by the words of their tag.
 pub(crate) async fn pods_behave() {
@@ -111,7 +115,74 @@ pub(crate) async fn pods_count() {
 
 /// All of `deploy/`, the parts that no scenario uses included, is valid for a real API server.
 pub(crate) async fn manifests_are_accepted() {
-    crate::plane().dry_run().await.unwrap();
+    let scene = Scene::start("manifests").await;
+    let judged = scene
+        .plane
+        .dry_run(scene.folder.path(), &scene.namespaces.ripcord);
+    judged.await.unwrap();
+}
+
+/// What the proxy notes that stands in for the audit log on somebody's cluster is what the log notes of Ripcord.
+pub(crate) async fn witness_agrees() {
+    let mut scene = Scene::start("the witness").await;
+    scene.witness = Some(Witness::start(&scene.plane.kubeconfig()).await.unwrap());
+    let (ripcord, bad) = scene.bad_canary().await;
+    scene.is_pulled_back(&ripcord, &bad).await;
+    drop(ripcord);
+    let mut both = [Noted::default(), Noted::default()];
+    let agree = async || {
+        both = [scene.requests(), scene.witnessed()].map(|all| noted(&all));
+        (both[0] == both[1]).then_some(())
+    };
+    let agree = until(agree, LIMIT).await;
+    assert!(agree.is_some(), "{both:#?}");
+    // It is not that both saw nothing.
+    let [(writes, reads), _] = both;
+    for write in [
+        "patch rollouts/ ",
+        "create rollbacks/ ",
+        "patch rollbacks/status ",
+    ] {
+        assert!(
+            writes.iter().any(|it| it.starts_with(write)),
+            "{write}: {writes:#?}"
+        );
+    }
+    assert!(
+        reads.iter().any(|it| it.starts_with("watch rollouts/ ")),
+        "{reads:#?}"
+    );
+}
+
+/// The writes, each as often as it was made, and what was read at all.
+type Noted = (Vec<String>, BTreeSet<String>);
+
+fn noted(all: &[Audited]) -> Noted {
+    let line = |it: &Audited| {
+        let Audited {
+            verb,
+            resource,
+            subresource,
+            namespace,
+            name,
+            code,
+            ..
+        } = it;
+        // Of what is created, the log has the defaults, too. A name that is only selected is none in a path.
+        let (name, body) = match verb.as_str() {
+            "patch" => (name.as_str(), it.body.to_string()),
+            "create" => ("", String::new()),
+            _ => (
+                if it.is_write() { name.as_str() } else { "" },
+                String::new(),
+            ),
+        };
+        format!("{verb} {resource}/{subresource} {namespace}/{name} {code} {body}")
+    };
+    let (writes, reads): (Vec<_>, Vec<_>) = all.iter().partition(|it| it.is_write());
+    let mut writes: Vec<_> = writes.into_iter().map(line).collect();
+    writes.sort();
+    (writes, reads.into_iter().map(line).collect())
 }
 
 async fn pod(scene: &Scene, word: &str) {

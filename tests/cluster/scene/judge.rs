@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{NAME, Scene};
 use crate::plane::audit::Audited;
+use crate::plane::witness::Witness;
 use crate::support::story::prelude::*;
 
 impl Scene {
@@ -35,10 +36,21 @@ impl Scene {
 
     /// Ripcord's requests in both namespaces, as the API server saw them.
     pub(crate) fn requests(&self) -> Vec<Audited> {
-        let user = format!("system:serviceaccount:{}:ripcord", self.namespaces.ripcord);
         let namespaces = [&self.namespaces.release, &self.namespaces.ripcord];
         let all = namespaces.map(|it| self.plane.audit(it).unwrap());
-        let mut all = all.concat();
+        self.of_ripcord(all.concat())
+    }
+
+    /// The same, as this scenario's witness saw them.
+    pub(crate) fn witnessed(&self) -> Vec<Audited> {
+        let mut all = self.witness.as_ref().map(Witness::seen).unwrap_or_default();
+        let namespaces = [&self.namespaces.release, &self.namespaces.ripcord];
+        all.retain(|it| namespaces.contains(&&it.namespace));
+        self.of_ripcord(all)
+    }
+
+    fn of_ripcord(&self, mut all: Vec<Audited>) -> Vec<Audited> {
+        let user = format!("system:serviceaccount:{}:ripcord", self.namespaces.ripcord);
         all.retain(|it| it.user == user);
         all
     }

@@ -21,10 +21,12 @@ impl Scene {
         self.service(&canary).await;
         let backend = json!({ "service": { "name": stable, "port": { "number": 80 } } });
         let path = json!({ "path": "/", "pathType": "Prefix", "backend": backend });
+        // A host of its own: a router refuses two with the same.
+        let host = format!("{}.test", self.namespaces.release);
         let ingress = json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
             "metadata": { "name": "front", "namespace": self.namespaces.release },
-            "spec": { "ingressClassName": "nginx", "rules": [{ "host": "x.test", "http": { "paths": [path] } }] },
+            "spec": { "ingressClassName": "nginx", "rules": [{ "host": host, "http": { "paths": [path] } }] },
         });
         let ingresses = self.ingresses();
         self.plane.admin.post(&ingresses, &ingress).await.unwrap();
