@@ -163,11 +163,9 @@ fn changed_steps_begin_anew_and_forget_what_was_asked() {
     world.deploy("demo:v2-neverready");
     let mut object = world.store.get(&key()).unwrap().clone();
     object["status"]["promoteFull"] = json!(true);
+    world.store.update(&key(), Part::Status, object).unwrap();
+    let mut object = world.store.get(&key()).unwrap().clone();
     object["spec"]["strategy"]["canary"]["steps"][0]["setWeight"] = json!(50);
-    world
-        .store
-        .update(&key(), Part::Status, object.clone())
-        .unwrap();
     world.store.update(&key(), Part::Main, object).unwrap();
     world.settle();
     assert!(world.status()["promoteFull"].is_null());

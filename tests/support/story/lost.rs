@@ -10,7 +10,8 @@ use crate::support::wait::until;
 /// the request away. It is made again.
 pub(crate) async fn promotion<G: Ground>() {
     let mut scene = G::start("promoted, our promotion is lost").await;
-    scene.good_is("demo:v1-readyafter5s");
+    // Long enough for a person on a busy machine.
+    scene.good_is("demo:v1-readyafter10s");
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     let posted = scene.alert(&ripcord).await;
     scene.is_being_promoted(&bad).await;
