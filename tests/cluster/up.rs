@@ -15,7 +15,7 @@ pub(crate) async fn stay(plane: &Plane) {
          export KUBECONFIG={} PATH={}:{}:$PATH\n  \
          kubectl get pods --all-namespaces\n  \
          ripcord demo --kubeconfig $KUBECONFIG\n  \
-         cargo test --test cluster -- --foreign canary\n\n\
+         cargo test --offline --test cluster -- --foreign canary\n\n\
          Logs and the audit log are in {}. Pods of `demo:v1-good`, `demo:v2-half500` and so on answer on port 8000.\n\
          Ctrl-C ends it.",
         enter::parent(),
