@@ -36,7 +36,7 @@ mod support {
 
 /// The control plane and the scenes of the tests.
 #[path = "../../tests/cluster"]
-#[expect(dead_code, reason = "the tests need more of it")]
+#[expect(dead_code, unused_imports, reason = "the tests need more of it")]
 mod cluster {
     pub(crate) mod app;
     pub(crate) mod build;

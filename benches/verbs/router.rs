@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 
 use crate::scene::router::weight_of;
 use crate::scene::{NAME, Scene};
-use crate::support::story::prelude::*;
 
 /// Between two looks at the weight.
 const LOOK: Duration = Duration::from_millis(20);

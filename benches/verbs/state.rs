@@ -15,7 +15,6 @@ use crate::plane::Frozen;
 use crate::router::Router;
 use crate::scene::{NAME, Scene};
 use crate::support::replica::Replica;
-use crate::support::story::prelude::*;
 
 /// How the people on call are mentioned, where a state has some.
 pub(crate) const ON_CALL: &str = "<!subteam^S0123ABCD>";

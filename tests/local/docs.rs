@@ -63,7 +63,11 @@ fn is_told(name: &str) -> bool {
         || modules.any(|(module, stories)| {
             let story = name.strip_prefix(module.trim());
             let story = story.and_then(|it| it.strip_prefix('_'));
-            story.is_some_and(|story| stories.split_whitespace().any(|it| it == story))
+            story.is_some_and(|story| {
+                stories
+                    .split_whitespace()
+                    .any(|it| it.split('[').next() == Some(story))
+            })
         })
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::blue_green;
+use crate::scene::blue_green::strategy;
 use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::Replica;
@@ -90,7 +91,7 @@ async fn undone(scene: &Scene) -> (String, String) {
 
 /// A bad blue-green release is promoted; a person then points the active Service at the good pods.
 async fn switched_back(scene: &mut Scene, more: &Value) -> (Replica, String) {
-    let ripcord = scene.good(&blue_green::strategy(more)).await;
+    let ripcord = scene.good(&strategy(more)).await;
     let good = scene.live().await;
     scene.deploy(BAD).await;
     let bad = scene.promoted_by_hand().await;

@@ -8,7 +8,6 @@ use crate::support::story::prelude::*;
 
 /// How often the users of a test ask, in a second.
 pub(super) const RATE: u32 = 20;
-#[allow(unused_imports)]
 pub(crate) use crate::support::story::ground::{BAD, GOOD, containers, pausing};
 
 impl Scene {
