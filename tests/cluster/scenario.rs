@@ -58,7 +58,7 @@ real! {
     chain: errors errors_everywhere good_releases;
     pair: oldest_alertmanagers newest_alertmanagers;
     people:
-        undo_copies_an_affinity undo_copies_no_metadata active_service_is_taken_back active_service_stays_switched;
+        undo_copies_no_metadata active_service_is_taken_back active_service_stays_switched;
     routed: nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready nginx_of_argo_cd;
     owned:
         canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested paused_by_its_spec
