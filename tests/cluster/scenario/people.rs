@@ -4,32 +4,13 @@ use serde_json::{Value, json};
 
 use super::blue_green;
 use crate::scene::blue_green::strategy;
-use crate::scene::release::{BAD, GOOD, pausing};
+use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::Replica;
 use crate::support::story::prelude::*;
 use crate::support::wait::until;
 
 const HASH: &str = "rollouts-pod-template-hash";
-
-/// `undo` copies an affinity that the controller itself had put into the old replica set. That one is not recognised: a
-/// third is made, and walks all steps.
-pub(crate) async fn undo_copies_an_affinity() {
-    let mut scene = Scene::start("a person's undo, an injected affinity").await;
-    let mut strategy = pausing();
-    let apart = json!({ "preferredDuringSchedulingIgnoredDuringExecution": { "weight": 1 } });
-    strategy["canary"]["antiAffinity"] = apart;
-    // The first release of all gets no affinity.
-    scene.good = "demo:v0-good";
-    let _ripcord = scene.good(&strategy).await;
-    scene.good = GOOD;
-    scene.deploy(GOOD).await;
-    let good = scene.promoted_by_hand().await;
-    let (undone, bad) = undone(&scene).await;
-    assert!(undone != good && undone != bad, "{undone}, not {good}");
-    let affinity = scene.rollout().await["spec"]["template"]["spec"]["affinity"].to_string();
-    assert!(affinity.contains(HASH), "{affinity}");
-}
 
 /// The controller's own metadata is not copied: it has taken it off the old replica set, which serves again. It walks the
 /// steps all the same.
