@@ -2,6 +2,7 @@
 
 mod gauges;
 mod reporter;
+mod rights;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::gauges::gauges;
 use self::reporter::Reporter;
+use self::rights::rights;
 use super::preflight;
 use super::reload::Reloader;
 use crate::cluster::events::Events;
@@ -144,7 +146,15 @@ impl Service {
         )?;
         tokio::spawn(gauges(
             Arc::clone(&caches),
+            Arc::clone(&policy),
+            Arc::clone(&clock),
             watched,
+            metrics.clone(),
+            stop_watching.clone(),
+        ));
+        tokio::spawn(rights(
+            cluster,
+            Arc::clone(&policy),
             metrics.clone(),
             stop_watching.clone(),
         ));
