@@ -137,6 +137,7 @@ impl Service {
             ended: CancellationToken::new(),
         };
         let (standing, watched) = watch::channel(Standing::default());
+        measure(&context, watched, &stop_watching);
         let election = elect(
             &settings,
             &namespace,
@@ -144,20 +145,6 @@ impl Service {
             stop_leading.clone(),
             standing,
         )?;
-        tokio::spawn(gauges(
-            Arc::clone(&caches),
-            Arc::clone(&policy),
-            Arc::clone(&clock),
-            watched,
-            metrics.clone(),
-            stop_watching.clone(),
-        ));
-        tokio::spawn(rights(
-            cluster,
-            Arc::clone(&policy),
-            metrics.clone(),
-            stop_watching.clone(),
-        ));
         if let Some(path) = policy_path {
             let reloader = Reloader {
                 path,
@@ -206,6 +193,24 @@ impl Service {
         self.caches.stopped(WATCHES).await;
         tracing::info!("stopped");
     }
+}
+
+/// Keeps what is measured up to date.
+fn measure(context: &Context, standing: watch::Receiver<Standing>, stop: &CancellationToken) {
+    tokio::spawn(gauges(
+        Arc::clone(&context.caches),
+        Arc::clone(&context.policy),
+        Arc::clone(&context.clock),
+        standing,
+        context.metrics.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(rights(
+        context.cluster.clone(),
+        Arc::clone(&context.policy),
+        context.metrics.clone(),
+        stop.clone(),
+    ));
 }
 
 /// Takes part in the election; the engine and the report work in the terms that this replica leads.
