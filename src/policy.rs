@@ -74,7 +74,7 @@ impl Policy {
         let mut modes = self
             .triggers
             .iter()
-            .filter(|t| t.may_lead_to(target))
+            .filter(|t| t.may_lead_to(target) && !t.is_note())
             .map(|t| t.mode);
         let Some(first) = modes.next() else {
             return "none";

@@ -15,6 +15,8 @@ pub use step::{Journey, Next, StepPlan, StepSpec};
 
 /// The procedure that severities P0 and P1 run unless the policy says otherwise.
 pub const BUILT_IN: &str = "revert-and-prove";
+/// What stands in place of a procedure's name where an alert is answered and counted, and nothing is done.
+pub const NOTE: &str = "note";
 
 /// An ordered list of steps with a recovery-time budget.
 #[derive(Clone, Debug, PartialEq)]

@@ -47,7 +47,7 @@ reasons! {
     ResolvedRecorded = "resolved_recorded": "The end of the alert was recorded with its rollback.",
     ResolvedUnknown = "resolved_unknown": "The alert ended and belongs to no rollback.",
     NoTrigger = "no_trigger": "No trigger of the policy matches the alert.",
-    NoteOnly = "note_only": "The severity of the alert asks for a note, not for a rollback.",
+    NoteOnly = "note_only": "The severity of the alert, or its trigger, asks for a note, not for a rollback.",
     Shadow = "shadow": "The trigger is in shadow mode: the rollback was planned and recorded, nothing was touched.",
     TargetUnknown = "target_unknown": "The labels of the alert name no target of the policy.",
     SeverityUnknown = "severity_unknown": "The label that carries the severity has a value that the policy does not map.",

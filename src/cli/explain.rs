@@ -231,7 +231,7 @@ fn decide(
         return (Decision::Decline, Some(finding));
     }
     if ask.procedure.is_none() {
-        let said = format!("{} is a note: it starts nothing", ask.severity);
+        let said = format!("{} is a note: it starts nothing", ask.noted_by());
         return (Decision::Note, Some(Reason::NoteOnly.because(said)));
     }
     match ask.trigger.mode {

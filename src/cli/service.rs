@@ -2,6 +2,7 @@
 
 mod gauges;
 mod reporter;
+mod rights;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::gauges::gauges;
 use self::reporter::Reporter;
+use self::rights::rights;
 use super::preflight;
 use super::reload::Reloader;
 use crate::cluster::events::Events;
@@ -135,6 +137,7 @@ impl Service {
             ended: CancellationToken::new(),
         };
         let (standing, watched) = watch::channel(Standing::default());
+        measure(&context, watched, &stop_watching);
         let election = elect(
             &settings,
             &namespace,
@@ -142,12 +145,6 @@ impl Service {
             stop_leading.clone(),
             standing,
         )?;
-        tokio::spawn(gauges(
-            Arc::clone(&caches),
-            watched,
-            metrics.clone(),
-            stop_watching.clone(),
-        ));
         if let Some(path) = policy_path {
             let reloader = Reloader {
                 path,
@@ -196,6 +193,24 @@ impl Service {
         self.caches.stopped(WATCHES).await;
         tracing::info!("stopped");
     }
+}
+
+/// Keeps what is measured up to date.
+fn measure(context: &Context, standing: watch::Receiver<Standing>, stop: &CancellationToken) {
+    tokio::spawn(gauges(
+        Arc::clone(&context.caches),
+        Arc::clone(&context.policy),
+        Arc::clone(&context.clock),
+        standing,
+        context.metrics.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(rights(
+        context.cluster.clone(),
+        Arc::clone(&context.policy),
+        context.metrics.clone(),
+        stop.clone(),
+    ));
 }
 
 /// Takes part in the election; the engine and the report work in the terms that this replica leads.

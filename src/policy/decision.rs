@@ -129,7 +129,7 @@ impl Facts<'_> {
         let workload = ask.target.workload.name.as_str();
         if ask.procedure.is_none() {
             return Decision::decline(
-                Reason::NoteOnly.because(format!("{} is a note", ask.severity)),
+                Reason::NoteOnly.because(format!("{} is a note", ask.noted_by())),
             );
         }
         if let Some(ended) = self.ended_lately(alert) {

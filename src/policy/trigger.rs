@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Policy;
 use crate::alert::{Alert, Labels, Matcher, Matchers, Severity};
-use crate::procedure::Procedure;
+use crate::procedure::{NOTE, Procedure};
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
 use crate::target::Target;
@@ -24,7 +24,7 @@ pub struct Trigger {
     pub severity: SeverityChoice,
     /// Whether it may act.
     pub mode: Mode,
-    /// The procedure, where it is not the severity's own.
+    /// The procedure, where it is not the severity's own; `note` is none at all.
     pub procedure: Option<String>,
 }
 
@@ -65,7 +65,7 @@ pub struct Ask<'a> {
     pub severity: Severity,
     /// The target.
     pub target: &'a Target,
-    /// The procedure; none for a severity that is only a note.
+    /// The procedure; none for what is only a note.
     pub procedure: Option<&'a Procedure>,
 }
 
@@ -87,6 +87,26 @@ impl Trigger {
         match &self.target {
             TargetChoice::Named(name) => *name == target.name,
             TargetChoice::FromLabels { .. } => true,
+        }
+    }
+
+    /// Whether its alerts are only answered and counted, however severe they are.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        self.procedure.as_deref() == Some(NOTE)
+    }
+}
+
+// === impl Ask ===
+
+impl Ask<'_> {
+    /// By what it is only a note, where it has no procedure.
+    #[must_use]
+    pub fn noted_by(&self) -> String {
+        if self.trigger.is_note() {
+            format!("trigger {}", self.trigger.name)
+        } else {
+            self.severity.to_string()
         }
     }
 }

@@ -14,6 +14,7 @@ use book::Book;
 use groups::{Door, Replica, Rollbacks};
 use labels::{
     AlertLabels, DeliveryLabels, PolicyLabels, ReceivedLabels, ReloadLabels, RollbackLabels,
+    TargetLabels,
 };
 
 mod book;
@@ -127,6 +128,18 @@ impl Metrics {
         self.inner.rollbacks.ended.get_or_create(&labels).inc();
     }
 
+    /// Begins at zero what this procedure may lead to, so that the first end is seen as an increase. It is a name from the
+    /// policy.
+    pub fn procedure(&self, procedure: &str) {
+        for outcome in Phase::ALL.into_iter().filter(|phase| phase.ended()) {
+            let labels = RollbackLabels {
+                procedure: procedure.to_owned(),
+                outcome,
+            };
+            drop(self.inner.rollbacks.ended.get_or_create(&labels));
+        }
+    }
+
     /// How long after the notification the first change was made.
     pub fn first_mutation(&self, after: Duration) {
         self.inner
@@ -161,6 +174,24 @@ impl Metrics {
     /// How many targets are latched.
     pub fn latched(&self, targets: usize) {
         self.inner.rollbacks.latched.set(whole(targets));
+    }
+
+    /// Whether a person holds this target, which is a name from the policy.
+    pub fn target_held(&self, target: &str, held: bool) {
+        let family = &self.inner.rollbacks.held;
+        family.get_or_create(&of(target)).set(i64::from(held));
+    }
+
+    /// How many rights Ripcord lacks that a rollback of this target needs.
+    pub fn permissions_missing(&self, target: &str, rights: usize) {
+        let family = &self.inner.rollbacks.missing;
+        family.get_or_create(&of(target)).set(whole(rights));
+    }
+
+    /// The policy no longer has this target.
+    pub fn target_gone(&self, target: &str) {
+        self.inner.rollbacks.held.remove(&of(target));
+        self.inner.rollbacks.missing.remove(&of(target));
     }
 
     /// Whether this replica is the leader.
@@ -208,6 +239,12 @@ impl Metrics {
             .reloads
             .get_or_create(&ReloadLabels { result })
             .inc();
+    }
+}
+
+fn of(target: &str) -> TargetLabels {
+    TargetLabels {
+        target: target.to_owned(),
     }
 }
 

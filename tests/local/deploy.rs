@@ -1,8 +1,10 @@
 //! What `deploy/` grants and says is what the code does and reads. Rights are compared with the requests of a full run.
 
 mod manifests;
+mod operator;
 mod pods;
 mod rights;
+pub(crate) mod rules;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,7 @@ use serde_json::Value;
 /// Ripcord's own namespace, as `deploy/` names it.
 const HOME: &str = "ripcord";
 
-fn deploy() -> PathBuf {
+pub(crate) fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
 }
 

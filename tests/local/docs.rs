@@ -2,6 +2,8 @@
 //!
 //! After a change: `UPDATE_DOCS=1 cargo test docs`, then look at the difference.
 
+mod matrix;
+
 use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};

@@ -133,14 +133,19 @@ pub(crate) fn configuration(to: &[SocketAddr], pager: SocketAddr, token: &str) -
         assert_eq!(text.matches(from).count(), 1, "{from}");
         text.replace(from, to)
     };
+    // The routes for releases and for the heartbeat.
+    let in_both = |text: &str, from: &str, to: &str| {
+        assert_eq!(text.matches(from).count(), 2, "{from}");
+        text.replace(from, to)
+    };
     let text = replace(shipped, "/etc/alertmanager/secrets/ripcord-token", token);
     let text = replace(
         &text,
         "http://pager.invalid/replace-me",
         &format!("http://{pager}/"),
     );
-    let text = replace(&text, "group_interval: 10s", "group_interval: 1s");
-    let text = replace(&text, "repeat_interval: 1m", "repeat_interval: 1s");
+    let text = in_both(&text, "group_interval: 10s", "group_interval: 1s");
+    let text = in_both(&text, "repeat_interval: 1m", "repeat_interval: 1s");
     // One receiver with all addresses: harder than a Service, as every replica gets everything.
     let begin = text
         .find("      - url: http://ripcord.ripcord.svc")

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Check, FoundProcedure, place};
 use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
-use crate::procedure::{BUILT_IN, Procedure, StepSpec, healthy::Healthy};
+use crate::procedure::{BUILT_IN, NOTE, Procedure, StepSpec, healthy::Healthy};
 
 /// What recovery should take where the policy does not say.
 const BUDGET: Duration = Duration::from_secs(30);
@@ -27,6 +27,12 @@ pub(super) fn compile(
     for (here, name, raw) in procedures {
         if name == BUILT_IN {
             let title = format!("procedure `{BUILT_IN}` is built in");
+            let label = "expected another name";
+            check.say(Diagnostic::error(title).at(here, label));
+            continue;
+        }
+        if name == NOTE {
+            let title = format!("procedure `{NOTE}` stands for doing nothing");
             let label = "expected another name";
             check.say(Diagnostic::error(title).at(here, label));
             continue;

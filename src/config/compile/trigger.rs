@@ -13,7 +13,7 @@ use crate::config::nearest::listed;
 use crate::config::raw;
 use crate::policy::Trigger;
 use crate::policy::trigger::{SeverityChoice, TargetChoice};
-use crate::procedure::StepSpec;
+use crate::procedure::{NOTE, StepSpec};
 use crate::rollback::object::Mode;
 
 /// A trigger, and where it and what it names stand.
@@ -41,6 +41,7 @@ pub(super) fn compile(
             check.twice("trigger", name, here.clone(), other.name.clone());
         }
         if let Some(procedure) = &raw.procedure
+            && procedure.value != NOTE
             && !procedures.contains_key(&procedure.value)
         {
             let title = format!("trigger `{name}` names a procedure that does not exist");
@@ -48,7 +49,16 @@ pub(super) fn compile(
             check.dangling(at, title, &procedure.value, "procedures", names(procedures));
         }
         let mode = raw.mode.as_ref().map_or(Mode::Shadow, |mode| mode.value);
-        if mode == Mode::Shadow {
+        let note = raw
+            .procedure
+            .as_ref()
+            .filter(|procedure| procedure.value == NOTE);
+        if let (Some(note), Some(mode)) = (note, &raw.mode) {
+            let title = format!("trigger `{name}` is a note, and has a mode");
+            let label = "expected no `mode`: nothing is done in any";
+            let diagnostic = Diagnostic::error(title).at(place(&source, mode), label);
+            check.say(diagnostic.with(place(&source, note), "it is a note by this"));
+        } else if mode == Mode::Shadow && note.is_none() {
             let title = format!("trigger `{name}` is in shadow mode");
             let label = "it says what it would do, and does nothing until `mode: act`";
             let at = raw

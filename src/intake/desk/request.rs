@@ -76,7 +76,7 @@ pub(super) fn asked<'a>(
         .unprotected(ask.target)
         .map_err(|finding| refuse("decline", &finding))?;
     let Some(procedure) = ask.procedure else {
-        let finding = Reason::NoteOnly.because(format!("{} is a note", ask.severity));
+        let finding = Reason::NoteOnly.because(format!("{} is a note", ask.noted_by()));
         return Err(refuse("note", &finding));
     };
     let procedure = Some(procedure);

@@ -215,7 +215,25 @@ fn a_release_in_flight_is_claimed_under_its_name() {
 fn a_note_never_acts() {
     let mut world = world();
     world.policy.triggers[0].severity = SeverityChoice::Fixed(Severity::P2);
-    assert_eq!(reason_of(&world.decide(&alert(990))), Reason::NoteOnly);
+    let decision = world.decide(&alert(990));
+    assert_eq!(decision.finding().to_string(), "P2 is a note");
+    assert_eq!(reason_of(&decision), Reason::NoteOnly);
+}
+
+#[test]
+fn a_trigger_that_is_a_note_never_acts_however_severe_it_is() {
+    let mut world = world();
+    let trigger = &mut world.policy.triggers[0];
+    trigger.procedure = Some("note".into());
+    trigger.severity = SeverityChoice::Fixed(Severity::P0);
+    let decision = world.decide(&alert(990));
+    assert_eq!(decision.finding().to_string(), "trigger latency is a note");
+    assert_eq!(reason_of(&decision), Reason::NoteOnly);
+    // Nor are people told where it leads to no workload, and its mode is none of the target's.
+    let policy = &world.policy;
+    let labels = crate::alert::Labels::default();
+    assert_eq!(policy.severity_unplaced(&policy.triggers[0], &labels), None);
+    assert_eq!(policy.mode_of(&policy.targets["api"]), "none");
 }
 
 #[test]

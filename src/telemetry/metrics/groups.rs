@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::book::{Book, Entry};
 use super::labels::{
     AlertLabels, BuildLabels, Delivery, DeliveryLabels, PolicyLabels, Received, ReceivedLabels,
-    Reload, ReloadLabels, RollbackLabels,
+    Reload, ReloadLabels, RollbackLabels, TargetLabels,
 };
 
 /// Bounds, in seconds, for how long a recovery takes: from "at once" to the time after which it is given up.
@@ -45,6 +45,8 @@ pub(super) struct Rollbacks {
     pub(super) pending: Gauge,
     pub(super) running: Gauge,
     pub(super) latched: Gauge,
+    pub(super) held: Family<TargetLabels, Gauge>,
+    pub(super) missing: Family<TargetLabels, Gauge>,
 }
 
 /// What this replica is, and what it says to people.
@@ -181,6 +183,22 @@ impl Rollbacks {
                     "Targets that wait for a person after a failed rollback",
                 ),
                 Gauge::default(),
+            ),
+            held: book.add(
+                &Entry(
+                    "target_held",
+                    "`target`",
+                    "1 while a person holds the target by its `spec.hold`",
+                ),
+                Family::default(),
+            ),
+            missing: book.add(
+                &Entry(
+                    "permissions_missing",
+                    "`target`",
+                    "Rights that a rollback of the target needs and Ripcord lacks; asked one minute after the start, then every five",
+                ),
+                Family::default(),
             ),
         }
     }

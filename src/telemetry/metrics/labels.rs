@@ -105,6 +105,12 @@ pub(super) struct PolicyLabels {
     pub(super) digest: String,
 }
 
+/// The labels of what is known of one target.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct TargetLabels {
+    pub(super) target: String,
+}
+
 /// The labels of the program.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct BuildLabels {

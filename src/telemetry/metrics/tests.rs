@@ -24,6 +24,12 @@ fn touched() -> Metrics {
     metrics.pending(2);
     metrics.running(1);
     metrics.latched(3);
+    metrics.procedure("cache-reset");
+    metrics.target_held("options-api", true);
+    metrics.target_held("gone", true);
+    metrics.permissions_missing("options-api", 2);
+    metrics.permissions_missing("gone", 1);
+    metrics.target_gone("gone");
     metrics.leader(true);
     metrics.lease_transition();
     metrics.hold(true);
@@ -78,6 +84,12 @@ fn every_call_is_seen_in_its_series() {
         ("ripcord_queue_pending", "2"),
         ("ripcord_rollbacks_running", "1"),
         ("ripcord_targets_latched", "3"),
+        (
+            r#"ripcord_rollbacks_total{procedure="cache-reset",outcome="Failed"}"#,
+            "0",
+        ),
+        (r#"ripcord_target_held{target="options-api"}"#, "1"),
+        (r#"ripcord_permissions_missing{target="options-api"}"#, "2"),
         ("ripcord_lease_leader", "1"),
         ("ripcord_lease_transitions_total", "1"),
         ("ripcord_hold", "1"),
@@ -90,6 +102,11 @@ fn every_call_is_seen_in_its_series() {
         assert_eq!(series.get(name), Some(&value), "{name} in\n{text}");
     }
     assert!(!text.contains("sha256:aa"), "the policy before is gone");
+    assert!(!text.contains("\"gone\""), "the target is gone");
+    assert!(
+        !text.contains(r#"procedure="cache-reset",outcome="Running""#),
+        "no end"
+    );
     assert!(text.ends_with("# EOF\n"));
 }
 

@@ -184,13 +184,27 @@ async fn one_target_is_held_until_its_time_is_over() {
     assert_eq!(scene.send(&alert).await.one(), ("decline", "target_held"));
     let first = refused(&scene, &alert, "target_held").await;
     assert_eq!(said(&first), "held by jo: load test");
+    shows_hold(&scene, "1").await;
     assert_eq!(
         scene.person(Method::PATCH, "targets/api", hold(-1)).await.0,
         200
     );
+    shows_hold(&scene, "0").await;
     assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     scene.until(|r| r.phase() == Phase::Succeeded).await;
     scene.close().await;
+}
+
+/// Waits until the metric of a target that is held has this value.
+async fn shows_hold(scene: &Scene, value: &str) {
+    let line = format!("ripcord_target_held{{target=\"{NAME}\"}} {value}\n");
+    let shown = async {
+        while !scene.replicas[0].metrics.encode().contains(&line) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let shown = tokio::time::timeout(stage::LIMIT, shown).await;
+    assert!(shown.is_ok(), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
