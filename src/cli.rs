@@ -228,6 +228,11 @@ fn variables() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
+/// One variable of the environment, if it is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// A number with its noun: `1 error`, `2 errors`.
 fn count(number: usize, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };

@@ -24,7 +24,7 @@ use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::Policy;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Spans};
 
 /// What the engine works with, for one term of leadership.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub struct Context {
     pub retention: settings::Retention,
     /// Counts.
     pub metrics: Metrics,
+    /// Where finished spans go.
+    pub spans: Spans,
     /// Cancelled when the term ends.
     pub ended: CancellationToken,
 }

@@ -12,7 +12,7 @@ use crate::intake::auth::{self, Tokens};
 use crate::policy::Policy;
 use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use crate::rollback::object::Mode;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, otlp};
 
 /// Where Kubernetes tells a pod its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -34,13 +34,13 @@ pub(super) fn inspect(
         found.extend(unusable(settings));
     }
     if let Some(policy) = policy {
+        let mut policy = policy.clone();
         let has_tokens = !settings.intake.bearer_token_files.is_empty();
         if let Err(error) = auth::decide(settings.intake.listen, has_tokens, policy.acting() > 0) {
             found.push(Diagnostic::error(error.to_string()));
         }
-        found.extend(mute(settings, policy));
-        found.extend(unheard(settings, policy));
-        let mut policy = policy.clone();
+        found.extend(mute(settings, &policy));
+        found.extend(unheard(settings, &policy));
         found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
     found
@@ -132,6 +132,13 @@ fn unusable(settings: &Settings) -> Vec<Diagnostic> {
     {
         found.push(Diagnostic::error(format!(
             "setting `report.slack.token_file`: {why}"
+        )));
+    }
+    if let Some(path) = &settings.telemetry.otlp.headers_file
+        && let Err(why) = otlp::headers(path)
+    {
+        found.push(Diagnostic::error(format!(
+            "setting `telemetry.otlp.headers_file`: {why}"
         )));
     }
     if let Some(path) = &settings.cluster.kubeconfig

@@ -31,7 +31,8 @@ use crate::intake::auth::{self, Tokens};
 use crate::intake::desk::Registrar;
 use crate::intake::{Limits, Running, Server};
 use crate::policy::Policy;
-use crate::telemetry::Metrics;
+use crate::telemetry::otlp::{Destination, Export};
+use crate::telemetry::{Metrics, Spans};
 
 /// How long the watches may take to end.
 const WATCHES: Duration = Duration::from_secs(2);
@@ -64,6 +65,7 @@ pub struct Service {
     election: JoinHandle<()>,
     stop_leading: CancellationToken,
     stop_watching: CancellationToken,
+    export: Option<Export>,
     drain_delay: Duration,
     grace: Duration,
 }
@@ -105,12 +107,15 @@ impl Service {
         caches.follow(&policy.namespaces());
         let policy = Arc::new(ArcSwap::from_pointee(policy));
 
+        let identity = identity(settings.engine.identity.as_deref());
+        let (spans, export) = export(&settings, &identity, &metrics)?;
         let desk = Registrar::new(
             cluster.clone(),
             Arc::clone(&caches),
             Arc::clone(&policy),
             Arc::clone(&clock),
             metrics.clone(),
+            spans.clone(),
         );
         let door = Server::start(
             listen,
@@ -120,7 +125,6 @@ impl Service {
             metrics.clone(),
             Arc::clone(&clock),
         )?;
-        let identity = identity(settings.engine.identity.as_deref());
         let context = Context {
             cluster: cluster.clone(),
             caches: Arc::clone(&caches),
@@ -132,6 +136,7 @@ impl Service {
             tick: settings.engine.tick,
             retention: settings.engine.retention.clone(),
             metrics: metrics.clone(),
+            spans,
             ended: CancellationToken::new(),
         };
         let (standing, watched) = watch::channel(Standing::default());
@@ -168,6 +173,7 @@ impl Service {
             election,
             stop_leading,
             stop_watching,
+            export,
             drain_delay: settings.intake.drain_delay,
             grace: settings.intake.shutdown_grace,
         })
@@ -194,6 +200,9 @@ impl Service {
         }
         self.stop_watching.cancel();
         self.caches.stopped(WATCHES).await;
+        if let Some(export) = self.export {
+            export.finish().await;
+        }
         tracing::info!("stopped");
     }
 }
@@ -239,6 +248,23 @@ fn begin(context: &Context, reporter: Option<&Reporter>, term: &Term) {
     let until = ended.clone();
     let work = move || keeper::work(context.clone());
     term.spawn(async move { supervise("the memory", &until, work).await });
+}
+
+/// Begins to send spans, where the settings or OpenTelemetry's own variables name a collector.
+fn export(
+    settings: &Settings,
+    identity: &str,
+    metrics: &Metrics,
+) -> anyhow::Result<(Spans, Option<Export>)> {
+    let Some(destination) = Destination::find(&settings.telemetry.otlp, super::variable)? else {
+        return Ok((Spans::nowhere(), None));
+    };
+    if let Some(unheard) = Destination::unheard(super::variable) {
+        tracing::warn!("{unheard}");
+    }
+    let (spans, export) = Export::start(&destination, identity, metrics.clone())?;
+    tracing::info!(collector = %destination.url, "traces of rollbacks are exported");
+    Ok((spans, Some(export)))
 }
 
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {

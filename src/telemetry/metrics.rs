@@ -11,16 +11,17 @@ use jiff::Timestamp;
 use crate::reason::Reason;
 use crate::rollback::Phase;
 use book::Book;
-use groups::{Door, Replica, Rollbacks};
+use groups::{Door, Replica, Rollbacks, Traces};
 use labels::{
-    AlertLabels, DeliveryLabels, PolicyLabels, ReceivedLabels, ReloadLabels, RollbackLabels,
+    AlertLabels, DeliveryLabels, ExportedLabels, PolicyLabels, ReceivedLabels, 
+    ReloadLabels, RollbackLabels, SpanLabels,
 };
 
 mod book;
 mod groups;
 mod labels;
 
-pub use labels::{Delivery, Received, Reload};
+pub use labels::{Delivery, Exported, Received, Reload, SpanFate};
 
 /// The `Content-Type` of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +38,7 @@ struct Inner {
     door: Door,
     rollbacks: Rollbacks,
     replica: Replica,
+    traces: Traces,
 }
 
 // === impl Metrics ===
@@ -50,6 +52,7 @@ impl Metrics {
             door: Door::new(&mut book),
             rollbacks: Rollbacks::new(&mut book),
             replica: Replica::new(&mut book, version),
+            traces: Traces::new(&mut book),
             book,
         };
         Self {
@@ -208,6 +211,24 @@ impl Metrics {
             .reloads
             .get_or_create(&ReloadLabels { result })
             .inc();
+    }
+
+    /// What became of a request to the collector of spans.
+    pub fn export(&self, result: Exported) {
+        self.inner
+            .traces
+            .requests
+            .get_or_create(&ExportedLabels { result })
+            .inc();
+    }
+
+    /// What became of so many spans.
+    pub fn spans(&self, result: SpanFate, spans: usize) {
+        self.inner
+            .traces
+            .spans
+            .get_or_create(&SpanLabels { result })
+            .inc_by(u64::try_from(spans).unwrap_or(u64::MAX));
     }
 }
 

@@ -15,6 +15,7 @@ mod deploy;
 mod docs;
 mod engine;
 mod intake;
+mod otlp;
 mod outbox;
 mod proxy;
 mod rooms;

@@ -22,7 +22,7 @@ use ripcord::rollback::object::Mode;
 use ripcord::rollback::{Memory, Rollback, crd};
 use ripcord::sandbox::Sandbox;
 use ripcord::target::{Audience, Health, Ownership, Target, Workload};
-use ripcord::telemetry::Metrics;
+use ripcord::telemetry::{Metrics, Spans};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -208,6 +208,7 @@ impl Replica {
             tick: Duration::from_millis(200),
             retention: engine::settings::Settings::default().retention,
             metrics: Metrics::new("test"),
+            spans: Spans::nowhere(),
             ended: CancellationToken::new(),
         };
         let task = tokio::spawn(leader::lead(lease, stop.clone(), sender, move |term| {

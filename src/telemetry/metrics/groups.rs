@@ -9,8 +9,9 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::book::{Book, Entry};
 use super::labels::{
-    AlertLabels, BuildLabels, Delivery, DeliveryLabels, PolicyLabels, Received, ReceivedLabels,
-    Reload, ReloadLabels, RollbackLabels,
+    AlertLabels, BuildLabels, Delivery, DeliveryLabels, Exported, ExportedLabels, PolicyLabels,
+    Received, ReceivedLabels, Reload, ReloadLabels, RollbackLabels,
+    SpanFate, SpanLabels,
 };
 
 /// Bounds, in seconds, for how long a recovery takes: from "at once" to the time after which it is given up.
@@ -57,6 +58,13 @@ pub(super) struct Replica {
     pub(super) slack_pending: Gauge,
     pub(super) policy: Family<PolicyLabels, Gauge>,
     pub(super) reloads: Family<ReloadLabels, Counter>,
+}
+
+/// What is said to a collector of spans.
+#[derive(Debug)]
+pub(super) struct Traces {
+    pub(super) requests: Family<ExportedLabels, Counter>,
+    pub(super) spans: Family<SpanLabels, Counter>,
 }
 
 // === impl Door ===
@@ -133,7 +141,7 @@ impl Door {
 
 impl Rollbacks {
     pub(super) fn new(book: &mut Book) -> Self {
-        Self {
+        let rollbacks = Self {
             ended: book.add(
                 &Entry(
                     "rollbacks",
@@ -182,7 +190,8 @@ impl Rollbacks {
                 ),
                 Gauge::default(),
             ),
-        }
+        };
+        rollbacks
     }
 }
 
@@ -257,5 +266,33 @@ impl Replica {
             drop(replica.reloads.get_or_create(&ReloadLabels { result }));
         }
         replica
+    }
+}
+
+// === impl Traces ===
+
+impl Traces {
+    pub(super) fn new(book: &mut Book) -> Self {
+        let traces = Self {
+            requests: book.add(
+                &Entry(
+                    "otlp_requests",
+                    "`result`",
+                    "Requests to the collector of spans, by what became of them",
+                ),
+                Family::default(),
+            ),
+            spans: book.add(
+                &Entry("spans", "`result`", "Spans, by what became of them"),
+                Family::default(),
+            ),
+        };
+        for &result in Exported::ALL {
+            drop(traces.requests.get_or_create(&ExportedLabels { result }));
+        }
+        for &result in SpanFate::ALL {
+            drop(traces.spans.get_or_create(&SpanLabels { result }));
+        }
+        traces
     }
 }

@@ -32,6 +32,8 @@ fn touched() -> Metrics {
     metrics.policy("sha256:aa");
     metrics.policy("sha256:bb");
     metrics.policy_reload(Reload::Refused);
+    metrics.export(Exported::Failed);
+    metrics.spans(SpanFate::Dropped, 7);
     metrics
 }
 
@@ -86,6 +88,9 @@ fn every_call_is_seen_in_its_series() {
         ("ripcord_slack_pending", "5"),
         (r#"ripcord_policy_info{digest="sha256:bb"}"#, "1"),
         (r#"ripcord_policy_reload_total{result="refused"}"#, "1"),
+        (r#"ripcord_otlp_requests_total{result="failed"}"#, "1"),
+        (r#"ripcord_spans_total{result="dropped"}"#, "7"),
+        (r#"ripcord_spans_total{result="exported"}"#, "0"),
     ] {
         assert_eq!(series.get(name), Some(&value), "{name} in\n{text}");
     }
