@@ -35,6 +35,7 @@ pub(super) fn inspect(
     }
     if let Some(policy) = policy {
         let mut policy = policy.clone();
+        tame(&mut policy, settings);
         let has_tokens = !settings.intake.bearer_token_files.is_empty();
         if let Err(error) = auth::decide(settings.intake.listen, has_tokens, policy.acting() > 0) {
             found.push(Diagnostic::error(error.to_string()));
@@ -44,6 +45,13 @@ pub(super) fn inspect(
         found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
     found
+}
+
+/// What the settings make of a policy: where nothing may be done, no trigger acts.
+pub(super) fn tame(policy: &mut Policy, settings: &Settings) {
+    if settings.engine.mode == Mode::Shadow {
+        policy.watch_only();
+    }
 }
 
 /// Protects Ripcord's own namespace, whatever the policy says.

@@ -86,6 +86,7 @@ impl Service {
             clock,
         } = parts;
         let namespace = preflight::own_namespace(&settings);
+        preflight::tame(&mut policy, &settings);
         preflight::protect(&mut policy, &namespace)
             .map_err(|refused| anyhow::anyhow!(refused.one_line()))?;
         let tokens = tokens(&settings)?;
@@ -134,6 +135,7 @@ impl Service {
             events: Events::new(&cluster, &identity),
             identity: identity.clone(),
             tick: settings.engine.tick,
+            mode: settings.engine.mode,
             retention: settings.engine.retention.clone(),
             metrics: metrics.clone(),
             spans,

@@ -14,7 +14,7 @@ use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::Destination;
 use crate::rollback::memory::MemorySpec;
-use crate::rollback::object::{Mode, Plan};
+use crate::rollback::object::Plan;
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::{Release, Snapshot, Target};
 use crate::telemetry::Span;
@@ -98,7 +98,7 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
         ctx.cluster.snapshot(&target.workload, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
-        ctx.cluster.missing_permissions(&target.workload),
+        ctx.cluster.missing_permissions(&target.workload, ctx.mode),
     );
     let (hold, missing) = (hold?, missing?);
     match (at, memory) {
@@ -178,7 +178,7 @@ async fn decide(
     fresh: Fresh,
     admission: Admission,
 ) -> Result<Option<Option<(Target, Snapshot)>>, Halt> {
-    let shadow = journal.rollback.spec.mode == Mode::Shadow;
+    let shadow = ctx.only_watches(&journal.rollback);
     match admission {
         Admission::Wait(_) => {
             if !ctx.pause(ctx.tick).await {

@@ -53,8 +53,7 @@ pub async fn decline(
         })
         .await?;
     }
-    let shadow = journal.rollback.spec.mode == crate::rollback::object::Mode::Shadow;
-    let phase = if shadow {
+    let phase = if ctx.only_watches(&journal.rollback) {
         Phase::Shadowed
     } else {
         Phase::Declined

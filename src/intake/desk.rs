@@ -6,6 +6,7 @@
 mod close;
 mod keep;
 mod record;
+pub mod rehearsal;
 mod request;
 mod unplaced;
 

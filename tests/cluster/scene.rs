@@ -36,7 +36,9 @@ pub(crate) struct Scene {
     pub(crate) good: &'static str,
     pub(crate) name: &'static str,
     pub(crate) folder: TempDir,
-    policy: String,
+    /// Whether the replicas may do anything: `act` or `shadow`.
+    pub(crate) mode: &'static str,
+    pub(crate) policy: String,
     _turn: Turn<'static>,
 }
 
@@ -75,6 +77,7 @@ impl Scene {
             good: release::GOOD,
             name,
             folder,
+            mode: "act",
             policy,
             _turn: turn,
         }
@@ -127,6 +130,7 @@ impl Scene {
             name,
             kubeconfig,
             namespace,
+            mode: self.mode,
             policy: &self.policy,
             slack: self.slack.url(),
             slack_token: slack::TOKEN,

@@ -14,6 +14,7 @@ mod cli;
 mod deploy;
 mod docs;
 mod engine;
+mod explain;
 mod intake;
 mod otlp;
 mod outbox;

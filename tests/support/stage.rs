@@ -206,6 +206,7 @@ impl Replica {
             events: Events::new(&cluster, identity),
             identity: identity.to_owned(),
             tick: Duration::from_millis(200),
+            mode: Mode::Act,
             retention: engine::settings::Settings::default().retention,
             metrics: Metrics::new("test"),
             spans: Spans::nowhere(),

@@ -11,6 +11,7 @@ use crate::policy::admission::too_late;
 use crate::policy::guard::{self, Hold};
 use crate::procedure::Intent;
 use crate::reason::{Finding, Reason};
+use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
 use crate::target::Effect;
 use crate::telemetry::Span;
@@ -99,6 +100,11 @@ impl Runner<'_> {
     async fn apply(&self, index: usize, effect: &Effect) -> Result<Result<(), Error>, Halt> {
         if self.ctx.ended.is_cancelled() {
             return Err(Halt::TermEnded);
+        }
+        // Only a run that began before the switch comes here.
+        if self.ctx.mode == Mode::Shadow {
+            let said = "engine.mode is shadow: no workload is changed".to_owned();
+            return Ok(Err(Error::Forbidden(said)));
         }
         let uid = self.journal.rollback.metadata.uid.as_deref();
         let (workload, operation) = (&self.target.workload, uid.unwrap_or_default());
