@@ -8,7 +8,7 @@ use kube::config::Kubeconfig;
 use secrecy::SecretString;
 
 use crate::config::{Diagnostic, Settings};
-use crate::intake::auth::{self, Tokens};
+use crate::intake::auth::{self, AuthError, AuthMode, Tokens};
 use crate::policy::Policy;
 use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use crate::rollback::object::Mode;
@@ -34,17 +34,25 @@ pub(super) fn inspect(
         found.extend(unusable(settings));
     }
     if let Some(policy) = policy {
-        let mut policy = policy.clone();
-        tame(&mut policy, settings);
-        let has_tokens = !settings.intake.bearer_token_files.is_empty();
-        if let Err(error) = auth::decide(settings.intake.listen, has_tokens, policy.acting() > 0) {
+        if let Err(error) = senders(settings, policy) {
             found.push(Diagnostic::error(error.to_string()));
         }
+        let mut policy = policy.clone();
+        tame(&mut policy, settings);
         found.extend(mute(settings, &policy));
         found.extend(unheard(settings, &policy));
         found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
     found
+}
+
+/// How senders are told from strangers.
+///
+/// # Errors
+/// That anybody could roll back a release.
+pub(super) fn senders(settings: &Settings, policy: &Policy) -> Result<AuthMode, AuthError> {
+    let acting = settings.engine.mode == Mode::Act && policy.acting() > 0;
+    auth::decide(settings.intake.listen, settings.intake.schemes(), acting)
 }
 
 /// What the settings make of a policy: where nothing may be done, no trigger acts.
@@ -132,6 +140,13 @@ fn unusable(settings: &Settings) -> Vec<Diagnostic> {
         if let Err(error) = Tokens::load(vec![path.clone()]) {
             found.push(Diagnostic::error(format!(
                 "setting `intake.bearer_token_files`: {error}"
+            )));
+        }
+    }
+    for path in &settings.intake.basic_auth_files {
+        if let Err(error) = Tokens::load_all(Vec::new(), vec![path.clone()]) {
+            found.push(Diagnostic::error(format!(
+                "setting `intake.basic_auth_files`: {error}"
             )));
         }
     }

@@ -27,7 +27,7 @@ use crate::engine::dispatch::Busy;
 use crate::engine::lease::{Lease, Standing, Term};
 use crate::engine::supervise::supervise;
 use crate::engine::{Context, dispatch, keeper, leader};
-use crate::intake::auth::{self, Tokens};
+use crate::intake::auth::{Schemes, Tokens};
 use crate::intake::desk::Registrar;
 use crate::intake::{Limits, Running, Server};
 use crate::policy::Policy;
@@ -91,7 +91,7 @@ impl Service {
             .map_err(|refused| anyhow::anyhow!(refused.one_line()))?;
         let tokens = tokens(&settings)?;
         let listen = settings.intake.listen;
-        let mode = auth::decide(listen, tokens.is_some(), policy.acting() > 0)?;
+        let mode = preflight::senders(&settings, &policy)?;
         tracing::info!(auth = ?mode, "{}", mode.why());
 
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -270,11 +270,12 @@ fn export(
 }
 
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {
-    let files = &settings.intake.bearer_token_files;
-    if files.is_empty() {
+    let intake = &settings.intake;
+    if intake.schemes() == Schemes::default() {
         return Ok(None);
     }
-    Ok(Some(Tokens::load(files.clone())?))
+    let (bearer, basic) = (&intake.bearer_token_files, &intake.basic_auth_files);
+    Ok(Some(Tokens::load_all(bearer.clone(), basic.clone())?))
 }
 
 fn limits(settings: &Settings) -> Limits {
