@@ -13,7 +13,7 @@ use crate::rollback::Phase;
 use book::Book;
 use groups::{Door, Replica, Rollbacks, Traces};
 use labels::{
-    AlertLabels, DeliveryLabels, ExportedLabels, PolicyLabels, ReceivedLabels, 
+    AlertLabels, DeliveryLabels, ExportedLabels, PolicyLabels, ReceivedLabels, RefusedLabels,
     ReloadLabels, RollbackLabels, SpanLabels,
 };
 
@@ -21,7 +21,7 @@ mod book;
 mod groups;
 mod labels;
 
-pub use labels::{Delivery, Exported, Received, Reload, SpanFate};
+pub use labels::{Delivery, Exported, Received, Refused, Reload, SpanFate};
 
 /// The `Content-Type` of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -164,6 +164,20 @@ impl Metrics {
     /// How many targets are latched.
     pub fn latched(&self, targets: usize) {
         self.inner.rollbacks.latched.set(whole(targets));
+    }
+
+    /// More or fewer rollbacks stand still because the API server refuses their journal.
+    pub fn journals_refused(&self, change: i64) {
+        self.inner.rollbacks.refused.inc_by(change);
+    }
+
+    /// The API server refused a call of a journal for good.
+    pub fn journal_refusal(&self, reason: Refused) {
+        self.inner
+            .rollbacks
+            .refusals
+            .get_or_create(&RefusedLabels { reason })
+            .inc();
     }
 
     /// Whether this replica is the leader.

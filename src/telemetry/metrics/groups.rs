@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::book::{Book, Entry};
 use super::labels::{
     AlertLabels, BuildLabels, Delivery, DeliveryLabels, Exported, ExportedLabels, PolicyLabels,
-    Received, ReceivedLabels, Reload, ReloadLabels, RollbackLabels,
+    Received, ReceivedLabels, Refused, RefusedLabels, Reload, ReloadLabels, RollbackLabels,
     SpanFate, SpanLabels,
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Rollbacks {
     pub(super) pending: Gauge,
     pub(super) running: Gauge,
     pub(super) latched: Gauge,
+    pub(super) refused: Gauge,
+    pub(super) refusals: Family<RefusedLabels, Counter>,
 }
 
 /// What this replica is, and what it says to people.
@@ -190,7 +192,26 @@ impl Rollbacks {
                 ),
                 Gauge::default(),
             ),
+            refused: book.add(
+                &Entry(
+                    "journals_refused",
+                    "",
+                    "Rollbacks that stand still because the API server refuses their journal",
+                ),
+                Gauge::default(),
+            ),
+            refusals: book.add(
+                &Entry(
+                    "journal_refusals",
+                    "`reason`",
+                    "Calls of a rollback's journal that the API server refused for good",
+                ),
+                Family::default(),
+            ),
         };
+        for &reason in Refused::ALL {
+            drop(rollbacks.refusals.get_or_create(&RefusedLabels { reason }));
+        }
         rollbacks
     }
 }

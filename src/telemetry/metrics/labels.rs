@@ -68,6 +68,14 @@ closed! {
 }
 
 closed! {
+    /// Why the API server refuses a call of the journal.
+    Refused {
+        Forbidden = "forbidden": "The service account lacks a right.",
+        Rejected = "rejected": "The definition in the cluster does not take it, or is none of this version.",
+    }
+}
+
+closed! {
     /// What became of a request to the collector of spans.
     Exported {
         Delivered = "delivered": "The collector took the spans in it.",
@@ -113,6 +121,12 @@ pub(super) struct DeliveryLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct ReloadLabels {
     pub(super) result: Reload,
+}
+
+/// The labels of one refused call of the journal.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct RefusedLabels {
+    pub(super) reason: Refused,
 }
 
 /// The labels of one request to the collector.

@@ -24,6 +24,9 @@ fn touched() -> Metrics {
     metrics.pending(2);
     metrics.running(1);
     metrics.latched(3);
+    metrics.journals_refused(2);
+    metrics.journals_refused(-1);
+    metrics.journal_refusal(Refused::Rejected);
     metrics.leader(true);
     metrics.lease_transition();
     metrics.hold(true);
@@ -80,6 +83,8 @@ fn every_call_is_seen_in_its_series() {
         ("ripcord_queue_pending", "2"),
         ("ripcord_rollbacks_running", "1"),
         ("ripcord_targets_latched", "3"),
+        ("ripcord_journals_refused", "1"),
+        (r#"ripcord_journal_refusals_total{reason="rejected"}"#, "1"),
         ("ripcord_lease_leader", "1"),
         ("ripcord_lease_transitions_total", "1"),
         ("ripcord_hold", "1"),
