@@ -168,10 +168,10 @@ fn check_and_serve_refuse_the_same() {
         (open, "triggers are in act mode"),
         (
             (tokens, "/no/token"),
-            "cannot read the token file /no/token",
+            "cannot read the file of tokens or passwords /no/token",
         ),
         ((tokens, empty), "it is empty"),
-        ((tokens, here), "cannot read the token file"),
+        ((tokens, here), "cannot read the file of tokens or passwords"),
         (
             (slack, "/no/token"),
             "`report.slack.token_file`: cannot read /no/token",

@@ -81,6 +81,7 @@ async fn post(scene: &Scene, alert: &str, traceparent: &str) {
 async fn a_rollback_is_one_trace_linked_to_what_led_to_it() {
     let collector = Collector::start(&[]).await;
     let slack = FakeSlack::start().await;
+    slack.channel("ops", "C0OPS1");
     let mut scene = Scene::empty(scene::policy()).await;
     scene.collector = Some(collector.url.clone());
     scene.slack = Some(slack.url());
