@@ -117,7 +117,7 @@ pub async fn run(cli: Cli) -> Exit {
         #[cfg(feature = "demo")]
         Command::Demo(args) => return ended(demo::run(args).await),
         Command::Check(args) => check::run(args, cli.settings_path(), &cli.policy),
-        Command::Explain(args) => explain::run(args, &cli.policy).await,
+        Command::Explain(args) => explain::run(args, cli.settings_path(), &cli.policy).await,
         Command::Crd(args) => crd::run(args),
     };
     answer.print()
@@ -157,7 +157,11 @@ impl Cli {
         let name = matches.subcommand_name().unwrap_or_default();
         let (reads, spare) = match self.command {
             Command::Serve | Command::Check(_) => return Ok(()),
-            Command::Explain(_) => ("reads no settings", ["settings"].as_slice()),
+            Command::Explain(ref args) if args.live => return Ok(()),
+            Command::Explain(_) => (
+                "reads no settings unless it asks the cluster (--live)",
+                ["settings"].as_slice(),
+            ),
             #[cfg(feature = "demo")]
             Command::Demo(_) => (
                 "brings its own settings and policy",
@@ -226,6 +230,11 @@ impl Answer {
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// One variable of the environment, if it is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// A number with its noun: `1 error`, `2 errors`.

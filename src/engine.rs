@@ -24,7 +24,9 @@ use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::Policy;
-use crate::telemetry::Metrics;
+use crate::rollback::Rollback;
+use crate::rollback::object::Mode;
+use crate::telemetry::{Metrics, Spans};
 
 /// What the engine works with, for one term of leadership.
 #[derive(Clone)]
@@ -45,15 +47,25 @@ pub struct Context {
     pub identity: String,
     /// How often a running step looks again at the latest.
     pub tick: Duration,
+    /// Whether anything may be done at all.
+    pub mode: Mode,
     /// Which ended rollbacks are kept.
     pub retention: settings::Retention,
     /// Counts.
     pub metrics: Metrics,
+    /// Where finished spans go.
+    pub spans: Spans,
     /// Cancelled when the term ends.
     pub ended: CancellationToken,
 }
 
 impl Context {
+    /// Whether this rollback is planned and told, and nothing more.
+    #[must_use]
+    pub fn only_watches(&self, rollback: &Rollback) -> bool {
+        self.mode == Mode::Shadow || rollback.spec.mode == Mode::Shadow
+    }
+
     /// Waits for this long, or until the term ends; says whether the term goes on.
     pub async fn pause(&self, time: Duration) -> bool {
         tokio::select! {

@@ -68,6 +68,13 @@ impl Policy {
             .count()
     }
 
+    /// Puts every trigger in shadow mode, whatever was written.
+    pub fn watch_only(&mut self) {
+        for trigger in &mut self.triggers {
+            trigger.mode = crate::rollback::object::Mode::Shadow;
+        }
+    }
+
     /// The mode of the triggers that lead to a target, for people: `act`, `shadow`, `mixed` or `none`.
     #[must_use]
     pub fn mode_of(&self, target: &Target) -> &'static str {

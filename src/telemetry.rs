@@ -5,8 +5,12 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod otlp;
 pub mod settings;
+pub mod span;
 pub mod trace;
 
 pub use metrics::Metrics;
+pub use otlp::Spans;
+pub use span::Span;
 pub use trace::TraceContext;

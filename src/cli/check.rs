@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::{Answer, Exit, Format, count, preflight, variables};
 use crate::config::policy::{read_policy, read_sources};
 use crate::config::{Diagnostic, Level, Settings};
+use crate::intake::auth::AuthMode;
 use crate::policy::Policy;
+use crate::rollback::object::Mode;
 
 /// Check settings and policy, and say what is wrong with them.
 #[derive(Debug, clap::Args)]
@@ -27,6 +29,12 @@ struct Report {
     valid: bool,
     errors: usize,
     warnings: usize,
+    /// How senders are told from strangers, where the service would start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    senders: Option<&'static str>,
+    /// Whether anything may be done at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
     settings: Part,
     policy: PolicyPart,
 }
@@ -49,14 +57,23 @@ struct PolicyPart {
 
 pub(super) fn run(args: &Args, settings: Option<&Path>, policy: &Path) -> Answer {
     let (policy, compiled) = read(policy);
+    let (mut senders, mut mode) = (None, None);
     let settings = Part {
         path: settings.map(|path| path.display().to_string()),
         diagnostics: match Settings::load(settings, variables()) {
-            Ok(settings) => preflight::inspect(&settings, compiled.as_ref(), !args.no_files),
+            Ok(settings) => {
+                senders = compiled
+                    .as_ref()
+                    .and_then(|policy| preflight::senders(&settings, policy).ok())
+                    .map(AuthMode::why);
+                mode = Some(settings.engine.mode);
+                preflight::inspect(&settings, compiled.as_ref(), !args.no_files)
+            }
             Err(faults) => faults,
         },
     };
-    let report = Report::new(settings, policy);
+    let mut report = Report::new(settings, policy);
+    (report.senders, report.mode) = (senders, mode);
     let mut answer = match args.format {
         Format::Text => report.text(),
         Format::Json => super::json(&report),
@@ -101,6 +118,8 @@ impl Report {
             valid: errors == 0,
             errors,
             warnings,
+            senders: None,
+            mode: None,
             settings,
             policy,
         }
@@ -130,6 +149,12 @@ impl Report {
             count(self.policy.triggers, "trigger"),
             count(self.policy.targets, "target"),
         );
+        if let Some(senders) = self.senders {
+            let _ = writeln!(out, "{senders}");
+        }
+        if self.mode == Some(Mode::Shadow) {
+            let _ = writeln!(out, "engine.mode is shadow: no trigger acts");
+        }
         Answer {
             out,
             err,

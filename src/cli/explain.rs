@@ -1,22 +1,26 @@
-//! `ripcord explain`: what a notification would lead to, by the policy alone, and why.
+//! `ripcord explain`: what a notification would lead to, and why: by the policy alone, or by the cluster's facts too.
 //!
-//! It runs the code that the service runs. It refuses to pretend: what only the cluster knows (a hold, a duplicate,
-//! whether a release changed) is named as a question that the service asks further.
+//! It runs the code that the service runs, and changes nothing. It refuses to pretend: what only the cluster knows (a hold, a
+//! duplicate, whether a release changed) is asked there with `--live`, and otherwise named as a question that the service
+//! asks further.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{Answer, Exit, Format};
+use super::{Answer, Exit, Format, preflight};
 use crate::alert::{Alert, Labels, decode};
-use crate::config::{Diagnostic, load_policy};
+use crate::cluster::Cluster;
+use crate::config::{Diagnostic, Settings, load_policy};
 use crate::policy::trigger::SeverityChoice;
 use crate::policy::{Ask, Policy};
 use crate::procedure::Procedure;
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
 
+mod live;
 mod text;
 
 /// What the service asks besides the policy, in this order.
@@ -34,6 +38,23 @@ pub struct Args {
     /// How the answer is written.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Ask the cluster too, with your own rights; nothing is changed there.
+    #[arg(long)]
+    pub live: bool,
+    /// The kubeconfig to ask the cluster with [default: as kubectl].
+    #[arg(long, value_name = "PATH", requires = "live")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: the current one].
+    #[arg(long, value_name = "NAME", requires = "live")]
+    pub context: Option<String>,
+    /// Ripcord's service account, in its own namespace, whose rights are asked for.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "ripcord",
+        requires = "live"
+    )]
+    pub account: String,
 }
 
 /// The whole explanation.
@@ -44,7 +65,12 @@ struct Explanation<'a> {
     /// How many alerts Alertmanager cut off.
     truncated: u64,
     alerts: Vec<Explained<'a>>,
-    asked_further: &'static str,
+    /// What the service asks that was not asked here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_further: Option<&'static str>,
+    /// What the cluster says of each target, where it was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<live::Sight>,
 }
 
 /// What one alert leads to.
@@ -64,6 +90,9 @@ struct Explained<'a> {
     reason: Option<Reason>,
     said: String,
     procedure: Option<Planned<'a>>,
+    /// What the service would decide by what the cluster says now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<live::Verdict>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,7 +143,7 @@ enum Decision {
     Resolve,
 }
 
-pub(super) async fn run(args: &Args, policy: &Path) -> Answer {
+pub(super) async fn run(args: &Args, settings: Option<&Path>, policy: &Path) -> Answer {
     let body = match read(&args.payload).await {
         Ok(body) => body,
         Err(error) => {
@@ -122,7 +151,7 @@ pub(super) async fn run(args: &Args, policy: &Path) -> Answer {
             return Answer::failed(Exit::NoInput, said);
         }
     };
-    let loaded = match load_policy(policy) {
+    let mut loaded = match load_policy(policy) {
         Ok(loaded) => loaded,
         Err(diagnostics) => return refused(&diagnostics),
     };
@@ -135,18 +164,64 @@ pub(super) async fn run(args: &Args, policy: &Path) -> Answer {
             return Answer::failed(Exit::BadPayload, said);
         }
     };
-    let alerts = notification.alerts.iter();
+    let seen = if args.live {
+        let settings = match Settings::load(settings, super::variables()) {
+            Ok(settings) => settings,
+            Err(diagnostics) => return refused(&diagnostics),
+        };
+        let namespace = preflight::own_namespace(&settings);
+        preflight::tame(&mut loaded.policy, &settings);
+        if let Err(fault) = preflight::protect(&mut loaded.policy, &namespace) {
+            return refused(&[fault]);
+        }
+        match live(args, &settings, &loaded.policy, &notification.alerts).await {
+            Ok(seen) => Some(seen),
+            Err(error) => {
+                let said = format!("error: {}\n", text::escaped(&super::in_full(&error)));
+                return Answer::failed(Exit::Failed, said);
+            }
+        }
+    } else {
+        None
+    };
+    let (verdicts, targets) =
+        seen.map_or_else(Default::default, |seen| (seen.verdicts, seen.sights));
+    let mut verdicts = verdicts.into_iter();
+    let alerts = notification.alerts.iter().map(|alert| {
+        let mut explained = explain(&loaded.policy, alert);
+        explained.live = verdicts.next();
+        explained
+    });
     let explanation = Explanation {
         policy: &loaded.policy.digest,
         receiver: notification.receiver_name(),
         truncated: notification.truncated_alerts,
-        alerts: alerts.map(|alert| explain(&loaded.policy, alert)).collect(),
-        asked_further: ASKED_FURTHER,
+        alerts: alerts.collect(),
+        asked_further: (!args.live).then_some(ASKED_FURTHER),
+        targets,
     };
     match args.format {
         Format::Text => Answer::done(explanation.text()),
         Format::Json => super::json(&explanation),
     }
+}
+
+/// What the service would decide by what the cluster says now.
+async fn live(
+    args: &Args,
+    settings: &Settings,
+    policy: &Policy,
+    alerts: &[Alert],
+) -> anyhow::Result<live::Seen> {
+    let kubeconfig = args.kubeconfig.as_deref();
+    let kubeconfig = kubeconfig.or(settings.cluster.kubeconfig.as_deref());
+    let timeout = settings.cluster.request_timeout;
+    let cluster = Cluster::connect_as_person(kubeconfig, args.context.as_deref(), timeout)
+        .await
+        .context("the cluster cannot be reached as configured")?;
+    live::Witness::new(cluster, settings, &args.account)
+        .see(policy, alerts)
+        .await
 }
 
 async fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -206,6 +281,7 @@ fn explain<'a>(policy: &'a Policy, alert: &'a Alert) -> Explained<'a> {
             .filter(|_| acts)
             .and_then(|ask| ask.procedure)
             .map(planned),
+        live: None,
     }
 }
 

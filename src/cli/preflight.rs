@@ -8,11 +8,11 @@ use kube::config::Kubeconfig;
 use secrecy::SecretString;
 
 use crate::config::{Diagnostic, Settings};
-use crate::intake::auth::{self, Tokens};
+use crate::intake::auth::{self, AuthError, AuthMode, Tokens};
 use crate::policy::Policy;
 use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use crate::rollback::object::Mode;
-use crate::telemetry::logs;
+use crate::telemetry::{logs, otlp};
 
 /// Where Kubernetes tells a pod its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -34,16 +34,32 @@ pub(super) fn inspect(
         found.extend(unusable(settings));
     }
     if let Some(policy) = policy {
-        let has_tokens = !settings.intake.bearer_token_files.is_empty();
-        if let Err(error) = auth::decide(settings.intake.listen, has_tokens, policy.acting() > 0) {
+        if let Err(error) = senders(settings, policy) {
             found.push(Diagnostic::error(error.to_string()));
         }
-        found.extend(mute(settings, policy));
-        found.extend(unheard(settings, policy));
         let mut policy = policy.clone();
+        tame(&mut policy, settings);
+        found.extend(mute(settings, &policy));
+        found.extend(unheard(settings, &policy));
         found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
     found
+}
+
+/// How senders are told from strangers.
+///
+/// # Errors
+/// That anybody could roll back a release.
+pub(super) fn senders(settings: &Settings, policy: &Policy) -> Result<AuthMode, AuthError> {
+    let acting = settings.engine.mode == Mode::Act && policy.acting() > 0;
+    auth::decide(settings.intake.listen, settings.intake.schemes(), acting)
+}
+
+/// What the settings make of a policy: where nothing may be done, no trigger acts.
+pub(super) fn tame(policy: &mut Policy, settings: &Settings) {
+    if settings.engine.mode == Mode::Shadow {
+        policy.watch_only();
+    }
 }
 
 /// Protects Ripcord's own namespace, whatever the policy says.
@@ -127,11 +143,25 @@ fn unusable(settings: &Settings) -> Vec<Diagnostic> {
             )));
         }
     }
+    for path in &settings.intake.basic_auth_files {
+        if let Err(error) = Tokens::load_all(Vec::new(), vec![path.clone()]) {
+            found.push(Diagnostic::error(format!(
+                "setting `intake.basic_auth_files`: {error}"
+            )));
+        }
+    }
     if let Some(path) = &settings.report.slack.token_file
         && let Err(why) = slack_token(path)
     {
         found.push(Diagnostic::error(format!(
             "setting `report.slack.token_file`: {why}"
+        )));
+    }
+    if let Some(path) = &settings.telemetry.otlp.headers_file
+        && let Err(why) = otlp::headers(path)
+    {
+        found.push(Diagnostic::error(format!(
+            "setting `telemetry.otlp.headers_file`: {why}"
         )));
     }
     if let Some(path) = &settings.cluster.kubeconfig

@@ -110,6 +110,7 @@ impl Reloader {
         let namespace = self.namespace.clone();
         let work = move || {
             let mut loaded = read_policy(sources).into_loaded()?;
+            preflight::tame(&mut loaded.policy, &settings);
             preflight::protect(&mut loaded.policy, &namespace).map_err(|fault| vec![fault])?;
             // The files of the settings were looked at when the service started, and their users look at them again.
             let (errors, warnings): (Vec<_>, Vec<_>) =

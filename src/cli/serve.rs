@@ -11,6 +11,7 @@ use super::preflight;
 use super::service::{Parts, Service};
 use crate::cluster::{Cluster, clock};
 use crate::config::{Diagnostic, Level, Loaded, Settings, load_policy};
+use crate::rollback::object::Mode;
 use crate::telemetry::logs;
 
 /// Runs the service; what is wrong with its settings or policy is said before anything listens.
@@ -20,7 +21,7 @@ use crate::telemetry::logs;
 pub async fn run(settings: Option<&Path>, policy_path: &Path) -> anyhow::Result<Exit> {
     let settings = Settings::load(settings, super::variables());
     let loaded = load_policy(policy_path);
-    let (settings, loaded, warnings) = match sound(settings, loaded) {
+    let (settings, mut loaded, warnings) = match sound(settings, loaded) {
         Ok(sound) => sound,
         Err(faults) => return Ok(refuse(&faults)),
     };
@@ -28,6 +29,10 @@ pub async fn run(settings: Option<&Path>, policy_path: &Path) -> anyhow::Result<
     logs::init(log.format, &log.filter)?;
     for warning in &warnings {
         tracing::warn!("{}", warning.one_line());
+    }
+    preflight::tame(&mut loaded.policy, &settings);
+    if settings.engine.mode == Mode::Shadow {
+        tracing::warn!("engine.mode is shadow: no trigger acts, and no workload is changed");
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

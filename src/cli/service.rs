@@ -29,11 +29,12 @@ use crate::engine::dispatch::Busy;
 use crate::engine::lease::{Lease, Standing, Term};
 use crate::engine::supervise::supervise;
 use crate::engine::{Context, dispatch, keeper, leader};
-use crate::intake::auth::{self, Tokens};
+use crate::intake::auth::{Schemes, Tokens};
 use crate::intake::desk::Registrar;
 use crate::intake::{Limits, Running, Server};
 use crate::policy::Policy;
-use crate::telemetry::Metrics;
+use crate::telemetry::otlp::{Destination, Export};
+use crate::telemetry::{Metrics, Spans};
 
 /// How long the watches may take to end.
 const WATCHES: Duration = Duration::from_secs(2);
@@ -66,6 +67,7 @@ pub struct Service {
     election: JoinHandle<()>,
     stop_leading: CancellationToken,
     stop_watching: CancellationToken,
+    export: Option<Export>,
     drain_delay: Duration,
     grace: Duration,
 }
@@ -86,11 +88,12 @@ impl Service {
             clock,
         } = parts;
         let namespace = preflight::own_namespace(&settings);
+        preflight::tame(&mut policy, &settings);
         preflight::protect(&mut policy, &namespace)
             .map_err(|refused| anyhow::anyhow!(refused.one_line()))?;
         let tokens = tokens(&settings)?;
         let listen = settings.intake.listen;
-        let mode = auth::decide(listen, tokens.is_some(), policy.acting() > 0)?;
+        let mode = preflight::senders(&settings, &policy)?;
         tracing::info!(auth = ?mode, "{}", mode.why());
 
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
@@ -107,12 +110,15 @@ impl Service {
         caches.follow(&policy.namespaces());
         let policy = Arc::new(ArcSwap::from_pointee(policy));
 
+        let identity = identity(settings.engine.identity.as_deref());
+        let (spans, export) = export(&settings, &identity, &metrics)?;
         let desk = Registrar::new(
             cluster.clone(),
             Arc::clone(&caches),
             Arc::clone(&policy),
             Arc::clone(&clock),
             metrics.clone(),
+            spans.clone(),
         );
         let door = Server::start(
             listen,
@@ -122,7 +128,6 @@ impl Service {
             metrics.clone(),
             Arc::clone(&clock),
         )?;
-        let identity = identity(settings.engine.identity.as_deref());
         let context = Context {
             cluster: cluster.clone(),
             caches: Arc::clone(&caches),
@@ -132,8 +137,10 @@ impl Service {
             events: Events::new(&cluster, &identity),
             identity: identity.clone(),
             tick: settings.engine.tick,
+            mode: settings.engine.mode,
             retention: settings.engine.retention.clone(),
             metrics: metrics.clone(),
+            spans,
             ended: CancellationToken::new(),
         };
         let (standing, watched) = watch::channel(Standing::default());
@@ -165,6 +172,7 @@ impl Service {
             election,
             stop_leading,
             stop_watching,
+            export,
             drain_delay: settings.intake.drain_delay,
             grace: settings.intake.shutdown_grace,
         })
@@ -191,6 +199,9 @@ impl Service {
         }
         self.stop_watching.cancel();
         self.caches.stopped(WATCHES).await;
+        if let Some(export) = self.export {
+            export.finish().await;
+        }
         tracing::info!("stopped");
     }
 }
@@ -256,12 +267,30 @@ fn begin(context: &Context, reporter: Option<&Reporter>, term: &Term) {
     term.spawn(async move { supervise("the memory", &until, work).await });
 }
 
+/// Begins to send spans, where the settings or OpenTelemetry's own variables name a collector.
+fn export(
+    settings: &Settings,
+    identity: &str,
+    metrics: &Metrics,
+) -> anyhow::Result<(Spans, Option<Export>)> {
+    let Some(destination) = Destination::find(&settings.telemetry.otlp, super::variable)? else {
+        return Ok((Spans::nowhere(), None));
+    };
+    if let Some(unheard) = Destination::unheard(super::variable) {
+        tracing::warn!("{unheard}");
+    }
+    let (spans, export) = Export::start(&destination, identity, metrics.clone())?;
+    tracing::info!(collector = %destination.url, "traces of rollbacks are exported");
+    Ok((spans, Some(export)))
+}
+
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {
-    let files = &settings.intake.bearer_token_files;
-    if files.is_empty() {
+    let intake = &settings.intake;
+    if intake.schemes() == Schemes::default() {
         return Ok(None);
     }
-    Ok(Some(Tokens::load(files.clone())?))
+    let (bearer, basic) = (&intake.bearer_token_files, &intake.basic_auth_files);
+    Ok(Some(Tokens::load_all(bearer.clone(), basic.clone())?))
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -31,6 +31,30 @@ impl Cluster {
         }
     }
 
+    /// Connects as a person's kubectl does: to a context of this file, else of the files that `KUBECONFIG` names, else of
+    /// `~/.kube/config`; the current context where none is named.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration. Nothing is called yet.
+    pub async fn connect_as_person(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let options = KubeConfigOptions {
+            context: context.map(str::to_owned),
+            ..KubeConfigOptions::default()
+        };
+        let config = match kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path)?;
+                Config::from_custom_kubeconfig(read, &options).await?
+            }
+            None => Config::from_kubeconfig(&options).await?,
+        };
+        Self::of(config, timeout)
+    }
+
     /// Connects as a kubeconfig says that was read already.
     ///
     /// # Errors

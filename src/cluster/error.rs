@@ -29,6 +29,19 @@ impl Error {
     pub const fn passes(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Precondition(_))
     }
+
+    /// The kind of failure, in one word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "not_found",
+            Self::Exists(_) => "exists",
+            Self::Precondition(_) => "precondition",
+            Self::Forbidden(_) => "forbidden",
+            Self::Rejected(_) => "rejected",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
 }
 
 impl From<kube::runtime::watcher::Error> for Error {

@@ -1,23 +1,35 @@
 //! Takes a claimed rollback to its frozen plan, or to its refusal: every guard is asked again, on fresh reads.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
 use super::journal::{Halt, Journal};
 use super::{Context, ending};
 use crate::cluster::Error;
 use crate::policy::Policy;
 use crate::policy::admission::{Admission, too_late};
 use crate::policy::guard::{Facts, Hold};
-use crate::procedure::{Entry, Journey, Procedure, StepPlan};
+use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
-use crate::rollback::object::{Mode, Plan};
-use crate::rollback::{Memory, Phase};
+use crate::rollback::history::Destination;
+use crate::rollback::memory::MemorySpec;
+use crate::rollback::object::Plan;
+use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::{Release, Snapshot, Target};
+use crate::telemetry::Span;
 
 /// What was read for an admission.
-struct Fresh {
-    at: Snapshot,
-    hold: Hold,
-    memory: Memory,
-    missing: Vec<String>,
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    /// The workload, and what belongs to it.
+    pub at: Snapshot,
+    /// The global hold.
+    pub hold: Hold,
+    /// The target's memory, where there is one.
+    pub memory: Option<Memory>,
+    /// The permissions that the service account lacks.
+    pub missing: Vec<String>,
 }
 
 /// Admits the rollback: with a frozen plan it is Running afterwards, and its first snapshot is returned; otherwise it has
@@ -86,14 +98,14 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
         ctx.cluster.snapshot(&target.workload, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
-        ctx.cluster.missing_permissions(&target.workload),
+        ctx.cluster.missing_permissions(&target.workload, ctx.mode),
     );
     let (hold, missing) = (hold?, missing?);
     match (at, memory) {
         (Ok(at), Ok(memory)) => Ok(Ok(Fresh {
             at,
             hold,
-            memory,
+            memory: Some(memory),
             missing,
         })),
         (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) if !missing.is_empty() => {
@@ -111,38 +123,51 @@ fn judge(
     journal: &Journal,
     fresh: &Fresh,
 ) -> Admission {
-    let now = (ctx.clock)();
-    let live = fresh.at.live();
-    let created = live
-        .as_ref()
-        .and_then(|live| fresh.at.replica_set(&live.hash))
-        .and_then(|set| set.created);
-    // The keeper may not have written yet what this very look shows.
-    let mut memory = fresh.memory.clone();
-    let mut remembered = memory.state().into_owned();
-    if let Some(rollout) = &fresh.at.rollout {
-        remembered.observe(rollout, created, now);
-    }
-    let rollout = fresh.at.rollout.as_ref();
-    let rollout = rollout.map(|rollout| remembered.recall(rollout).into_owned());
-    memory.status = Some(remembered);
     let rollbacks = ctx.caches.rollbacks_of(target);
-    let others: Vec<_> = rollbacks
-        .into_iter()
-        .filter(|other| other.name() != journal.rollback.name())
-        .collect();
-    let facts = Facts {
-        now,
-        policy,
-        hold: &fresh.hold,
-        memory: Some(&memory),
-        rollout: rollout.as_ref(),
-        live_created: created,
-        live,
-        unobserved_for: std::time::Duration::ZERO,
-        rollbacks: &others,
-    };
-    facts.admit(&journal.rollback, target, &fresh.at, &fresh.missing)
+    fresh.judge(policy, target, &journal.rollback, &rollbacks, (ctx.clock)())
+}
+
+impl Fresh {
+    /// What becomes of a claimed rollback by these facts. `rollbacks` are its target's; it may be among them.
+    #[must_use]
+    pub fn judge(
+        &self,
+        policy: &Policy,
+        target: &Target,
+        rollback: &Rollback,
+        rollbacks: &[Arc<Rollback>],
+        now: Timestamp,
+    ) -> Admission {
+        let live = self.at.live();
+        let created = live
+            .as_ref()
+            .and_then(|live| self.at.replica_set(&live.hash))
+            .and_then(|set| set.created);
+        // The keeper may not have written yet what this very look shows.
+        let none = || Memory::new(&target.name, MemorySpec::default());
+        let mut memory = self.memory.clone().unwrap_or_else(none);
+        let mut remembered = memory.state().into_owned();
+        if let Some(rollout) = &self.at.rollout {
+            remembered.observe(rollout, created, now);
+        }
+        let rollout = self.at.rollout.as_ref();
+        let rollout = rollout.map(|rollout| remembered.recall(rollout).into_owned());
+        memory.status = Some(remembered);
+        let others = rollbacks.iter().filter(|it| it.name() != rollback.name());
+        let others: Vec<_> = others.cloned().collect();
+        let facts = Facts {
+            now,
+            policy,
+            hold: &self.hold,
+            memory: Some(&memory),
+            rollout: rollout.as_ref(),
+            live_created: created,
+            live,
+            unobserved_for: std::time::Duration::ZERO,
+            rollbacks: &others,
+        };
+        facts.admit(rollback, target, &self.at, &self.missing)
+    }
 }
 
 /// Carries out what was decided; none means: look again.
@@ -153,7 +178,7 @@ async fn decide(
     fresh: Fresh,
     admission: Admission,
 ) -> Result<Option<Option<(Target, Snapshot)>>, Halt> {
-    let shadow = journal.rollback.spec.mode == Mode::Shadow;
+    let shadow = ctx.only_watches(&journal.rollback);
     match admission {
         Admission::Wait(_) => {
             if !ctx.pause(ctx.tick).await {
@@ -183,29 +208,22 @@ async fn decide(
             destination,
             procedure,
         } => {
-            let journey = journey(journal, target, &fresh.at, &from, &destination.release);
-            let steps = match plan_steps(target, &fresh.at, &journey, &procedure) {
-                Ok(steps) => steps,
+            let now = (ctx.clock)();
+            let made = plan(
+                &journal.rollback,
+                target,
+                &fresh.at,
+                from,
+                &destination,
+                procedure,
+                now,
+            );
+            let plan = match made {
+                Ok(plan) => plan,
                 Err(finding) => {
                     ending::decline(ctx, journal, Some(target), finding, false).await?;
                     return Ok(Some(None));
                 }
-            };
-            let now = (ctx.clock)();
-            let plan = Plan {
-                made: now,
-                procedure: procedure.name,
-                severity: journal.rollback.severity(),
-                budget_seconds: procedure.budget.as_secs_f64(),
-                from: from.clone(),
-                to: destination.release.clone(),
-                chosen: destination.chosen.clone(),
-                workload: target.workload.name.clone(),
-                kind: target.workload.kind,
-                give_up_seconds: target.give_up.as_secs_f64(),
-                served: journey.served,
-                owner: journey.owner,
-                steps,
             };
             let would = would(&plan);
             freeze(journal, plan);
@@ -219,13 +237,17 @@ async fn decide(
                     Reason::Shadow.because(would),
                 )
                 .await?;
+                planned(ctx, journal, now);
                 return Ok(Some(None));
             }
             journal.page.phase = Phase::Running;
             journal.page.reason = Some(Reason::Admitted.into());
             journal.page.run.started = Some(now);
             match journal.write_unless_joined(ctx).await {
-                Ok(()) => Ok(Some(Some((target.clone(), fresh.at)))),
+                Ok(()) => {
+                    planned(ctx, journal, now);
+                    Ok(Some(Some((target.clone(), fresh.at))))
+                }
                 Err(Halt::Joined) => {
                     journal.page.phase = Phase::Pending;
                     Ok(None)
@@ -236,38 +258,59 @@ async fn decide(
     }
 }
 
-fn journey(
-    journal: &Journal,
+fn planned(ctx: &Context, journal: &Journal, began: Timestamp) {
+    let end = (ctx.clock)();
+    ctx.spans
+        .record(|| Span::plan(&journal.rollback, began, end));
+}
+
+/// The plan of a rollback that may begin: every name, revision and hash resolved.
+///
+/// # Errors
+/// Why a step cannot be planned.
+pub fn plan(
+    rollback: &Rollback,
     target: &Target,
     at: &Snapshot,
-    from: &Release,
-    to: &Release,
-) -> Journey {
+    from: Release,
+    destination: &Destination,
+    procedure: Procedure,
+    now: Timestamp,
+) -> Result<Plan, Finding> {
     let owner = at
         .rollout
         .as_ref()
         .and_then(|rollout| target.owner(rollout));
-    Journey {
-        operation: journal.rollback.metadata.uid.clone().unwrap_or_default(),
-        from: from.clone(),
-        to: to.clone(),
+    let journey = Journey {
+        operation: rollback.metadata.uid.clone().unwrap_or_default(),
+        from,
+        to: destination.release.clone(),
         served: at.served(),
         owner: owner.map(|owner| owner.to_string()),
-    }
-}
-
-fn plan_steps(
-    target: &Target,
-    at: &Snapshot,
-    journey: &Journey,
-    procedure: &Procedure,
-) -> Result<Vec<StepPlan>, Finding> {
+    };
     let steps = procedure.steps.iter();
-    steps.map(|step| step.plan(target, journey, at)).collect()
+    let steps = steps.map(|step| step.plan(target, &journey, at));
+    let steps = steps.collect::<Result<_, _>>()?;
+    Ok(Plan {
+        made: now,
+        procedure: procedure.name,
+        severity: rollback.severity(),
+        budget_seconds: procedure.budget.as_secs_f64(),
+        from: journey.from,
+        to: journey.to,
+        chosen: destination.chosen.clone(),
+        workload: target.workload.name.clone(),
+        kind: target.workload.kind,
+        give_up_seconds: target.give_up.as_secs_f64(),
+        served: journey.served,
+        owner: journey.owner,
+        steps,
+    })
 }
 
 /// What a plan would do.
-fn would(plan: &Plan) -> String {
+#[must_use]
+pub fn would(plan: &Plan) -> String {
     let from = &plan.from;
     let way = match &plan.owner {
         Some(owner) => format!("would abort {from}, whose spec is {owner}'s, and so go"),

@@ -10,7 +10,7 @@ use super::lease::Term;
 use super::supervise::supervise;
 use super::{Context, queue, run};
 use crate::rollback::Rollback;
-use crate::telemetry::TraceContext;
+use crate::telemetry::span;
 
 type Key = (String, String);
 
@@ -78,16 +78,15 @@ async fn work_on(ctx: &Context, (namespace, target): &Key) {
             return;
         };
         let name = next.name().to_owned();
-        let trace = next.spec.trace.as_deref().and_then(TraceContext::parse);
-        let trace_id = trace.map(|trace| trace.trace_id());
-        let span = tracing::info_span!(
+        let trace_id = span::trace_id(next).to_string();
+        let told = tracing::info_span!(
             "rollback",
             rollback.name = name,
             k8s.namespace = namespace,
             ripcord.target = target,
             trace_id
         );
-        if let Err(halt) = run::run(ctx, namespace, &name).instrument(span).await {
+        if let Err(halt) = run::run(ctx, namespace, &name).instrument(told).await {
             tracing::info!(
                 rollback = name,
                 k8s.namespace = namespace,

@@ -11,6 +11,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::history::rough;
 use crate::rollback::{MemoryStatus, Phase, Rollback};
 use crate::target::{Snapshot, Target};
+use crate::telemetry::Span;
 
 /// How often a write of the memory may be refused for good before it is left to the keeper.
 const REFUSALS: usize = 10;
@@ -52,8 +53,7 @@ pub async fn decline(
         })
         .await?;
     }
-    let shadow = journal.rollback.spec.mode == crate::rollback::object::Mode::Shadow;
-    let phase = if shadow {
+    let phase = if ctx.only_watches(&journal.rollback) {
         Phase::Shadowed
     } else {
         Phase::Declined
@@ -105,6 +105,7 @@ pub async fn end(
     close(journal, at, phase, &finding, now);
     journal.write(ctx).await?;
     count(ctx, journal, phase);
+    tell(ctx, journal, &finding, now);
     tracing::info!(
         rollback = journal.rollback.name(),
         k8s.namespace = journal.rollback.namespace(),
@@ -116,6 +117,20 @@ pub async fn end(
     ctx.events
         .say(&journal.rollback, phase.name(), &finding, warning);
     Ok(())
+}
+
+/// Puts the trace's last spans on their way: the steps that ended with the rollback, and the whole of it.
+fn tell(ctx: &Context, journal: &Journal, finding: &Finding, now: Timestamp) {
+    let rollback = &journal.rollback;
+    let steps = &journal.page.run.steps;
+    // The last step's end is on record only now.
+    let done = |index| index + 1 == steps.len() && journal.page.phase == Phase::Succeeded;
+    for (index, entry) in steps.iter().enumerate() {
+        if entry.finished == Some(now) || done(index) {
+            ctx.spans.record_any(|| Span::step(rollback, index, entry));
+        }
+    }
+    ctx.spans.record(|| Span::whole(rollback, finding, now));
 }
 
 /// Counts an end, and how long it took to get there.

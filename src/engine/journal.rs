@@ -1,14 +1,12 @@
 //! A rollback in the hands of the leader: what it owns of the status, written under its epoch.
 
-use std::time::Duration;
+mod patience;
 
+use self::patience::{Call, Patience, SHORT};
 use super::Context;
 use crate::cluster::Error;
 use crate::cluster::journal::Page;
 use crate::rollback::Rollback;
-
-/// How long to wait before a write is tried again.
-const AGAIN: Duration = Duration::from_millis(300);
 
 /// A rollback in the hands of the leader.
 pub struct Journal {
@@ -36,6 +34,7 @@ pub enum Halt {
 impl Journal {
     /// Reads the rollback fresh; none if it is gone or has ended. The first write raises its epoch.
     pub async fn open(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Self>, Halt> {
+        let mut patience = Patience::new(ctx, namespace, name, Call::Read);
         loop {
             match ctx.cluster.rollback(namespace, name).await {
                 Ok(rollback) => {
@@ -50,12 +49,7 @@ impl Journal {
                     ctx.caches.rollbacks.forget(namespace, name);
                     return Ok(None);
                 }
-                Err(error) => {
-                    tracing::warn!(rollback = name, %error, "the rollback cannot be read");
-                }
-            }
-            if !ctx.pause(AGAIN).await {
-                return Err(Halt::TermEnded);
+                Err(error) => patience.wait(&error).await?,
             }
         }
     }
@@ -101,6 +95,7 @@ impl Journal {
     /// Why this replica must leave the rollback alone.
     pub async fn fence(&self, ctx: &Context) -> Result<(), Halt> {
         let (namespace, name) = (self.rollback.namespace(), self.rollback.name());
+        let mut patience = Patience::new(ctx, namespace, name, Call::Read);
         loop {
             match ctx.cluster.rollback(namespace, name).await {
                 Ok(found) if found.metadata.uid != self.rollback.metadata.uid => {
@@ -109,18 +104,15 @@ impl Journal {
                 Ok(found) if found.state().run.epoch != self.epoch => return Err(Halt::Fenced),
                 Ok(_) => return Ok(()),
                 Err(Error::NotFound(_)) => return Err(Halt::Gone),
-                Err(error) => {
-                    tracing::warn!(rollback = name, %error, "the rollback cannot be read");
-                }
-            }
-            if !ctx.pause(AGAIN).await {
-                return Err(Halt::TermEnded);
+                Err(error) => patience.wait(&error).await?,
             }
         }
     }
 
     async fn write_if(&mut self, ctx: &Context, alerts_seq: Option<i64>) -> Result<(), Halt> {
         self.page.run.seq += 1;
+        let (namespace, name) = (self.rollback.namespace(), self.rollback.name());
+        let mut patience = Patience::new(ctx, namespace, name, Call::Write);
         loop {
             match ctx
                 .cluster
@@ -133,17 +125,13 @@ impl Journal {
                     return Ok(());
                 }
                 Err(Error::NotFound(_)) => return Err(Halt::Gone),
-                Err(Error::Precondition(_)) => match self.after_precondition(ctx, alerts_seq).await
-                {
-                    Some(end) => return end,
-                    None => continue,
-                },
-                Err(error) => {
-                    tracing::warn!(rollback = self.rollback.name(), %error, "the journal cannot be written");
+                Err(Error::Precondition(said)) => {
+                    let after = self.after_precondition(ctx, alerts_seq, &mut patience, said);
+                    if let Some(end) = after.await {
+                        return end;
+                    }
                 }
-            }
-            if !ctx.pause(AGAIN).await {
-                return Err(Halt::TermEnded);
+                Err(error) => patience.wait(&error).await?,
             }
         }
     }
@@ -153,6 +141,8 @@ impl Journal {
         &mut self,
         ctx: &Context,
         alerts_seq: Option<i64>,
+        patience: &mut Patience<'_>,
+        said: String,
     ) -> Option<Result<(), Halt>> {
         let found = match ctx
             .cluster
@@ -161,7 +151,7 @@ impl Journal {
         {
             Ok(found) if found.metadata.uid == self.rollback.metadata.uid => found,
             Ok(_) | Err(Error::NotFound(_)) => return Some(Err(Halt::Gone)),
-            Err(_) => return (!ctx.pause(AGAIN).await).then_some(Err(Halt::TermEnded)),
+            Err(_) => return (!ctx.pause(SHORT).await).then_some(Err(Halt::TermEnded)),
         };
         let state = found.state().into_owned();
         if state.run.epoch == self.page.run.epoch
@@ -180,11 +170,9 @@ impl Journal {
             self.kept(ctx, found);
             return Some(Err(Halt::Joined));
         }
-        tracing::error!(
-            rollback = self.rollback.name(),
-            "a write of the journal was refused for no visible reason"
-        );
-        (!ctx.pause(AGAIN).await).then_some(Err(Halt::TermEnded))
+        // Nobody else wrote, and no schema is named: a path of the patch does not exist, for one.
+        let refused = Error::Rejected(format!("for no visible reason: {said}"));
+        patience.wait(&refused).await.err().map(Err)
     }
 
     fn kept(&mut self, ctx: &Context, found: Rollback) {

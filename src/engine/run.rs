@@ -20,6 +20,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::Phase;
 use crate::rollback::object::Plan;
 use crate::target::{Effect, Sighting, Snapshot, Target};
+use crate::telemetry::Span;
 
 /// How often in a row a change may lose the race with other writers.
 const RACES: u32 = 20;
@@ -71,6 +72,7 @@ enum Round {
 /// # Errors
 /// Why this replica leaves it without an end.
 pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt> {
+    let opened = (ctx.clock)();
     let Some(mut journal) = Journal::open(ctx, namespace, name).await? else {
         return Ok(());
     };
@@ -86,9 +88,17 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         let Some(plan) = journal.page.plan.clone() else {
             return Ok(());
         };
-        resume::resume(ctx, &journal, &plan).await?
+        let found = resume::resume(ctx, &journal, &plan).await?;
+        let end = (ctx.clock)();
+        ctx.spans
+            .record(|| Span::resume(&journal.rollback, opened, end));
+        found
     } else {
-        let Some(admitted) = admission::admit(ctx, &mut journal).await? else {
+        let admitted = admission::admit(ctx, &mut journal).await?;
+        let end = (ctx.clock)();
+        ctx.spans
+            .record(|| Span::admit(&journal.rollback, opened, end));
+        let Some(admitted) = admitted else {
             return Ok(());
         };
         admitted

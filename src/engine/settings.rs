@@ -6,11 +6,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::lease;
+use crate::rollback::object::Mode;
 
 /// How rollbacks are run.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Whether anything may be done. `act`: what the policy says. `shadow`: every trigger is in shadow mode whatever the
+    /// policy says, a request by hand only tells what would be done, and no workload is ever changed; rights to change one
+    /// are not needed.
+    pub mode: Mode,
     /// The election of the one replica that acts.
     pub lease: lease::Settings,
     /// The name of the Lease object.
@@ -62,6 +67,7 @@ pub enum SettingsError {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            mode: Mode::Act,
             lease: lease::Settings::default(),
             lease_name: "ripcord".to_owned(),
             namespace: None,

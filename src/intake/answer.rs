@@ -31,8 +31,8 @@ pub(super) enum Answer {
     Malformed(DecodeError),
     /// The body was not read.
     Unread(Refusal),
-    /// There was no valid token.
-    Unauthorized,
+    /// There was no valid token nor password; what is wanted.
+    Unauthorized(HeaderValue),
     /// The replica shuts down.
     Draining,
     /// Deciding panicked.
@@ -96,7 +96,7 @@ impl Answer {
             Self::Unread(Refusal::Overloaded) => Received::Overloaded,
             Self::Unread(Refusal::Slow) => Received::Timeout,
             Self::Unread(Refusal::Interrupted) => Received::Interrupted,
-            Self::Unauthorized => Received::Unauthorized,
+            Self::Unauthorized(_) => Received::Unauthorized,
             Self::Draining => Received::Draining,
             Self::Panicked => Received::Panicked,
         }
@@ -126,10 +126,10 @@ impl Answer {
             }
             Self::Malformed(error) => malformed(error),
             Self::Unread(refusal) => unread(*refusal),
-            Self::Unauthorized => {
+            Self::Unauthorized(wanted) => {
                 let mut response = failure(StatusCode::UNAUTHORIZED, "unauthorized", "");
-                let scheme = HeaderValue::from_static("Bearer");
-                response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+                let headers = response.headers_mut();
+                headers.insert(WWW_AUTHENTICATE, wanted.clone());
                 response
             }
             Self::Draining => failure(

@@ -6,6 +6,7 @@
 mod close;
 mod keep;
 mod record;
+pub mod rehearsal;
 mod request;
 mod unplaced;
 
@@ -26,7 +27,7 @@ use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::{Decision, Facts, Policy};
 use crate::reason::{Finding, Reason};
 use crate::target::{Release, Target};
-use crate::telemetry::{Metrics, TraceContext};
+use crate::telemetry::{Metrics, Spans, TraceContext};
 
 /// How long a release without identity is waited for before the sender is asked to come back.
 const IDENTITY: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub struct Registrar {
     policy: Arc<ArcSwap<Policy>>,
     clock: Clock,
     metrics: Metrics,
+    spans: Spans,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// When it was last said that people are not told of something.
     mentioned: Mutex<Option<Instant>>,
@@ -67,6 +69,7 @@ impl Registrar {
         policy: Arc<ArcSwap<Policy>>,
         clock: Clock,
         metrics: Metrics,
+        spans: Spans,
     ) -> Self {
         Self {
             cluster,
@@ -74,6 +77,7 @@ impl Registrar {
             policy,
             clock,
             metrics,
+            spans,
             turns: Mutex::default(),
             mentioned: Mutex::default(),
         }

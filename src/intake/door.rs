@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -141,7 +142,9 @@ impl<D: Desk> Door<D> {
             return Answer::Draining;
         }
         if !auth::admits(self.tokens.as_ref(), &parts.headers).await {
-            return Answer::Unauthorized;
+            let wanted = self.tokens.as_ref().map(Tokens::challenge);
+            let none = HeaderValue::from_static("Bearer");
+            return Answer::Unauthorized(wanted.unwrap_or(none));
         }
         let (bytes, room) = match self.budget.read(body, self.bounds).await {
             Ok(read) => read,
@@ -189,8 +192,8 @@ impl<D: Desk> Door<D> {
             Answer::Draining => {
                 tracing::info!(%peer, trace_id, "a notification was sent elsewhere: this replica shuts down");
             }
-            Answer::Unauthorized if !self.may_mention() => {}
-            Answer::Unauthorized | Answer::Unread(_) => {
+            Answer::Unauthorized(_) if !self.may_mention() => {}
+            Answer::Unauthorized(_) | Answer::Unread(_) => {
                 tracing::warn!(%peer, trace_id, result, "a notification was refused");
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::auth::Schemes;
 use super::body::DECODED;
 
 /// How notifications are received.
@@ -21,6 +22,10 @@ pub struct Settings {
     /// gone keeps its tokens until a restart. Without a file, the service starts only where nobody else can reach it or no
     /// trigger acts.
     pub bearer_token_files: Vec<PathBuf>,
+    /// Files of the users that senders may show with their passwords, as Alertmanager's `basic_auth` does: each line that is
+    /// not empty is `user:password`, or `user:sha256:` and the password's digest in hexadecimal. They are read again as the
+    /// files of tokens are, and count as they do. A password is best long and random.
+    pub basic_auth_files: Vec<PathBuf>,
     /// The largest body that is read, in bytes or as text such as `16MiB`. Alertmanager sends about 1 KiB an alert.
     #[serde(with = "size")]
     #[schemars(with = "String")]
@@ -73,6 +78,7 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             bearer_token_files: Vec::new(),
+            basic_auth_files: Vec::new(),
             max_body: 16 << 20,
             bytes_in_flight: 128 << 20,
             header_timeout: Duration::from_secs(10),
@@ -84,6 +90,15 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How senders are told from strangers.
+    #[must_use]
+    pub fn schemes(&self) -> Schemes {
+        Schemes {
+            bearer: !self.bearer_token_files.is_empty(),
+            basic: !self.basic_auth_files.is_empty(),
+        }
+    }
+
     /// Checks the sizes against each other, and that no time is zero.
     pub fn validate(&self) -> Result<(), SettingsError> {
         if self.max_body == 0 {

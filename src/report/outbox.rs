@@ -31,6 +31,7 @@ use super::story::{self, Story};
 use crate::policy::Policy;
 use crate::rollback::object::SlackReport;
 use crate::rollback::{Memory, Rollback};
+use crate::telemetry::{Span, Spans};
 
 /// What ended longer ago than this and was never told is not told any more: a channel that is newly configured is not
 /// flooded with history.
@@ -85,6 +86,8 @@ pub struct Outbox<L> {
     pub observe: Arc<dyn Fn(Outcome) + Send + Sync>,
     /// Told how many rollbacks have something untold.
     pub waiting: Arc<dyn Fn(usize) + Send + Sync>,
+    /// Where finished spans go.
+    pub spans: Spans,
 }
 
 // === impl Outbox ===
@@ -154,6 +157,7 @@ impl<L: Ledger> Outbox<L> {
                     let turn = entry.turn;
                     let candidate = Candidate {
                         id,
+                        rollback: Arc::clone(rollback),
                         job,
                         urgent,
                         turn,
@@ -219,18 +223,25 @@ impl<L: Ledger> Outbox<L> {
 
     /// Begins the call for a candidate whose turn it is.
     fn call(&self, desk: &mut Desk, channel: String, candidate: Candidate, now: Instant) {
-        let Candidate { id, job, .. } = candidate;
+        let Candidate {
+            id, rollback, job, ..
+        } = candidate;
         let Some(entry) = desk.entries.get_mut(&id) else {
             return;
         };
         entry.turn = Some(now);
         let ask_first = entry.ask_first;
         let slack = self.slack.clone();
+        let (spans, clock) = (self.spans.clone(), Arc::clone(&self.clock));
         desk.begin(id, Some(channel), async move {
             if ask_first {
                 Done::Asked(slack.auth_test().await.map(|_| ()))
             } else {
+                let start = clock();
                 let result = job.deliver(&slack).await;
+                let failed = result.as_ref().err().map(SlackError::kind);
+                let what = job.delivery.word();
+                spans.record(|| Span::report(&rollback, what, start, clock(), failed));
                 Done::Called(Box::new(job), result)
             }
         });

@@ -35,6 +35,8 @@ pub struct LinkFacts {
     pub severity: String,
     /// The procedure's name.
     pub procedure: String,
+    /// The id of the rollback's trace.
+    pub trace: String,
 }
 
 /// What a link can say about an alert; empty where the alert says nothing.
@@ -78,6 +80,7 @@ impl LinkFacts {
         "trigger",
         "severity",
         "procedure",
+        "trace",
     ];
 
     /// Facts of a rollback that never was, to try templates with.
@@ -106,6 +109,7 @@ impl LinkFacts {
             trigger: "trigger".to_owned(),
             severity: "P0".to_owned(),
             procedure: "procedure".to_owned(),
+            trace: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
         }
     }
 }

@@ -11,17 +11,17 @@ use jiff::Timestamp;
 use crate::reason::Reason;
 use crate::rollback::Phase;
 use book::Book;
-use groups::{Door, Replica, Rollbacks};
+use groups::{Door, Replica, Rollbacks, Traces};
 use labels::{
-    AlertLabels, DeliveryLabels, PolicyLabels, ReceivedLabels, ReloadLabels, RollbackLabels,
-    TargetLabels,
+    AlertLabels, DeliveryLabels, ExportedLabels, PolicyLabels, ReceivedLabels, RefusedLabels,
+    ReloadLabels, RollbackLabels, SpanLabels, TargetLabels,
 };
 
 mod book;
 mod groups;
 mod labels;
 
-pub use labels::{Delivery, Received, Reload};
+pub use labels::{Delivery, Exported, Received, Refused, Reload, SpanFate};
 
 /// The `Content-Type` of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,6 +38,7 @@ struct Inner {
     door: Door,
     rollbacks: Rollbacks,
     replica: Replica,
+    traces: Traces,
 }
 
 // === impl Metrics ===
@@ -51,6 +52,7 @@ impl Metrics {
             door: Door::new(&mut book),
             rollbacks: Rollbacks::new(&mut book),
             replica: Replica::new(&mut book, version),
+            traces: Traces::new(&mut book),
             book,
         };
         Self {
@@ -194,6 +196,20 @@ impl Metrics {
         self.inner.rollbacks.missing.remove(&of(target));
     }
 
+    /// More or fewer rollbacks stand still because the API server refuses their journal.
+    pub fn journals_refused(&self, change: i64) {
+        self.inner.rollbacks.refused.inc_by(change);
+    }
+
+    /// The API server refused a call of a journal for good.
+    pub fn journal_refusal(&self, reason: Refused) {
+        self.inner
+            .rollbacks
+            .refusals
+            .get_or_create(&RefusedLabels { reason })
+            .inc();
+    }
+
     /// Whether this replica is the leader.
     pub fn leader(&self, leads: bool) {
         self.inner.replica.leader.set(i64::from(leads));
@@ -239,6 +255,24 @@ impl Metrics {
             .reloads
             .get_or_create(&ReloadLabels { result })
             .inc();
+    }
+
+    /// What became of a request to the collector of spans.
+    pub fn export(&self, result: Exported) {
+        self.inner
+            .traces
+            .requests
+            .get_or_create(&ExportedLabels { result })
+            .inc();
+    }
+
+    /// What became of so many spans.
+    pub fn spans(&self, result: SpanFate, spans: usize) {
+        self.inner
+            .traces
+            .spans
+            .get_or_create(&SpanLabels { result })
+            .inc_by(u64::try_from(spans).unwrap_or(u64::MAX));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The identity of a trace, in W3C's `traceparent` form: read from a request, or made when there is none.
 //!
-//! It ties a notification, its log lines, the rollback it led to and the report together. Nothing is exported from
-//! here; whoever stores the text can go on with the same trace later.
+//! It ties a notification, its log lines and the rollback it led to together. A trace that was made here is marked as not
+//! sampled: nobody exports a span of it, so that nothing should link to it.
 
 use std::collections::HashMap;
 
@@ -53,7 +53,7 @@ impl TraceContext {
             span: SpanContext::new(
                 trace,
                 span,
-                TraceFlags::SAMPLED,
+                TraceFlags::NOT_SAMPLED,
                 false,
                 TraceState::default(),
             ),
@@ -75,6 +75,18 @@ impl TraceContext {
             self.span.trace_id(),
             self.span.span_id()
         )
+    }
+
+    /// Whether the sender keeps its trace.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.span.is_sampled()
+    }
+
+    /// The sender's span, to link to.
+    #[must_use]
+    pub fn into_span(self) -> SpanContext {
+        self.span
     }
 
     /// The trace's id for log fields, 32 hexadecimal digits.
@@ -163,7 +175,7 @@ mod tests {
         let fresh = TraceContext::accept(&headers(&["nonsense"]), &Fixed);
         assert_eq!(
             fresh.traceparent(),
-            "00-00000000000000000000000000000abc-0000000000000012-01"
+            "00-00000000000000000000000000000abc-0000000000000012-00"
         );
     }
 

@@ -14,6 +14,7 @@ mod people;
 mod promoted;
 mod refused;
 mod routed;
+mod watching;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -94,5 +95,6 @@ real! {
         canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested[Pods Network Freeze]
         paused_by_its_spec blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops
         policy_says_nobody;
+    watching: shadow explained;
     refused: history_is_gone invalid_spec template_elsewhere leads_nowhere;
 }

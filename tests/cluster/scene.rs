@@ -38,7 +38,9 @@ pub(crate) struct Scene {
     pub(crate) folder: TempDir,
     /// Stands between the replicas and the API server, where a scenario wants one.
     pub(crate) witness: Option<Witness>,
-    policy: String,
+    /// Whether the replicas may do anything: `act` or `shadow`.
+    pub(crate) mode: &'static str,
+    pub(crate) policy: String,
     _turn: Turn<'static>,
 }
 
@@ -79,6 +81,7 @@ impl Scene {
             name,
             folder,
             witness: None,
+            mode: "act",
             policy,
             _turn: turn,
         }
@@ -119,6 +122,7 @@ impl Scene {
             name,
             kubeconfig: kubeconfig.unwrap(),
             namespace,
+            mode: self.mode,
             policy: &self.policy,
             slack: self.slack.url(),
             slack_token: slack::TOKEN,

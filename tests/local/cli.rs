@@ -57,7 +57,7 @@ fn check_accepts_what_is_shipped() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert_eq!(
         ended.out,
-        "config/ripcord.yaml: ok\nconfig/rollbacks.yaml: ok, 4 warnings · 9 triggers, 1 target read\n"
+        "config/ripcord.yaml: ok\nconfig/rollbacks.yaml: ok, 4 warnings · 9 triggers, 1 target read\nno token is asked for: only this machine can connect\n"
     );
     assert!(
         ended
@@ -168,10 +168,13 @@ fn check_and_serve_refuse_the_same() {
         (open, "triggers are in act mode"),
         (
             (tokens, "/no/token"),
-            "cannot read the token file /no/token",
+            "cannot read the file of tokens or passwords /no/token",
         ),
         ((tokens, empty), "it is empty"),
-        ((tokens, here), "cannot read the token file"),
+        (
+            (tokens, here),
+            "cannot read the file of tokens or passwords",
+        ),
         (
             (slack, "/no/token"),
             "`report.slack.token_file`: cannot read /no/token",

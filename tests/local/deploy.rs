@@ -15,6 +15,7 @@ use ripcord::cli::service::{Parts, Service};
 use ripcord::cluster::{Cluster, clock};
 use ripcord::config::Settings;
 use ripcord::policy::Policy;
+use ripcord::rollback::object::Mode;
 use ripcord::sandbox::Sandbox;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -51,7 +52,13 @@ fn manifest<T: DeserializeOwned>(path: &str, kind: &str) -> T {
 
 /// A replica of the real service before a simulated cluster. It keeps one ended rollback of each target.
 async fn service(sandbox: &Sandbox, policy: Policy) -> Service {
+    service_in(Mode::Act, sandbox, policy).await
+}
+
+/// The same, in a mode.
+async fn service_in(mode: Mode, sandbox: &Sandbox, policy: Policy) -> Service {
     let mut settings = Settings::default();
+    settings.engine.mode = mode;
     settings.intake.listen = "127.0.0.1:0".parse().unwrap();
     settings.intake.drain_delay = Duration::ZERO;
     settings.engine.namespace = Some(HOME.to_owned());

@@ -140,6 +140,7 @@ impl World {
             }),
             observe: Arc::new(move |outcome| outcomes.lock().unwrap().push(outcome)),
             waiting: Arc::new(|_| ()),
+            spans: ripcord::telemetry::Spans::nowhere(),
         };
         let stop = CancellationToken::new();
         let objects = Arc::clone(&self.objects);

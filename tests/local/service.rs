@@ -9,6 +9,7 @@ mod mishaps;
 mod nowhere;
 mod owned;
 mod queue;
+mod refused_journal;
 mod shared;
 
 use ripcord::rollback::{Phase, Rollback};

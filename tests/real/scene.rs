@@ -86,6 +86,7 @@ impl Scene {
             name,
             kubeconfig: kubeconfig(&api.unwrap_or_else(|| self.sandbox.url())),
             namespace: "ripcord",
+            mode: "act",
             policy: &self.policy,
             slack: self.slack.url(),
             slack_token: slack::TOKEN,

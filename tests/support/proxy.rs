@@ -360,10 +360,16 @@ fn one_hop_only(headers: &mut HeaderMap) {
 fn status(code: u16) -> Response<Body> {
     let code = StatusCode::from_u16(code).unwrap();
     let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
-    let body = serde_json::json!({
+    let mut body = serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(), "reason": reason,
         "message": "answered by the test's proxy",
     });
+    if code == StatusCode::UNPROCESSABLE_ENTITY {
+        // As where a schema refuses the object; a test of a patch that failed has none.
+        let cause = serde_json::json!({"reason": "FieldValueInvalid", "field": "status.run"});
+        body["reason"] = "Invalid".into();
+        body["details"] = serde_json::json!({"causes": [cause]});
+    }
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = code;
     response.headers_mut().insert(

@@ -29,6 +29,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) kubeconfig: String,
     /// Ripcord's own namespace.
     pub(crate) namespace: &'a str,
+    /// `act` or `shadow`.
+    pub(crate) mode: &'a str,
     /// The policy's text.
     pub(crate) policy: &'a str,
     /// Where Slack is.
@@ -59,7 +61,7 @@ impl Replica {
             "intake": {"listen": "127.0.0.1:0", "bearer_token_files": [file("bearer", TOKEN)], "drain_delay": "0s"},
             "cluster": {"kubeconfig": file("kubeconfig", &setup.kubeconfig)},
             "engine": {
-                "namespace": setup.namespace, "identity": setup.name,
+                "mode": setup.mode, "namespace": setup.namespace, "identity": setup.name,
                 // Fast, so that a takeover is; with room for a machine that is busy.
                 "lease": {"duration": "4s", "renew_deadline": "3s", "retry": "500ms", "drain": "5s"},
             },

@@ -22,7 +22,7 @@ use ripcord::rollback::object::Mode;
 use ripcord::rollback::{Memory, Rollback, crd};
 use ripcord::sandbox::Sandbox;
 use ripcord::target::{Audience, Health, Ownership, Target, Workload};
-use ripcord::telemetry::Metrics;
+use ripcord::telemetry::{Metrics, Spans};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -206,8 +206,10 @@ impl Replica {
             events: Events::new(&cluster, identity),
             identity: identity.to_owned(),
             tick: Duration::from_millis(200),
+            mode: Mode::Act,
             retention: engine::settings::Settings::default().retention,
             metrics: Metrics::new("test"),
+            spans: Spans::nowhere(),
             ended: CancellationToken::new(),
         };
         let task = tokio::spawn(leader::lead(lease, stop.clone(), sender, move |term| {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use owo_colors::OwoColorize;
 
+use super::live::{Leader, Sight, Verdict};
 use super::{Decision, Explained, Explanation};
 
 impl Explanation<'_> {
@@ -25,15 +26,20 @@ impl Explanation<'_> {
                 self.truncated
             );
         }
-        if self
-            .alerts
-            .iter()
-            .any(|alert| alert.decision == Decision::Start)
+        for sight in &self.targets {
+            sight.text(&mut out);
+        }
+        let starts = |alert: &Explained<'_>| alert.decision == Decision::Start;
+        if self.alerts.iter().any(starts)
+            && let Some(asked_further) = self.asked_further
         {
             let said = format!(
-                "This is what the policy says. Before it acts, the service asks the cluster: {}.",
-                self.asked_further
+                "This is what the policy says. Before it acts, the service asks the cluster (as --live does): {asked_further}."
             );
+            let _ = writeln!(out, "{}", said.dimmed());
+        }
+        if self.asked_further.is_none() {
+            let said = "This is what the service would decide now. Nothing was changed.";
             let _ = writeln!(out, "{}", said.dimmed());
         }
         out
@@ -76,7 +82,15 @@ impl Explained<'_> {
         if let Some(target) = &self.target {
             line("target", format!("{} → {}", target.name, target.workload));
         }
-        line("decision", self.verdict());
+        match &self.live {
+            None => line("decision", self.verdict()),
+            Some(live) => {
+                line("decision", live.text());
+                if let Some(leader) = &live.leader {
+                    line("leader", leader.text());
+                }
+            }
+        }
     }
 
     fn verdict(&self) -> String {
@@ -96,6 +110,55 @@ impl Explained<'_> {
             Decision::Note => format!("{} {code}: {said}", "NOTE".bold()),
             Decision::Decline => format!("{} {code}: {said}", "DECLINE".red().bold()),
             Decision::Resolve => format!("{} {code}: {said}", "RECORD".bold()),
+        }
+    }
+}
+
+impl Verdict {
+    fn text(&self) -> String {
+        let word = self.decision.to_uppercase();
+        let word = match self.decision {
+            "start" => word.green().bold().to_string(),
+            "shadow" | "join" => word.yellow().bold().to_string(),
+            "note" => word.bold().to_string(),
+            _ => word.red().bold().to_string(),
+        };
+        let by = self.rollback.as_ref().map(|name| format!(" ({name})"));
+        let (code, by) = (self.reason.code(), by.unwrap_or_default());
+        format!("{word} {code}: {}{by}", escaped(&self.said))
+    }
+}
+
+impl Leader {
+    fn text(&self) -> String {
+        let word = self.would.to_uppercase();
+        let word = match self.would {
+            "run" => word.green().bold().to_string(),
+            "shadow" => word.yellow().bold().to_string(),
+            _ => word.red().bold().to_string(),
+        };
+        format!("{word} {}: {}", self.reason.code(), escaped(&self.said))
+    }
+}
+
+impl Sight {
+    fn text(&self, out: &mut String) {
+        let open = if self.open.is_empty() {
+            "none".to_owned()
+        } else {
+            self.open.join(", ")
+        };
+        let _ = writeln!(out, "{}  {}", "target".bold(), self.target);
+        for (key, value) in [
+            ("live", &self.live),
+            ("change", &self.cause),
+            ("hold", &self.hold),
+            ("latch", &self.latch),
+            ("owner", &self.owner),
+            ("running", &open),
+            ("rights", &self.rights),
+        ] {
+            let _ = writeln!(out, "  {key:<10} {}", escaped(value));
         }
     }
 }

@@ -52,6 +52,7 @@ impl Reporter {
             clock: context.clock,
             observe: Arc::new(move |outcome| observe(&metrics, outcome)),
             waiting: Arc::new(move |rollbacks| gauge.slack_pending(rollbacks)),
+            spans: context.spans,
         };
         let caches = Arc::clone(&context.caches);
         let policy = context.policy;

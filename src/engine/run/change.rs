@@ -11,8 +11,10 @@ use crate::policy::admission::too_late;
 use crate::policy::guard::{self, Hold};
 use crate::procedure::Intent;
 use crate::reason::{Finding, Reason};
+use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
 use crate::target::Effect;
+use crate::telemetry::Span;
 
 /// Why a rollback that touched nothing ends, and in which phase.
 pub(super) type Refused = (Phase, Finding);
@@ -59,7 +61,7 @@ impl Runner<'_> {
             }
             return self.refused(refused).await;
         }
-        match self.apply(&effect).await? {
+        match self.apply(index, &effect).await? {
             Ok(()) => self.changed(index, &effect).await,
             Err(error) => self.not_changed(index, error, now).await,
         }
@@ -84,7 +86,7 @@ impl Runner<'_> {
             entry.nudged = Some(now);
         }
         self.journal.write(self.ctx).await?;
-        match self.apply(&Effect::Nudge).await? {
+        match self.apply(index, &Effect::Nudge).await? {
             Ok(()) => {
                 self.races = 0;
                 self.announce(&Effect::Nudge);
@@ -95,14 +97,25 @@ impl Runner<'_> {
     }
 
     /// Asks the API server for a change, in this term.
-    async fn apply(&self, effect: &Effect) -> Result<Result<(), Error>, Halt> {
+    async fn apply(&self, index: usize, effect: &Effect) -> Result<Result<(), Error>, Halt> {
         if self.ctx.ended.is_cancelled() {
             return Err(Halt::TermEnded);
+        }
+        // Only a run that began before the switch comes here.
+        if self.ctx.mode == Mode::Shadow {
+            let said = "engine.mode is shadow: no workload is changed".to_owned();
+            return Ok(Err(Error::Forbidden(said)));
         }
         let uid = self.journal.rollback.metadata.uid.as_deref();
         let (workload, operation) = (&self.target.workload, uid.unwrap_or_default());
         let cluster = &self.ctx.cluster;
-        Ok(cluster.apply(workload, &self.at, effect, operation).await)
+        let start = (self.ctx.clock)();
+        let applied = cluster.apply(workload, &self.at, effect, operation).await;
+        let (rollback, end) = (&self.journal.rollback, (self.ctx.clock)());
+        let failed = applied.as_ref().err().map(Error::kind);
+        let told = || Span::effect(rollback, index, effect.kind(), start, end, failed);
+        self.ctx.spans.record(told);
+        Ok(applied)
     }
 
     /// Notes a call that failed and is worth another try.

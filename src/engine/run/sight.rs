@@ -8,6 +8,7 @@ use crate::engine::journal::Halt;
 use crate::procedure::StepPhase;
 use crate::reason::{Finding, Reason};
 use crate::target::effect::EffectKind;
+use crate::telemetry::Span;
 
 impl Runner<'_> {
     /// Journals what a step waits for: when the reason changes, and its words now and then. What counts is what is on
@@ -66,10 +67,12 @@ impl Runner<'_> {
             .say(&self.journal.rollback, "Step", &finding, false);
         // The last step's end and the rollback's own are one write.
         if done < all {
-            self.journal.write(self.ctx).await
-        } else {
-            Ok(())
+            self.journal.write(self.ctx).await?;
+            let entry = self.journal.page.run.steps.get(index);
+            let told = || Span::step(&self.journal.rollback, index, entry?);
+            self.ctx.spans.record_any(told);
         }
+        Ok(())
     }
 
     /// A change whose answer nobody got: the workload bears this rollback's mark all the same, or is aborted.

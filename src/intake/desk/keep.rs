@@ -12,7 +12,7 @@ use crate::reason::Reason;
 use crate::rollback::Rollback;
 use crate::rollback::object::{Alerts, Mode, Persisting};
 use crate::target::Target;
-use crate::telemetry::TraceContext;
+use crate::telemetry::{Span, TraceContext, span};
 
 impl Registrar {
     /// Records a decision that several requests share.
@@ -45,7 +45,7 @@ impl Registrar {
                     requests,
                     trace,
                 );
-                self.claim(claim).await
+                self.claim(claim, trace).await
             }
             Decision::Shadow { name, release } => {
                 let claim = claim(
@@ -57,13 +57,14 @@ impl Registrar {
                     requests,
                     trace,
                 );
-                self.claim(claim).await
+                self.claim(claim, trace).await
             }
             Decision::Join {
                 rollback,
                 known: false,
             } => {
-                self.keep(namespace, rollback, true, |rollback, alerts| {
+                let start = (self.clock)();
+                let kept = self.keep(namespace, rollback, true, |rollback, alerts| {
                     let mut changed = false;
                     for request in requests {
                         if rollback.record(&request.record.episode()).is_none() {
@@ -71,8 +72,15 @@ impl Registrar {
                         }
                     }
                     changed
-                })
-                .await
+                });
+                let kept = kept.await?;
+                if matches!(kept, Recorded::Done)
+                    && let Some(joined) = self.caches.rollbacks.get(namespace, rollback)
+                {
+                    let end = (self.clock)();
+                    self.spans.record(|| Span::join(&joined, trace, start, end));
+                }
+                Ok(kept)
             }
             Decision::Persist { rollback, finding } => {
                 let noticed = (self.clock)();
@@ -113,8 +121,9 @@ impl Registrar {
         Ok(behind)
     }
 
-    async fn claim(&self, claim: Rollback) -> Result<Recorded, Error> {
+    async fn claim(&self, claim: Rollback, trace: &TraceContext) -> Result<Recorded, Error> {
         let began = Instant::now();
+        let start = (self.clock)();
         let claimed = self.cluster.claim(&claim).await;
         self.metrics.claim(began.elapsed());
         let (found, recorded) = match claimed? {
@@ -130,7 +139,10 @@ impl Registrar {
             Claimed::Taken(found) => (found, Recorded::Again),
         };
         if matches!(recorded, Recorded::Done) {
+            let end = (self.clock)();
+            self.spans.record(|| Span::claim(&found, trace, start, end));
             tracing::info!(
+                trace_id = %span::trace_id(&found),
                 rollback = found.name(),
                 k8s.namespace = found.namespace(),
                 ripcord.target = found.spec.target,

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::Arc;
 
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
@@ -40,6 +41,7 @@ pub(super) struct Job {
 /// A rollback that wants its turn in a channel.
 pub(super) struct Candidate {
     pub(super) id: String,
+    pub(super) rollback: Arc<Rollback>,
     pub(super) job: Job,
     /// Whether somebody is called by what is untold.
     pub(super) urgent: bool,

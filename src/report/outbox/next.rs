@@ -19,6 +19,18 @@ pub enum Delivery {
     Reply(usize),
 }
 
+impl Delivery {
+    /// The kind of message, in one word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Post => "post",
+            Self::Update => "update",
+            Self::Reply(_) => "reply",
+        }
+    }
+}
+
 /// What is to be done about a story now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {

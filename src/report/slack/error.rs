@@ -102,6 +102,19 @@ impl SlackError {
         }
     }
 
+    /// The kind of failure, in one word.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::NotSent { .. } => "not_sent",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Refused { .. } => "refused",
+            Self::Unknown { .. } => "unknown",
+            Self::Http { .. } => "http",
+        }
+    }
+
     pub(super) fn unknown(reason: &str) -> Self {
         Self::Unknown {
             reason: reason.to_owned(),

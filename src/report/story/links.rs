@@ -5,6 +5,7 @@ use crate::report::blocks::link;
 use crate::report::page::Span;
 use crate::target::Link;
 use crate::target::link::{AlertFacts, LinkFacts};
+use crate::telemetry::span::trace_id;
 
 impl Case<'_> {
     /// The links, and why some are missing.
@@ -71,6 +72,7 @@ impl Case<'_> {
             trigger: spec.trigger.clone().unwrap_or_default(),
             severity: self.rollback.severity().to_string(),
             procedure: procedure.unwrap_or_default(),
+            trace: trace_id(self.rollback).to_string(),
         }
     }
 }

@@ -9,8 +9,9 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::book::{Book, Entry};
 use super::labels::{
-    AlertLabels, BuildLabels, Delivery, DeliveryLabels, PolicyLabels, Received, ReceivedLabels,
-    Reload, ReloadLabels, RollbackLabels, TargetLabels,
+    AlertLabels, BuildLabels, Delivery, DeliveryLabels, Exported, ExportedLabels, PolicyLabels,
+    Received, ReceivedLabels, Refused, RefusedLabels, Reload, ReloadLabels, RollbackLabels,
+    SpanFate, SpanLabels, TargetLabels,
 };
 
 /// Bounds, in seconds, for how long a recovery takes: from "at once" to the time after which it is given up.
@@ -47,6 +48,8 @@ pub(super) struct Rollbacks {
     pub(super) latched: Gauge,
     pub(super) held: Family<TargetLabels, Gauge>,
     pub(super) missing: Family<TargetLabels, Gauge>,
+    pub(super) refused: Gauge,
+    pub(super) refusals: Family<RefusedLabels, Counter>,
 }
 
 /// What this replica is, and what it says to people.
@@ -59,6 +62,13 @@ pub(super) struct Replica {
     pub(super) slack_pending: Gauge,
     pub(super) policy: Family<PolicyLabels, Gauge>,
     pub(super) reloads: Family<ReloadLabels, Counter>,
+}
+
+/// What is said to a collector of spans.
+#[derive(Debug)]
+pub(super) struct Traces {
+    pub(super) requests: Family<ExportedLabels, Counter>,
+    pub(super) spans: Family<SpanLabels, Counter>,
 }
 
 // === impl Door ===
@@ -135,7 +145,7 @@ impl Door {
 
 impl Rollbacks {
     pub(super) fn new(book: &mut Book) -> Self {
-        Self {
+        let rollbacks = Self {
             ended: book.add(
                 &Entry(
                     "rollbacks",
@@ -200,7 +210,27 @@ impl Rollbacks {
                 ),
                 Family::default(),
             ),
+            refused: book.add(
+                &Entry(
+                    "journals_refused",
+                    "",
+                    "Rollbacks that stand still because the API server refuses their journal",
+                ),
+                Gauge::default(),
+            ),
+            refusals: book.add(
+                &Entry(
+                    "journal_refusals",
+                    "`reason`",
+                    "Calls of a rollback's journal that the API server refused for good",
+                ),
+                Family::default(),
+            ),
+        };
+        for &reason in Refused::ALL {
+            drop(rollbacks.refusals.get_or_create(&RefusedLabels { reason }));
         }
+        rollbacks
     }
 }
 
@@ -275,5 +305,33 @@ impl Replica {
             drop(replica.reloads.get_or_create(&ReloadLabels { result }));
         }
         replica
+    }
+}
+
+// === impl Traces ===
+
+impl Traces {
+    pub(super) fn new(book: &mut Book) -> Self {
+        let traces = Self {
+            requests: book.add(
+                &Entry(
+                    "otlp_requests",
+                    "`result`",
+                    "Requests to the collector of spans, by what became of them",
+                ),
+                Family::default(),
+            ),
+            spans: book.add(
+                &Entry("spans", "`result`", "Spans, by what became of them"),
+                Family::default(),
+            ),
+        };
+        for &result in Exported::ALL {
+            drop(traces.requests.get_or_create(&ExportedLabels { result }));
+        }
+        for &result in SpanFate::ALL {
+            drop(traces.spans.get_or_create(&SpanLabels { result }));
+        }
+        traces
     }
 }

@@ -67,6 +67,30 @@ closed! {
     }
 }
 
+closed! {
+    /// Why the API server refuses a call of the journal.
+    Refused {
+        Forbidden = "forbidden": "The service account lacks a right.",
+        Rejected = "rejected": "The definition in the cluster does not take it, or is none of this version.",
+    }
+}
+
+closed! {
+    /// What became of a request to the collector of spans.
+    Exported {
+        Delivered = "delivered": "The collector took the spans in it.",
+        Failed = "failed": "There was no answer, or a refusal.",
+    }
+}
+
+closed! {
+    /// What became of a span.
+    SpanFate {
+        Exported = "exported": "The collector has it.",
+        Dropped = "dropped": "There was no room for it, or the collector refused it for good.",
+    }
+}
+
 /// The labels of one counted notification.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct ReceivedLabels {
@@ -97,6 +121,24 @@ pub(super) struct DeliveryLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct ReloadLabels {
     pub(super) result: Reload,
+}
+
+/// The labels of one refused call of the journal.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct RefusedLabels {
+    pub(super) reason: Refused,
+}
+
+/// The labels of one request to the collector.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct ExportedLabels {
+    pub(super) result: Exported,
+}
+
+/// The labels of a span.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct SpanLabels {
+    pub(super) result: SpanFate,
 }
 
 /// The labels of the policy in force.

@@ -30,6 +30,9 @@ fn touched() -> Metrics {
     metrics.permissions_missing("options-api", 2);
     metrics.permissions_missing("gone", 1);
     metrics.target_gone("gone");
+    metrics.journals_refused(2);
+    metrics.journals_refused(-1);
+    metrics.journal_refusal(Refused::Rejected);
     metrics.leader(true);
     metrics.lease_transition();
     metrics.hold(true);
@@ -38,6 +41,8 @@ fn touched() -> Metrics {
     metrics.policy("sha256:aa");
     metrics.policy("sha256:bb");
     metrics.policy_reload(Reload::Refused);
+    metrics.export(Exported::Failed);
+    metrics.spans(SpanFate::Dropped, 7);
     metrics
 }
 
@@ -90,6 +95,8 @@ fn every_call_is_seen_in_its_series() {
         ),
         (r#"ripcord_target_held{target="options-api"}"#, "1"),
         (r#"ripcord_permissions_missing{target="options-api"}"#, "2"),
+        ("ripcord_journals_refused", "1"),
+        (r#"ripcord_journal_refusals_total{reason="rejected"}"#, "1"),
         ("ripcord_lease_leader", "1"),
         ("ripcord_lease_transitions_total", "1"),
         ("ripcord_hold", "1"),
@@ -98,6 +105,9 @@ fn every_call_is_seen_in_its_series() {
         ("ripcord_slack_pending", "5"),
         (r#"ripcord_policy_info{digest="sha256:bb"}"#, "1"),
         (r#"ripcord_policy_reload_total{result="refused"}"#, "1"),
+        (r#"ripcord_otlp_requests_total{result="failed"}"#, "1"),
+        (r#"ripcord_spans_total{result="dropped"}"#, "7"),
+        (r#"ripcord_spans_total{result="exported"}"#, "0"),
     ] {
         assert_eq!(series.get(name), Some(&value), "{name} in\n{text}");
     }

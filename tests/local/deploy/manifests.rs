@@ -94,7 +94,10 @@ fn an_old_kubectl_can_render_what_is_shipped() {
         ".",
         "rbac/release-namespace",
         "rbac/deployment-targets",
+        "rbac/shadow-namespace",
+        "rbac/shadow-deployment-targets",
         "examples/options-production",
+        "examples/shadow",
     ] {
         let read: Value =
             serde_saphyr::from_str(&text(&format!("{folder}/kustomization.yaml"))).unwrap();
@@ -110,6 +113,51 @@ fn an_old_kubectl_can_render_what_is_shipped() {
             let mut keys = generator.as_object().unwrap().keys();
             assert!(keys.all(|key| key == "name" || key == "files"));
         }
+    }
+}
+
+/// Who is let in, and who may be called: what the shipped policy and settings name.
+#[test]
+fn network_policies_fit_what_the_service_calls() {
+    let labels = deployment()
+        .spec
+        .unwrap()
+        .template
+        .metadata
+        .unwrap()
+        .labels
+        .unwrap();
+    let ports = |path: &str, way: &str| -> Vec<u64> {
+        let read: Value = manifest(path, "NetworkPolicy");
+        let selector = read["spec"]["podSelector"]["matchLabels"]
+            .as_object()
+            .unwrap();
+        assert!(
+            selector
+                .iter()
+                .all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str())
+        );
+        assert_eq!(read["metadata"]["namespace"], HOME);
+        let rules = read["spec"][way].as_array().unwrap().iter();
+        let ports = rules.flat_map(|rule| rule["ports"].as_array().unwrap());
+        ports.map(|it| it["port"].as_u64().unwrap()).collect()
+    };
+    let listen = u64::from(settings().intake.listen.port());
+    assert_eq!(ports("network-policy.yaml", "ingress"), [listen]);
+    let called = ports("network-policy-egress.yaml", "egress");
+    let loaded = load_policy(&deploy().join("config/rollbacks.yaml")).unwrap();
+    let health = loaded
+        .policy
+        .targets
+        .values()
+        .filter_map(|it| it.health.as_ref());
+    let health = health.map(|health| u64::from(health.port));
+    for port in [53, 443, 6443, 4318].into_iter().chain(health) {
+        assert!(called.contains(&port), "{port}");
+    }
+    let text = text("network-policy-egress.yaml");
+    for target in loaded.policy.targets.values() {
+        assert!(text.contains(&target.workload.namespace));
     }
 }
 

@@ -8,10 +8,11 @@ use ripcord::cli::service::Service;
 use ripcord::policy::Policy;
 use ripcord::policy::trigger::{TargetChoice, Trigger};
 use ripcord::rollback::Phase;
+use ripcord::rollback::object::Mode;
 use ripcord::sandbox::{Request, Sandbox};
 use serde_json::{Value, json};
 
-use super::{HOME, documents, http, manifest, service, text, until};
+use super::{HOME, documents, http, manifest, service, service_in, text, until};
 use crate::support::stage::{self, LIMIT, NAME, NAMESPACE};
 
 /// Who asks in the test's own name.
@@ -222,6 +223,98 @@ async fn every_right_that_is_granted_is_used_and_no_other() {
     sandbox.stop().await;
 }
 
+/// A person's wish to act on whatever is live.
+fn by_hand() -> Value {
+    json!({
+        "apiVersion": "ripcord.dev/v1alpha1", "kind": "Rollback",
+        "metadata": {"name": "by-hand", "namespace": NAMESPACE},
+        "spec": {"target": NAME, "reason": "errors", "requestedBy": "jo"},
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_shadow_mode_no_right_changes_a_workload_and_every_one_is_used() {
+    let role: Role = manifest("rbac/shadow-namespace/role.yaml", "Role");
+    let shadow = granted(&role.rules.unwrap());
+    let release: Role = manifest("rbac/release-namespace/role.yaml", "Role");
+    let release = granted(&release.rules.unwrap());
+    assert!(shadow.is_subset(&release), "acting needs more, never less");
+    let home: Role = manifest("rbac/own-namespace.yaml", "Role");
+    let home = granted(&home.rules.unwrap());
+    let sandbox = stage::sandbox().await;
+    // Whatever is not granted is forbidden, as by the real API server.
+    for right in release.difference(&shadow) {
+        let (verb, of) = right.split_once(' ').unwrap();
+        let (resource, group) = of.split_once('.').unwrap_or((of, ""));
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        sandbox.deny(verb, group, resource, subresource);
+    }
+    stage::good_release(&sandbox).await;
+    for name in ["old", "older"] {
+        sandbox.apply(of_a_gone_release(name)).unwrap();
+    }
+    // The policy acts, and the setting has the last word.
+    let service = service_in(Mode::Shadow, &sandbox, policy()).await;
+    let remembered = || {
+        let found = service.caches.memories.get(NAMESPACE, NAME);
+        found.is_some_and(|memory| memory.state().history.len() == 1)
+    };
+    assert!(
+        until(LIMIT, async || remembered()).await,
+        "v1 is remembered"
+    );
+    stage::bad_canary(&sandbox).await;
+    let name = post(&service, "LatencyHigh").await;
+    sandbox.apply(by_hand()).unwrap();
+    for name in [name.as_str(), "by-hand"] {
+        let planned = || {
+            let found = service.caches.rollbacks.get(NAMESPACE, name)?;
+            let reason = found.state().reason.clone()?;
+            (found.phase() == Phase::Shadowed).then(|| reason.to_string())
+        };
+        assert!(until(LIMIT, async || planned().is_some()).await, "{name}");
+        let said = planned().unwrap();
+        assert!(said.starts_with("would pull r2"), "{name}: {said}");
+    }
+    until(Duration::from_secs(10), async || {
+        shadow.is_subset(&used(&sandbox, NAMESPACE))
+    })
+    .await;
+    assert_eq!(used(&sandbox, NAMESPACE), shadow);
+    assert!(used(&sandbox, HOME).is_subset(&home));
+    what_it_asks_for_is_granted(&sandbox, &shadow);
+    service.stop().await;
+    sandbox.stop().await;
+}
+
+#[test]
+fn what_is_granted_to_watch_changes_ripcords_own_objects_alone() {
+    for path in ["rbac/shadow-namespace", "rbac/shadow-deployment-targets"] {
+        let role: Role = manifest(&format!("{path}/role.yaml"), "Role");
+        for rule in role.rules.unwrap() {
+            let own = ["ripcord.dev", "events.k8s.io"];
+            let groups = rule.api_groups.unwrap();
+            let reads = rule
+                .verbs
+                .iter()
+                .all(|verb| ["get", "list", "watch"].contains(&verb.as_str()));
+            assert!(
+                reads || groups.iter().all(|it| own.contains(&it.as_str())),
+                "{groups:?}"
+            );
+        }
+        // Under the same names, so that the rights to act take their place.
+        let acts = match path {
+            "rbac/shadow-namespace" => "rbac/release-namespace",
+            _ => "rbac/deployment-targets",
+        };
+        for file in ["role.yaml", "role-binding.yaml"] {
+            let name = |folder: &str| documents(&format!("{folder}/{file}"))[0]["metadata"].clone();
+            assert_eq!(name(path), name(acts), "{path}/{file}");
+        }
+    }
+}
+
 /// The right to read `ConfigMaps` is limited to one name, and so is every request for one.
 fn only_the_hold_is_read(sandbox: &Sandbox) {
     let home: Role = manifest("rbac/own-namespace.yaml", "Role");
@@ -274,6 +367,11 @@ fn rights_go_to_the_services_account_in_one_namespace_at_a_time() {
         ),
         (
             "rbac/deployment-targets/role-binding.yaml",
+            "ripcord-deployments",
+        ),
+        ("rbac/shadow-namespace/role-binding.yaml", "ripcord-release"),
+        (
+            "rbac/shadow-deployment-targets/role-binding.yaml",
             "ripcord-deployments",
         ),
     ] {

@@ -46,6 +46,8 @@ pub(crate) struct Scene {
     pub(crate) drain_delay: Duration,
     /// Where the next replica finds Slack; without one it tells nobody.
     pub(crate) slack: Option<String>,
+    /// Where the next replica sends its spans; without one it sends none.
+    pub(crate) collector: Option<String>,
     /// What the next replica reaches the API server through.
     proxy: Option<Proxy>,
     policy: Policy,
@@ -93,6 +95,7 @@ impl Scene {
             replicas: Vec::new(),
             drain_delay: Duration::ZERO,
             slack: None,
+            collector: None,
             proxy: None,
             policy,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -107,7 +110,7 @@ impl Scene {
     }
 
     /// A first, good release, and one replica that leads and remembers it.
-    async fn opens(&mut self) {
+    pub(crate) async fn opens(&mut self) {
         super::good_release(&self.sandbox).await;
         self.replica().await;
         self.until_memory(|memory| memory.state().history.len() == 1)
@@ -158,6 +161,7 @@ impl Scene {
         settings.intake.drain_delay = self.drain_delay;
         settings.engine.namespace = Some("ripcord".into());
         settings.engine.identity = Some(format!("replica-{}", self.replicas.len() + 1));
+        settings.telemetry.otlp.endpoint.clone_from(&self.collector);
         if let Some(api) = &self.slack {
             settings.report.slack.api.clone_from(api);
             settings.report.slack.token = Some(slack::TOKEN.into());
