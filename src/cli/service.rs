@@ -218,6 +218,7 @@ fn measure(context: &Context, standing: watch::Receiver<Standing>, stop: &Cancel
     ));
     tokio::spawn(rights(
         context.cluster.clone(),
+        context.mode,
         Arc::clone(&context.policy),
         context.metrics.clone(),
         stop.clone(),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Error};
 use crate::policy::Policy;
+use crate::rollback::object::Mode;
 use crate::target::Kind;
 use crate::telemetry::Metrics;
 
@@ -26,6 +27,7 @@ type Missing = BTreeMap<(String, Kind), Vec<String>>;
 /// Asks until it is stopped.
 pub(super) async fn rights(
     cluster: Cluster,
+    mode: Mode,
     policy: Arc<ArcSwap<Policy>>,
     metrics: Metrics,
     stop: CancellationToken,
@@ -37,18 +39,24 @@ pub(super) async fn rights(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => pause = ROUND,
         }
-        known = ask(&cluster, &policy.load_full(), &metrics, &known).await;
+        known = ask(&cluster, mode, &policy.load_full(), &metrics, &known).await;
     }
 }
 
 /// Asks once for each namespace and kind. What the API server does not say stays as it was.
-async fn ask(cluster: &Cluster, policy: &Policy, metrics: &Metrics, before: &Missing) -> Missing {
+async fn ask(
+    cluster: &Cluster,
+    mode: Mode,
+    policy: &Policy,
+    metrics: &Metrics,
+    before: &Missing,
+) -> Missing {
     let mut found = Missing::new();
     for target in policy.targets.values() {
         let workload = &target.workload;
         let key = (workload.namespace.clone(), workload.kind);
         if !found.contains_key(&key) {
-            match cluster.missing_permissions(workload).await {
+            match cluster.missing_permissions(workload, mode).await {
                 Ok(missing) => {
                     tell(before.get(&key), &missing, &key.0);
                     found.insert(key.clone(), missing);
@@ -131,7 +139,7 @@ triggers:
         let policy = read_policy([Source { path, text }]).policy.unwrap();
         let metrics = Metrics::new("0");
 
-        let known = ask(&cluster, &policy, &metrics, &Missing::new()).await;
+        let known = ask(&cluster, Mode::Act, &policy, &metrics, &Missing::new()).await;
         assert_eq!(shown(&metrics), ["a: 0", "b: 0", "c: 0"]);
         let reviews = || {
             let asked = sandbox.requests().into_iter();
@@ -141,7 +149,7 @@ triggers:
         };
         let first = reviews();
         sandbox.deny("patch", "argoproj.io", "rollouts", "");
-        let known = ask(&cluster, &policy, &metrics, &known).await;
+        let known = ask(&cluster, Mode::Act, &policy, &metrics, &known).await;
         assert_eq!(shown(&metrics), ["a: 1", "b: 1", "c: 0"]);
         assert_eq!(
             reviews(),
@@ -151,7 +159,7 @@ triggers:
 
         // An API server that does not answer takes nothing back.
         sandbox.stop().await;
-        ask(&cluster, &policy, &metrics, &known).await;
+        ask(&cluster, Mode::Act, &policy, &metrics, &known).await;
         assert_eq!(shown(&metrics), ["a: 1", "b: 1", "c: 0"]);
     }
 }
