@@ -11,7 +11,6 @@ use crate::config::{Diagnostic, Settings};
 use crate::intake::auth::{self, Tokens};
 use crate::policy::Policy;
 use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
-use crate::rollback::object::Mode;
 use crate::telemetry::logs;
 
 /// Where Kubernetes tells a pod its namespace.
@@ -102,7 +101,7 @@ fn mute(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
 /// Triggers whose alerts can lead to no target, and so to no target's channel, where there is no other.
 fn unheard(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
     let open = |trigger: &&Trigger| {
-        trigger.mode == Mode::Act
+        trigger.mode.acts()
             && (matches!(trigger.target, TargetChoice::FromLabels { .. })
                 || matches!(trigger.severity, SeverityChoice::FromLabel { .. }))
     };

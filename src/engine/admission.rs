@@ -1,13 +1,17 @@
 //! Takes a claimed rollback to its frozen plan, or to its refusal: every guard is asked again, on fresh reads.
 
+use jiff::Timestamp;
+
 use super::journal::{Halt, Journal};
-use super::{Context, ending};
+use super::{Context, approval, ending};
 use crate::cluster::Error;
 use crate::policy::Policy;
-use crate::policy::admission::{Admission, too_late};
+use crate::policy::admission::Admission;
+use crate::policy::approval::Consent;
 use crate::policy::guard::{Facts, Hold};
-use crate::procedure::{Entry, Journey, Procedure, StepPlan};
+use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
+use crate::rollback::history::Destination;
 use crate::rollback::object::{Mode, Plan};
 use crate::rollback::{Memory, Phase};
 use crate::target::{Release, Snapshot, Target};
@@ -53,6 +57,11 @@ pub async fn admit(
             ending::end(ctx, journal, Some(&target), None, Phase::Cancelled, stopped).await?;
             return Ok(None);
         }
+        let consent = policy.consent(&journal.rollback, &target, (ctx.clock)());
+        if let Consent::Refused(finding) = consent {
+            ending::decline(ctx, journal, Some(&target), finding, false).await?;
+            return Ok(None);
+        }
         let admission = match read(ctx, &target).await {
             Ok(Err(finding)) => {
                 ending::decline(ctx, journal, Some(&target), finding, false).await?;
@@ -60,7 +69,9 @@ pub async fn admit(
             }
             Ok(Ok(fresh)) => {
                 let admission = judge(ctx, &policy, &target, journal, &fresh);
-                if let Some(decided) = decide(ctx, journal, &target, fresh, admission).await? {
+                if let Some(decided) =
+                    decide(ctx, &policy, journal, &target, fresh, admission).await?
+                {
                     return Ok(decided);
                 }
                 continue;
@@ -68,7 +79,7 @@ pub async fn admit(
             Err(error) => error,
         };
         tracing::warn!(rollback = journal.rollback.name(), error = %admission, "the facts for the admission cannot be read");
-        if let Some(late) = too_late(&journal.rollback, &target, (ctx.clock)()) {
+        if let Some(late) = policy.too_late(&journal.rollback, &target, (ctx.clock)()) {
             ending::decline(ctx, journal, Some(&target), late, false).await?;
             return Ok(None);
         }
@@ -148,12 +159,12 @@ fn judge(
 /// Carries out what was decided; none means: look again.
 async fn decide(
     ctx: &Context,
+    policy: &Policy,
     journal: &mut Journal,
     target: &Target,
     fresh: Fresh,
     admission: Admission,
 ) -> Result<Option<Option<(Target, Snapshot)>>, Halt> {
-    let shadow = journal.rollback.spec.mode == Mode::Shadow;
     match admission {
         Admission::Wait(_) => {
             if !ctx.pause(ctx.tick).await {
@@ -175,7 +186,14 @@ async fn decide(
             Ok(Some(None))
         }
         Admission::Decline { finding, latch } => {
-            ending::decline(ctx, journal, Some(target), finding, latch && !shadow).await?;
+            ending::decline(
+                ctx,
+                journal,
+                Some(target),
+                finding,
+                latch && journal.rollback.spec.mode.acts(),
+            )
+            .await?;
             Ok(Some(None))
         }
         Admission::Go {
@@ -183,33 +201,38 @@ async fn decide(
             destination,
             procedure,
         } => {
+            let shadow = journal.rollback.spec.mode == Mode::Shadow;
+            let now = (ctx.clock)();
             let journey = journey(journal, target, &fresh.at, &from, &destination.release);
-            let steps = match plan_steps(target, &fresh.at, &journey, &procedure) {
-                Ok(steps) => steps,
-                Err(finding) => {
-                    ending::decline(ctx, journal, Some(target), finding, false).await?;
+            let consent = policy.consent(&journal.rollback, target, now);
+            let asked = journal.page.phase == Phase::AwaitingApproval;
+            let frozen = match &consent {
+                Consent::Refused(finding) => Err(finding.clone()),
+                Consent::Given(_) if asked => approval::unchanged(&journal.page, &journey),
+                // Nothing has changed: it goes on waiting.
+                Consent::Needed(_) if asked => {
+                    if !ctx.pause(ctx.tick).await {
+                        return Err(Halt::TermEnded);
+                    }
                     return Ok(Some(None));
                 }
+                _ => plan(
+                    journal,
+                    target,
+                    &fresh.at,
+                    &journey,
+                    &procedure,
+                    destination,
+                    now,
+                )
+                .map(|plan| freeze(journal, plan)),
             };
-            let now = (ctx.clock)();
-            let plan = Plan {
-                made: now,
-                procedure: procedure.name,
-                severity: journal.rollback.severity(),
-                budget_seconds: procedure.budget.as_secs_f64(),
-                from: from.clone(),
-                to: destination.release.clone(),
-                chosen: destination.chosen.clone(),
-                workload: target.workload.name.clone(),
-                kind: target.workload.kind,
-                give_up_seconds: target.give_up.as_secs_f64(),
-                served: journey.served,
-                owner: journey.owner,
-                steps,
-            };
-            let would = would(&plan);
-            freeze(journal, plan);
+            if let Err(finding) = frozen {
+                ending::decline(ctx, journal, Some(target), finding, false).await?;
+                return Ok(Some(None));
+            }
             if shadow {
+                let would = journal.page.plan.as_ref().map(would).unwrap_or_default();
                 ending::end(
                     ctx,
                     journal,
@@ -221,19 +244,51 @@ async fn decide(
                 .await?;
                 return Ok(Some(None));
             }
-            journal.page.phase = Phase::Running;
-            journal.page.reason = Some(Reason::Admitted.into());
-            journal.page.run.started = Some(now);
+            let before = (journal.page.phase, journal.page.run.asked.clone());
+            let runs = approval::settle(&mut journal.page, &journal.rollback, target, consent, now);
             match journal.write_unless_joined(ctx).await {
-                Ok(()) => Ok(Some(Some((target.clone(), fresh.at)))),
+                Ok(()) if runs => Ok(Some(Some((target.clone(), fresh.at)))),
+                Ok(()) => {
+                    approval::announce(ctx, journal);
+                    Ok(Some(None))
+                }
                 Err(Halt::Joined) => {
-                    journal.page.phase = Phase::Pending;
+                    (journal.page.phase, journal.page.run.asked) = before;
                     Ok(None)
                 }
                 Err(halt) => Err(halt),
             }
         }
     }
+}
+
+/// The plan, resolved on this look.
+fn plan(
+    journal: &Journal,
+    target: &Target,
+    at: &Snapshot,
+    journey: &Journey,
+    procedure: &Procedure,
+    destination: Destination,
+    now: Timestamp,
+) -> Result<Plan, Finding> {
+    let steps = procedure.steps.iter();
+    let steps = steps.map(|step| step.plan(target, journey, at));
+    Ok(Plan {
+        made: now,
+        procedure: procedure.name.clone(),
+        severity: journal.rollback.severity(),
+        budget_seconds: procedure.budget.as_secs_f64(),
+        from: journey.from.clone(),
+        to: destination.release,
+        chosen: destination.chosen,
+        workload: target.workload.name.clone(),
+        kind: target.workload.kind,
+        give_up_seconds: target.give_up.as_secs_f64(),
+        served: journey.served,
+        owner: journey.owner.clone(),
+        steps: steps.collect::<Result<_, _>>()?,
+    })
 }
 
 fn journey(
@@ -254,16 +309,6 @@ fn journey(
         served: at.served(),
         owner: owner.map(|owner| owner.to_string()),
     }
-}
-
-fn plan_steps(
-    target: &Target,
-    at: &Snapshot,
-    journey: &Journey,
-    procedure: &Procedure,
-) -> Result<Vec<StepPlan>, Finding> {
-    let steps = procedure.steps.iter();
-    steps.map(|step| step.plan(target, journey, at)).collect()
 }
 
 /// What a plan would do.

@@ -28,7 +28,7 @@ impl Explanation<'_> {
         if self
             .alerts
             .iter()
-            .any(|alert| alert.decision == Decision::Start)
+            .any(|alert| matches!(alert.decision, Decision::Start | Decision::Ask))
         {
             let said = format!(
                 "This is what the policy says. Before it acts, the service asks the cluster: {}.",
@@ -92,6 +92,7 @@ impl Explained<'_> {
         let said = escaped(&self.said);
         match self.decision {
             Decision::Start => format!("{} {plan}", "START".green().bold()),
+            Decision::Ask => format!("{} {plan}; {said}", "ASK".yellow().bold()),
             Decision::Shadow => format!("{} {plan}; {said}", "SHADOW".yellow().bold()),
             Decision::Note => format!("{} {code}: {said}", "NOTE".bold()),
             Decision::Decline => format!("{} {code}: {said}", "DECLINE".red().bold()),

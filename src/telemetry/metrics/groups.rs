@@ -43,6 +43,7 @@ pub(super) struct Rollbacks {
     pub(super) traffic_back: Histogram,
     pub(super) healthy: Histogram,
     pub(super) pending: Gauge,
+    pub(super) asking: Gauge,
     pub(super) running: Gauge,
     pub(super) latched: Gauge,
 }
@@ -168,6 +169,14 @@ impl Rollbacks {
             ),
             pending: book.add(
                 &Entry("queue_pending", "", "Rollbacks that wait for the leader"),
+                Gauge::default(),
+            ),
+            asking: book.add(
+                &Entry(
+                    "rollbacks_awaiting_approval",
+                    "",
+                    "Rollbacks that wait for a person's approval",
+                ),
                 Gauge::default(),
             ),
             running: book.add(
