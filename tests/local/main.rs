@@ -14,6 +14,7 @@ mod cli;
 mod deploy;
 mod docs;
 mod engine;
+mod hands;
 mod intake;
 mod outbox;
 mod proxy;
