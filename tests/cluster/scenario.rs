@@ -5,6 +5,7 @@ mod blue_green;
 mod canary;
 mod chain;
 mod deployment;
+mod hands;
 mod harness;
 mod in_flight;
 mod lost;
@@ -42,6 +43,7 @@ stories! {
         injected_affinity;
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
+    hands: by_hand approves denies silence;
     lost: promotion abort_before_the_controller_looks abort_of_a_promotion;
     midway: undo undo_to_another destination_cannot_start;
     chain: errors errors_everywhere good_releases;
