@@ -3,16 +3,25 @@
 //! A command works out what to say and how it ended; printing and exit codes are here. Nothing else in the library
 //! writes to the terminal. Colours are taken out where nobody would see them, and where `NO_COLOR` asks for it.
 
+pub mod approve;
 pub mod check;
 pub mod crd;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
 pub mod explain;
+pub mod list;
 mod preflight;
+pub mod reach;
 mod reload;
+pub mod run;
 pub mod serve;
 pub mod service;
+pub mod show;
+pub mod stop;
+mod table;
+pub mod targets;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -63,6 +72,22 @@ pub enum Command {
     Explain(explain::Args),
     /// Print the custom resource definitions.
     Crd(crd::Args),
+    /// Show what is under care: live, known good, blamed, latched, held.
+    Targets(targets::Args),
+    /// List rollbacks, newest first.
+    List(list::Args),
+    /// Show one rollback in full.
+    Show(show::Args),
+    /// Follow a rollback to its end.
+    Watch(watch::Args),
+    /// Start a rollback by hand.
+    Run(run::Args),
+    /// Stop a rollback at the next safe point.
+    Stop(stop::Args),
+    /// Approve a rollback that asks for it.
+    Approve(approve::Approve),
+    /// Deny a rollback that asks for an approval.
+    Deny(approve::Deny),
 }
 
 /// How an answer is written.
@@ -119,6 +144,14 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(args, cli.settings_path(), &cli.policy),
         Command::Explain(args) => explain::run(args, cli.settings_path(), &cli.policy).await,
         Command::Crd(args) => crd::run(args),
+        Command::Targets(args) => targets::run(args).await,
+        Command::List(args) => list::run(args).await,
+        Command::Show(args) => show::run(args).await,
+        Command::Watch(args) => watch::run(args).await,
+        Command::Run(args) => run::run(args).await,
+        Command::Stop(args) => stop::run(args).await,
+        Command::Approve(args) => approve::approve(args).await,
+        Command::Deny(args) => approve::deny(args).await,
     };
     answer.print()
 }
@@ -167,7 +200,7 @@ impl Cli {
                 "brings its own settings and policy",
                 ["settings", "policy"].as_slice(),
             ),
-            Command::Crd(_) => (
+            _ => (
                 "reads neither settings nor a policy",
                 ["settings", "policy"].as_slice(),
             ),

@@ -6,7 +6,7 @@
 
 pub mod compile;
 pub mod diagnostic;
-mod nearest;
+pub(crate) mod nearest;
 pub mod policy;
 pub mod raw;
 pub mod settings;

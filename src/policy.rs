@@ -3,6 +3,7 @@
 //! The service, `ripcord explain` and the tests run the same code. Facts come in, a decision with a reason comes out.
 
 pub mod admission;
+pub mod approval;
 pub mod decision;
 pub mod guard;
 pub mod ours;
@@ -35,6 +36,8 @@ pub struct Policy {
     pub triggers: Vec<Trigger>,
     /// What each severity does unless a trigger says otherwise; a severity without a procedure is a note.
     pub severities: BTreeMap<Severity, String>,
+    /// The severities whose procedure needs a person's approval.
+    pub asks: BTreeSet<Severity>,
     /// The procedures by name, the built-in one among them.
     pub procedures: BTreeMap<String, Procedure>,
 }
@@ -60,12 +63,11 @@ impl Policy {
         all
     }
 
-    /// How many triggers may act.
+    /// How many triggers may act, be it after an approval.
     #[must_use]
     pub fn acting(&self) -> usize {
         let all = self.triggers.iter();
-        all.filter(|trigger| trigger.mode == crate::rollback::object::Mode::Act)
-            .count()
+        all.filter(|trigger| trigger.mode.acts()).count()
     }
 
     /// Puts every trigger in shadow mode, whatever was written.
@@ -75,7 +77,7 @@ impl Policy {
         }
     }
 
-    /// The mode of the triggers that lead to a target, for people: `act`, `shadow`, `mixed` or `none`.
+    /// The mode of the triggers that lead to a target, for people: `act`, `ask`, `shadow`, `mixed` or `none`.
     #[must_use]
     pub fn mode_of(&self, target: &Target) -> &'static str {
         let mut modes = self
@@ -89,9 +91,6 @@ impl Policy {
         if modes.any(|mode| mode != first) {
             return "mixed";
         }
-        match first {
-            crate::rollback::object::Mode::Act => "act",
-            crate::rollback::object::Mode::Shadow => "shadow",
-        }
+        first.name()
     }
 }

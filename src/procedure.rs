@@ -26,6 +26,8 @@ pub struct Procedure {
     /// How long it should take from the receipt of the alert until the service is healthy. Measured and reported,
     /// never enforced: a rollback that is late is still better than a bad release.
     pub budget: Duration,
+    /// Whether a person must approve it each time.
+    pub approval: bool,
     /// The steps, in order.
     pub steps: Vec<StepSpec>,
 }
@@ -37,6 +39,7 @@ impl Procedure {
         Self {
             name: BUILT_IN.to_owned(),
             budget: Duration::from_secs(30),
+            approval: false,
             steps: vec![
                 StepSpec::Revert(revert::Revert {}),
                 StepSpec::Healthy(healthy::Healthy::default()),

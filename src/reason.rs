@@ -85,6 +85,11 @@ reasons! {
     NotApplicable = "procedure_not_applicable": "The procedure needs something that the target does not declare.",
     TargetGone = "target_gone": "The policy no longer has this target.",
     ProcedureUnknown = "procedure_unknown": "The policy has no such procedure.",
+    AwaitingApproval = "awaiting_approval": "A person must approve the rollback before anything is touched.",
+    Approved = "approved": "A person approved the rollback, and every guard was asked again on fresh facts.",
+    ApprovalDenied = "approval_denied": "A person denied the rollback.",
+    ApprovalExpired = "approval_expired": "Nobody approved the rollback in the time allowed for it.",
+    ApprovalStale = "approval_stale": "What was approved is not what would be done now: it must be asked for again.",
     Admitted = "admitted": "Every guard was asked again on fresh facts and let the rollback pass.",
 
     // While a step runs.

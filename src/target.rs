@@ -50,6 +50,8 @@ pub struct Target {
     pub settle: Duration,
     /// No first change later than this after the alert was received.
     pub start_within: Duration,
+    /// For how long a person is asked where one must approve.
+    pub approve_within: Duration,
     /// A rollback that has not ended after this is given up.
     pub give_up: Duration,
     /// Who is told.
@@ -105,6 +107,29 @@ pub struct Link {
     pub name: String,
     /// The URL, as a template.
     pub url: String,
+}
+
+impl Target {
+    /// A target of which only the workload is known. Nothing can start on it.
+    #[must_use]
+    pub fn bare(name: &str, workload: Workload) -> Self {
+        Self {
+            name: name.to_owned(),
+            workload,
+            health: None,
+            ownership: Ownership::Auto,
+            manifest: None,
+            known_good: None,
+            change_window: Duration::ZERO,
+            min_soak: Duration::MAX,
+            settle: Duration::ZERO,
+            start_within: Duration::ZERO,
+            approve_within: Duration::ZERO,
+            give_up: Duration::MAX,
+            audience: Audience::default(),
+            links: Vec::new(),
+        }
+    }
 }
 
 impl Health {

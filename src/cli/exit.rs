@@ -34,9 +34,18 @@ exits! {
     Done = 0: "Everything went as asked; warnings may have been given.",
     Failed = 1: "Something failed at run time, such as a connection or a write.",
     Invalid = 2: "The settings or the policy are invalid: what is wrong stands on standard error.",
+    RollbackFailed = 10: "The rollback failed: a person is needed, and the target is latched.",
+    RollbackDeclined = 11: "The rollback was declined: nothing was touched.",
+    RollbackSuperseded = 12: "The rollback ended because another release went live.",
+    RollbackCancelled = 13: "The rollback was cancelled before its end.",
+    StillOpen = 14: "The rollback had not ended in the time given by `--timeout`; it goes on.",
+    AlreadyEnded = 15: "There is nothing to stop or to answer any more: it has ended, was answered, or asks for no answer.",
     Usage = 64: "The command line cannot be understood.",
     BadPayload = 65: "The payload is no Alertmanager notification of version 4.",
     NoInput = 66: "The payload cannot be read.",
+    Unknown = 67: "There is no such rollback or target; near names are suggested.",
+    NoCluster = 69: "The cluster cannot be reached, or Ripcord's definitions are not installed there.",
+    Forbidden = 77: "A right is missing: which one is said.",
 }
 
 impl From<Exit> for ExitCode {

@@ -133,6 +133,8 @@ struct Planned<'a> {
 enum Decision {
     /// A rollback is started, if the cluster has nothing against it.
     Start,
+    /// A rollback is planned, and a person is asked.
+    Ask,
     /// What would be started is put on record.
     Shadow,
     /// It is put on record.
@@ -252,7 +254,7 @@ fn explain<'a>(policy: &'a Policy, alert: &'a Alert) -> Explained<'a> {
     let ask = trigger.map(|trigger| policy.ask_of(trigger, &alert.labels));
     let asked = ask.as_ref().and_then(|ask| ask.as_ref().ok());
     let (decision, finding) = decide(policy, alert, ask.as_ref());
-    let acts = matches!(decision, Decision::Start | Decision::Shadow);
+    let acts = matches!(decision, Decision::Start | Decision::Ask | Decision::Shadow);
     Explained {
         alert: alert.labels.name().unwrap_or("(no alertname)"),
         fingerprint: &alert.fingerprint,
@@ -315,7 +317,13 @@ fn decide(
             let said = "the trigger is in shadow mode: this is put on record, nothing is touched";
             (Decision::Shadow, Some(Reason::Shadow.because(said)))
         }
-        Mode::Act => (Decision::Start, None),
+        Mode::Act | Mode::Ask => match policy.must_ask(ask.trigger, ask.severity, ask.procedure) {
+            Some(why) => {
+                let finding = Reason::AwaitingApproval.because(why);
+                (Decision::Ask, Some(finding))
+            }
+            None => (Decision::Start, None),
+        },
     }
 }
 

@@ -118,7 +118,7 @@ fn mute(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
 /// Triggers whose alerts can lead to no target, and so to no target's channel, where there is no other.
 fn unheard(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
     let open = |trigger: &&Trigger| {
-        trigger.mode == Mode::Act
+        trigger.mode.acts()
             && (matches!(trigger.target, TargetChoice::FromLabels { .. })
                 || matches!(trigger.severity, SeverityChoice::FromLabel { .. }))
     };

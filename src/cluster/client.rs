@@ -67,6 +67,31 @@ impl Cluster {
         )
     }
 
+    /// Connects as a person's kubectl does, in this context where one is named; with the namespace that the context names.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration. Nothing is called yet.
+    pub async fn connect_as(
+        kubeconfig: Option<&Path>,
+        context: Option<&str>,
+        timeout: Duration,
+    ) -> anyhow::Result<(Self, String)> {
+        let options = KubeConfigOptions {
+            context: context.map(str::to_owned),
+            ..KubeConfigOptions::default()
+        };
+        let config = match kubeconfig {
+            Some(path) => {
+                let read = Kubeconfig::read_from(path)?;
+                Config::from_custom_kubeconfig(read, &options).await?
+            }
+            None if context.is_some() => Config::from_kubeconfig(&options).await?,
+            None => Config::infer().await?,
+        };
+        let namespace = config.default_namespace.clone();
+        Ok((Self::of(config, timeout)?, namespace))
+    }
+
     fn of(mut config: Config, timeout: Duration) -> anyhow::Result<Self> {
         // The library would send a write again after a 503 or 504, for minutes, and not tell.
         config.default_retry = false;

@@ -66,7 +66,7 @@ pub(super) fn compile(
     let label = label.map(|(source, label)| check.label(&source, &label));
     let targets = target::compile(&mut check, defaults, targets, &protected);
     let procedures = procedure::compile(&mut check, procedures);
-    let severities = check.severities(severities, &procedures);
+    let (severities, asks) = check.severities(severities, &procedures);
     let triggers = trigger::compile(&mut check, triggers, &targets, &procedures);
     trigger::cross_check(&mut check, &triggers, &targets, &procedures, &severities);
     check.is_whole(targets.len(), triggers.len());
@@ -82,6 +82,7 @@ pub(super) fn compile(
         targets: taken(targets),
         triggers: triggers.into_iter().map(|found| found.trigger).collect(),
         severities,
+        asks,
         procedures: procedures
             .into_iter()
             .map(|(name, found)| (name, found.procedure))
@@ -266,17 +267,21 @@ impl Check<'_> {
         &mut self,
         severities: Option<(Arc<Source>, Spanned<raw::Severities>)>,
         procedures: &BTreeMap<String, FoundProcedure>,
-    ) -> BTreeMap<Severity, String> {
+    ) -> (BTreeMap<Severity, String>, BTreeSet<Severity>) {
+        let mut asks = BTreeSet::new();
         let mut does: BTreeMap<_, _> = [Severity::P0, Severity::P1]
             .map(|severity| (severity, BUILT_IN.to_owned()))
             .into();
         let Some((source, raw)) = severities else {
-            return does;
+            return (does, asks);
         };
         let raw::Severities { p0, p1, p2, p3 } = raw.value;
         for (severity, wanted) in Severity::ALL.into_iter().zip([p0, p1, p2, p3]) {
             let Some(wanted) = wanted else { continue };
             let here = place(&source, &wanted);
+            if matches!(wanted.value, raw::Does::Ask(_)) {
+                asks.insert(severity);
+            }
             match wanted.value {
                 raw::Does::Note => {
                     does.remove(&severity);
@@ -286,7 +291,7 @@ impl Check<'_> {
                         self.say(Diagnostic::warning(title).at(here, label));
                     }
                 }
-                raw::Does::Procedure(name) => {
+                raw::Does::Procedure(name) | raw::Does::Ask(name) => {
                     if !procedures.contains_key(&name.value) {
                         let title =
                             format!("severity {severity} names a procedure that does not exist");
@@ -303,7 +308,7 @@ impl Check<'_> {
                 }
             }
         }
-        does
+        (does, asks)
     }
 }
 

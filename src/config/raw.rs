@@ -63,6 +63,8 @@ pub struct Limits {
     pub settle: Option<Spanned<String>>,
     /// No first change later than this after the alert was received.
     pub start_within: Option<Spanned<String>>,
+    /// For how long a person is asked where one must approve.
+    pub approve_within: Option<Spanned<String>>,
     /// A rollback that has not ended after this is given up.
     pub give_up: Option<Spanned<String>>,
 }
@@ -97,6 +99,9 @@ pub struct Target {
     /// As in the defaults.
     #[serde(default)]
     pub start_within: Option<Spanned<String>>,
+    /// As in the defaults.
+    #[serde(default)]
+    pub approve_within: Option<Spanned<String>>,
     /// As in the defaults.
     #[serde(default)]
     pub give_up: Option<Spanned<String>>,
@@ -227,6 +232,8 @@ pub struct Severities {
 pub enum Does {
     /// It runs this procedure.
     Procedure(Spanned<String>),
+    /// It runs this procedure once a person has approved.
+    Ask(Spanned<String>),
     /// It is put on record, and nothing is done.
     Note,
 }
@@ -238,8 +245,22 @@ pub struct Procedure {
     /// How long recovery should take.
     #[serde(default)]
     pub budget: Option<Spanned<String>>,
+    /// Whether a person must approve it each time.
+    #[serde(default)]
+    pub approval: Approval,
     /// The steps, in order.
     pub steps: Spanned<Vec<Spanned<StepSpec>>>,
+}
+
+/// Whether a person must approve a procedure.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Approval {
+    /// Nobody has to.
+    #[default]
+    None,
+    /// Somebody has to, each time.
+    Required,
 }
 
 // === impl Named ===

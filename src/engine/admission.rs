@@ -5,10 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::journal::{Halt, Journal};
-use super::{Context, ending};
+use super::{Context, approval, ending};
 use crate::cluster::Error;
 use crate::policy::Policy;
-use crate::policy::admission::{Admission, too_late};
+use crate::policy::admission::Admission;
+use crate::policy::approval::Consent;
 use crate::policy::guard::{Facts, Hold};
 use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
@@ -65,6 +66,11 @@ pub async fn admit(
             ending::end(ctx, journal, Some(&target), None, Phase::Cancelled, stopped).await?;
             return Ok(None);
         }
+        let consent = policy.consent(&journal.rollback, &target, (ctx.clock)());
+        if let Consent::Refused(finding) = consent {
+            ending::decline(ctx, journal, Some(&target), finding, false).await?;
+            return Ok(None);
+        }
         let admission = match read(ctx, &target).await {
             Ok(Err(finding)) => {
                 ending::decline(ctx, journal, Some(&target), finding, false).await?;
@@ -72,7 +78,9 @@ pub async fn admit(
             }
             Ok(Ok(fresh)) => {
                 let admission = judge(ctx, &policy, &target, journal, &fresh);
-                if let Some(decided) = decide(ctx, journal, &target, fresh, admission).await? {
+                if let Some(decided) =
+                    decide(ctx, &policy, journal, &target, fresh, admission).await?
+                {
                     return Ok(decided);
                 }
                 continue;
@@ -80,7 +88,7 @@ pub async fn admit(
             Err(error) => error,
         };
         tracing::warn!(rollback = journal.rollback.name(), error = %admission, "the facts for the admission cannot be read");
-        if let Some(late) = too_late(&journal.rollback, &target, (ctx.clock)()) {
+        if let Some(late) = policy.too_late(&journal.rollback, &target, (ctx.clock)()) {
             ending::decline(ctx, journal, Some(&target), late, false).await?;
             return Ok(None);
         }
@@ -173,6 +181,7 @@ impl Fresh {
 /// Carries out what was decided; none means: look again.
 async fn decide(
     ctx: &Context,
+    policy: &Policy,
     journal: &mut Journal,
     target: &Target,
     fresh: Fresh,
@@ -209,25 +218,37 @@ async fn decide(
             procedure,
         } => {
             let now = (ctx.clock)();
-            let made = plan(
-                &journal.rollback,
-                target,
-                &fresh.at,
-                from,
-                &destination,
-                procedure,
-                now,
-            );
-            let plan = match made {
-                Ok(plan) => plan,
-                Err(finding) => {
-                    ending::decline(ctx, journal, Some(target), finding, false).await?;
+            let to = &destination.release;
+            let journey = journey(&journal.rollback, target, &fresh.at, from, to);
+            let consent = policy.consent(&journal.rollback, target, now);
+            let asked = journal.page.phase == Phase::AwaitingApproval;
+            let frozen = match &consent {
+                Consent::Refused(finding) => Err(finding.clone()),
+                Consent::Given(_) if asked => approval::unchanged(&journal.page, &journey),
+                // Nothing has changed: it goes on waiting.
+                Consent::Needed(_) if asked => {
+                    if !ctx.pause(ctx.tick).await {
+                        return Err(Halt::TermEnded);
+                    }
                     return Ok(Some(None));
                 }
+                _ => plan(
+                    &journal.rollback,
+                    target,
+                    &fresh.at,
+                    &journey,
+                    destination,
+                    &procedure,
+                    now,
+                )
+                .map(|plan| freeze(journal, plan)),
             };
-            let would = would(&plan);
-            freeze(journal, plan);
+            if let Err(finding) = frozen {
+                ending::decline(ctx, journal, Some(target), finding, false).await?;
+                return Ok(Some(None));
+            }
             if shadow {
+                let would = journal.page.plan.as_ref().map(would).unwrap_or_default();
                 ending::end(
                     ctx,
                     journal,
@@ -240,16 +261,20 @@ async fn decide(
                 planned(ctx, journal, now);
                 return Ok(Some(None));
             }
-            journal.page.phase = Phase::Running;
-            journal.page.reason = Some(Reason::Admitted.into());
-            journal.page.run.started = Some(now);
+            let before = (journal.page.phase, journal.page.run.asked.clone());
+            let runs = approval::settle(&mut journal.page, &journal.rollback, target, consent, now);
             match journal.write_unless_joined(ctx).await {
-                Ok(()) => {
+                Ok(()) if runs => {
                     planned(ctx, journal, now);
                     Ok(Some(Some((target.clone(), fresh.at))))
                 }
+                Ok(()) => {
+                    planned(ctx, journal, now);
+                    approval::announce(ctx, journal);
+                    Ok(Some(None))
+                }
                 Err(Halt::Joined) => {
-                    journal.page.phase = Phase::Pending;
+                    (journal.page.phase, journal.page.run.asked) = before;
                     Ok(None)
                 }
                 Err(halt) => Err(halt),
@@ -264,6 +289,28 @@ fn planned(ctx: &Context, journal: &Journal, began: Timestamp) {
         .record(|| Span::plan(&journal.rollback, began, end));
 }
 
+/// Where a rollback that may begin leads.
+#[must_use]
+pub fn journey(
+    rollback: &Rollback,
+    target: &Target,
+    at: &Snapshot,
+    from: Release,
+    to: &Release,
+) -> Journey {
+    let owner = at
+        .rollout
+        .as_ref()
+        .and_then(|rollout| target.owner(rollout));
+    Journey {
+        operation: rollback.metadata.uid.clone().unwrap_or_default(),
+        from,
+        to: to.clone(),
+        served: at.served(),
+        owner: owner.map(|owner| owner.to_string()),
+    }
+}
+
 /// The plan of a rollback that may begin: every name, revision and hash resolved.
 ///
 /// # Errors
@@ -272,39 +319,27 @@ pub fn plan(
     rollback: &Rollback,
     target: &Target,
     at: &Snapshot,
-    from: Release,
-    destination: &Destination,
-    procedure: Procedure,
+    journey: &Journey,
+    destination: Destination,
+    procedure: &Procedure,
     now: Timestamp,
 ) -> Result<Plan, Finding> {
-    let owner = at
-        .rollout
-        .as_ref()
-        .and_then(|rollout| target.owner(rollout));
-    let journey = Journey {
-        operation: rollback.metadata.uid.clone().unwrap_or_default(),
-        from,
-        to: destination.release.clone(),
-        served: at.served(),
-        owner: owner.map(|owner| owner.to_string()),
-    };
     let steps = procedure.steps.iter();
-    let steps = steps.map(|step| step.plan(target, &journey, at));
-    let steps = steps.collect::<Result<_, _>>()?;
+    let steps = steps.map(|step| step.plan(target, journey, at));
     Ok(Plan {
         made: now,
-        procedure: procedure.name,
+        procedure: procedure.name.clone(),
         severity: rollback.severity(),
         budget_seconds: procedure.budget.as_secs_f64(),
-        from: journey.from,
-        to: journey.to,
-        chosen: destination.chosen.clone(),
+        from: journey.from.clone(),
+        to: destination.release,
+        chosen: destination.chosen,
         workload: target.workload.name.clone(),
         kind: target.workload.kind,
         give_up_seconds: target.give_up.as_secs_f64(),
         served: journey.served,
-        owner: journey.owner,
-        steps,
+        owner: journey.owner.clone(),
+        steps: steps.collect::<Result<_, _>>()?,
     })
 }
 

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use super::lease::Term;
 use super::supervise::supervise;
-use super::{Context, queue, run};
+use super::{Context, approval, queue, run};
 use crate::rollback::Rollback;
 use crate::telemetry::span;
 
@@ -19,6 +19,8 @@ pub type Busy = Arc<Mutex<BTreeSet<Key>>>;
 
 /// How long a rollback is left alone after this replica had to leave it.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait at least for a question to people to be over.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Works until the term ends. `busy` is the term's own.
 pub async fn work(ctx: Context, term: Term, busy: Busy) {
@@ -45,21 +47,30 @@ pub async fn work(ctx: Context, term: Term, busy: Busy) {
                 return;
             }
         }
+        let over = async {
+            match approval::next_end(&ctx) {
+                Some(end) => {
+                    let left = Duration::try_from(end.duration_since((ctx.clock)()));
+                    tokio::time::sleep(left.unwrap_or_default().max(BREATH)).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = ctx.ended.cancelled() => return,
+            () = over => {}
             changed = changes.changed() => if changed.is_err() { return },
         }
     }
 }
 
-/// The targets that have an open rollback, each as namespace and name.
+/// The targets that have an open rollback about which there is something to do, each as namespace and name.
 fn waiting(ctx: &Context) -> BTreeSet<Key> {
-    let open = ctx
-        .caches
-        .rollbacks
-        .all()
-        .into_iter()
-        .filter(|rollback| !rollback.phase().ended());
+    let policy = ctx.policy.load();
+    let open =
+        ctx.caches.rollbacks.all().into_iter().filter(|rollback| {
+            !rollback.phase().ended() && approval::is_due(ctx, &policy, rollback)
+        });
     open.map(|rollback| {
         (
             rollback.namespace().to_owned(),
@@ -74,7 +85,9 @@ async fn work_on(ctx: &Context, (namespace, target): &Key) {
         let of_target =
             |rollback: &Rollback| rollback.spec.target == *target && !rollback.phase().ended();
         let open = ctx.caches.rollbacks.select(namespace, of_target);
-        let Some(next) = queue::next(&open) else {
+        let policy = ctx.policy.load_full();
+        let due = |rollback: &Rollback| approval::is_due(ctx, &policy, rollback);
+        let Some(next) = queue::next(&open, due) else {
             return;
         };
         let name = next.name().to_owned();

@@ -13,7 +13,6 @@ use super::Context;
 use crate::cluster::caches::Seen;
 use crate::reason::Finding;
 use crate::rollback::memory::Shown;
-use crate::rollback::object::Mode;
 use crate::rollback::{FINALIZER, Memory, MemoryStatus, Phase, Rollback};
 use crate::target::Target;
 
@@ -181,10 +180,14 @@ fn learn(
         .latch
         .as_ref()
         .is_some_and(|latch| acknowledged != Some(latch.rollback.as_str()));
-    let state = match (memory.active.is_some(), latched, held) {
-        (true, _, _) => "running",
-        (_, true, _) => "latched",
-        (_, _, true) => "held",
+    let asked = rollbacks
+        .iter()
+        .any(|rollback| rollback.phase() == Phase::AwaitingApproval);
+    let state = match (memory.active.is_some(), asked, latched, held) {
+        (true, _, _, _) => "running",
+        (_, true, _, _) => "asking",
+        (_, _, true, _) => "latched",
+        (_, _, _, true) => "held",
         _ => "ok",
     };
     let shown = Shown {
@@ -211,7 +214,7 @@ fn latching(
 ) -> Option<(String, Finding)> {
     let candidates = rollbacks
         .iter()
-        .filter(|rollback| rollback.spec.mode == Mode::Act)
+        .filter(|rollback| rollback.spec.mode.acts())
         .filter_map(|rollback| {
             let state = rollback.state();
             if let Some(persisting) = &state.alerts.persisting {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::rollback::{Phase, Rollback};
 
-/// The open rollback that is next: one that runs already, else the most severe, else the one received first.
+/// The open rollback that is next: one that runs already, else the most severe, else the one received first. One that waits
+/// for a person keeps nobody else waiting: it has its turn once it is `due`.
 #[must_use]
-pub fn next(open: &[Arc<Rollback>]) -> Option<&Arc<Rollback>> {
+pub fn next(open: &[Arc<Rollback>], due: impl Fn(&Rollback) -> bool) -> Option<&Arc<Rollback>> {
     open.iter()
-        .filter(|rollback| !rollback.phase().ended())
+        .filter(|rollback| !rollback.phase().ended() && due(rollback))
         .min_by_key(|rollback| {
             let waiting = rollback.phase() != Phase::Running;
             (
@@ -42,11 +43,15 @@ mod tests {
         let running = open("running", Phase::Running, Severity::P1, 9);
         let done = open("done", Phase::Succeeded, Severity::P0, 0);
         let name = |all: &[&Arc<Rollback>]| {
-            next(&all.iter().map(|r| Arc::clone(r)).collect::<Vec<_>>())
+            let all: Vec<_> = all.iter().map(|r| Arc::clone(r)).collect();
+            next(&all, |rollback| rollback.phase() != Phase::AwaitingApproval)
                 .map(|r| r.name().to_owned())
         };
         assert_eq!(name(&[&p1, &p0, &running]).as_deref(), Some("running"));
         assert_eq!(name(&[&p1, &p0, &earlier]).as_deref(), Some("earlier"));
         assert_eq!(name(&[&done]), None);
+        let asks = open("asks", Phase::AwaitingApproval, Severity::P0, 0);
+        assert_eq!(name(&[&asks]), None);
+        assert_eq!(name(&[&asks, &p1]).as_deref(), Some("p1"));
     }
 }

@@ -296,7 +296,7 @@ impl Runner<'_> {
         }
         let budget = SignedDuration::try_from_secs_f64(self.plan.budget_seconds)
             .unwrap_or(SignedDuration::MAX);
-        let received = self.journal.rollback.received().unwrap_or(started);
+        let received = self.journal.rollback.counts_from().unwrap_or(started);
         if self.journal.page.run.over_budget.is_none() && now.duration_since(received) > budget {
             self.journal.page.run.over_budget = Some(now);
             self.journal.write(self.ctx).await?;

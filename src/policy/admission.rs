@@ -7,7 +7,6 @@ use crate::procedure::Procedure;
 use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
 use crate::rollback::history::{Destination, rough};
-use crate::rollback::object::Mode;
 use crate::target::workload::Rollout;
 use crate::target::{Release, Snapshot, Target};
 
@@ -116,11 +115,12 @@ impl Facts<'_> {
         if let Err(finding) = self.owned(target, &live) {
             return Admission::decline(finding);
         }
-        if let Some(late) = too_late(rollback, target, self.now) {
+        if let Some(late) = self.policy.too_late(rollback, target, self.now) {
             return Admission::decline(late);
         }
-        let wanted = rollback
-            .most_severe()
+        let wanted = self
+            .policy
+            .deciding(rollback, target, self.now)
             .map(|record| record.procedure.as_str())
             .or(rollback.spec.procedure.as_deref());
         let wanted = wanted.or_else(|| {
@@ -243,7 +243,7 @@ impl Facts<'_> {
         if rollback.all_ended() {
             return Err((Reason::ResolvedBeforeStart.into(), false));
         }
-        if rollback.spec.mode == Mode::Act && !self.may_act(rollback) {
+        if rollback.spec.mode.acts() && !self.may_act(rollback) {
             let said = "no trigger that asked for this acts any more";
             return Err((Reason::Shadow.because(said), false));
         }
@@ -265,24 +265,28 @@ impl Facts<'_> {
 }
 
 impl Facts<'_> {
-    /// Whether any trigger that asked is in act mode by the policy as it is now.
+    /// Whether any trigger that asked may act by the policy as it is now, be it after an approval.
     fn may_act(&self, rollback: &Rollback) -> bool {
         rollback.records().into_iter().any(|record| {
             let mut triggers = self.policy.triggers.iter();
-            triggers.any(|trigger| trigger.name == record.trigger && trigger.mode == Mode::Act)
+            triggers.any(|trigger| trigger.name == record.trigger && trigger.mode.acts())
         })
     }
 }
 
-/// Why it is too late for a first change, if it is.
+/// Why it is too late for the first change of a rollback that was let go, if it is.
 #[must_use]
 pub fn too_late(rollback: &Rollback, target: &Target, now: Timestamp) -> Option<Finding> {
-    let received = rollback.received()?;
-    let age = now.duration_since(received);
+    late(rollback.counts_from()?, target, now)
+}
+
+/// Why it is too late for a first change of what was received or approved at this time, if it is.
+pub(super) fn late(since: Timestamp, target: &Target, now: Timestamp) -> Option<Finding> {
+    let age = now.duration_since(since);
     let limit = SignedDuration::try_from(target.start_within).unwrap_or(SignedDuration::MAX);
     (age > limit).then(|| {
         let said = format!(
-            "received at {received:.0}, {} ago; a start is allowed within {}",
+            "received or approved at {since:.0}, {} ago; a start is allowed within {}",
             rough(age),
             rough(limit)
         );

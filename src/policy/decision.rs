@@ -28,6 +28,8 @@ pub enum Decision {
         parent: Option<String>,
         /// The guard that refuses it by what the caches know: the leader will very likely decline it.
         refusal: Option<Finding>,
+        /// Why a person must approve it first, if one must.
+        ask: Option<String>,
     },
     /// Record what would be done.
     Shadow {
@@ -66,6 +68,11 @@ impl Decision {
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
+            Self::Start {
+                refusal: None,
+                ask: Some(_),
+                ..
+            } => "ask",
             Self::Start { refusal: None, .. } => "start",
             Self::Start {
                 refusal: Some(_), ..
@@ -82,6 +89,11 @@ impl Decision {
     #[must_use]
     pub fn finding(&self) -> Finding {
         match self {
+            Self::Start {
+                refusal: None,
+                ask: Some(why),
+                ..
+            } => Reason::AwaitingApproval.because(why.as_str()),
             Self::Start { refusal: None, .. } => Reason::Claimed.into(),
             Self::Shadow { .. } => Reason::Shadow.into(),
             Self::Join { known: true, .. } => Reason::Known.into(),
@@ -154,6 +166,9 @@ impl Facts<'_> {
             return Decision::decline_by(finding, yielded);
         }
         let refusal = self.refusal(ask, live, alert);
+        let approval = self
+            .policy
+            .must_ask(ask.trigger, ask.severity, ask.procedure);
         let Some((number, last)) = self.newest_of(workload, live) else {
             let name = name::lock(workload, live, 1);
             return Decision::Start {
@@ -161,6 +176,7 @@ impl Facts<'_> {
                 release: Some(live.clone()),
                 parent: None,
                 refusal,
+                ask: approval,
             };
         };
         if let Some(finding) = self.settled_by(last, refusal) {
@@ -175,6 +191,7 @@ impl Facts<'_> {
             release: Some(live.clone()),
             parent: Some(last.name().to_owned()),
             refusal: None,
+            ask: approval,
         }
     }
 
@@ -209,7 +226,7 @@ impl Facts<'_> {
         let mut active = self
             .rollbacks
             .iter()
-            .filter(|r| r.spec.mode == Mode::Act && !r.phase().ended());
+            .filter(|r| r.spec.mode.acts() && !r.phase().ended());
         let ours =
             active.find(|r| r.metadata.uid.is_some() && r.metadata.uid == rollout.operation)?;
         Some(ours.as_ref())
@@ -220,7 +237,7 @@ impl Facts<'_> {
         let mut active = self
             .rollbacks
             .iter()
-            .filter(|r| r.spec.mode == Mode::Act && !r.phase().ended());
+            .filter(|r| r.spec.mode.acts() && !r.phase().ended());
         let found =
             active.find(|r| r.from().is_some_and(is_live) || r.to().is_some_and(is_live))?;
         Some(found.as_ref())
@@ -259,6 +276,7 @@ impl Facts<'_> {
                 release: None,
                 parent: None,
                 refusal: Some(finding),
+                ask: None,
             },
         }
     }
@@ -363,6 +381,8 @@ impl Facts<'_> {
             .clone()
             .unwrap_or_else(|| Reason::Duplicate.into());
         match last.phase() {
+            // A person has said no, and that is final as a cancel is.
+            Phase::Declined if reason.reason == Reason::ApprovalDenied => Some(reason),
             Phase::Declined => refusal.or_else(|| self.still_refused(last, reason)),
             Phase::Failed => {
                 let acknowledged = self
@@ -382,7 +402,7 @@ impl Facts<'_> {
                 Some(Reason::Duplicate.because(reason.to_string()))
             }
             Phase::Succeeded | Phase::Superseded | Phase::Shadowed => refusal,
-            Phase::Pending | Phase::Running => Some(Reason::Known.into()),
+            Phase::Pending | Phase::AwaitingApproval | Phase::Running => Some(Reason::Known.into()),
         }
     }
 
@@ -405,6 +425,7 @@ impl Facts<'_> {
                 | Reason::WorkloadUnobserved
                 | Reason::TooLate
                 | Reason::ResolvedBeforeStart
+                | Reason::ApprovalStale
         );
         let ended: Option<Timestamp> = last.state().run.finished;
         let fresh = ended.is_some_and(|ended| self.now.duration_since(ended) < REFUSAL_HOLDS);

@@ -11,7 +11,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::history::rough;
 use crate::rollback::memory::Live;
 use crate::rollback::name::CAP;
-use crate::rollback::object::{AlertRecord, Mode};
+use crate::rollback::object::AlertRecord;
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::workload::Rollout;
 use crate::target::{Release, Target, owner};
@@ -251,7 +251,7 @@ impl Facts<'_> {
         let window = SignedDuration::try_from(target.change_window).unwrap_or(SignedDuration::MAX);
         let found = self.rollbacks.iter().find(|rollback| {
             let about = |it: &Release| it.uid == release.uid && it.hash == release.hash;
-            let asked = rollback.spec.mode == Mode::Act && !rollback.spec.alerts.is_empty();
+            let asked = rollback.spec.mode.acts() && !rollback.spec.alerts.is_empty();
             let state = rollback.state();
             let reason = state.reason.as_ref().map(|finding| finding.reason);
             let settled = matches!(
@@ -264,6 +264,7 @@ impl Facts<'_> {
                         | Reason::NoRecentChange
                         | Reason::ResolvedBeforeStart
                         | Reason::Cancelled
+                        | Reason::ApprovalDenied
                 )
             );
             let lately = rollback
@@ -348,7 +349,7 @@ impl Facts<'_> {
         }
         let yielded = self.rollbacks.iter().find(|rollback| {
             let ended = rollback.state().run.finished;
-            rollback.spec.mode == Mode::Act
+            rollback.spec.mode.acts()
                 && rollback.phase() == Phase::Superseded
                 && rollback.from().is_some_and(|from| from.hash != live.hash)
                 && ended.is_some_and(|ended| alert.began <= ended)

@@ -3,11 +3,17 @@
 //! One message that is kept up to date, and further ones that are told once each. The story knows no clock: nothing
 //! is edited because time passed, and the same record always tells the same. It neither sends nor remembers.
 
+mod asked;
 mod command;
+mod full;
 mod headline;
 mod links;
+mod postmortem;
 mod row;
 mod thread;
+
+pub use full::full;
+pub use postmortem::postmortem;
 
 use std::borrow::Cow;
 
@@ -67,37 +73,7 @@ pub fn tell(
     if rollback.phase() == Phase::Pending {
         return None;
     }
-    let case = Case {
-        rollback,
-        state: rollback.state(),
-        memory,
-        target,
-        everyone,
-    };
-    let (on_call, mut faults) = everyone.on_call(target);
-    let (links, unrendered) = case.links();
-    faults.extend(unrendered);
-    let alone = !case.ran();
-    Some(Story {
-        parent: Page {
-            headline: case.headline(),
-            call: if alone && case.needs_person() {
-                on_call.clone()
-            } else {
-                Vec::new()
-            },
-            rows: case.rows(),
-            next: case.next(),
-            footer: case.footer(links),
-        },
-        further: if alone {
-            Vec::new()
-        } else {
-            case.thread(&on_call)
-        },
-        ended: rollback.phase().ended(),
-        faults,
-    })
+    Some(Case::of(rollback, memory, target, everyone).story())
 }
 
 /// When the last thing happened of which the story tells.
@@ -112,7 +88,51 @@ pub fn latest(rollback: &Rollback) -> Option<Timestamp> {
 
 // === impl Case ===
 
+impl<'a> Case<'a> {
+    fn of(
+        rollback: &'a Rollback,
+        memory: Option<&'a Memory>,
+        target: Option<&'a Target>,
+        everyone: &'a Everyone,
+    ) -> Self {
+        Self {
+            rollback,
+            state: rollback.state(),
+            memory,
+            target,
+            everyone,
+        }
+    }
+}
+
 impl Case<'_> {
+    fn story(&self) -> Story {
+        let (on_call, mut faults) = self.everyone.on_call(self.target);
+        let (links, unrendered) = self.links();
+        faults.extend(unrendered);
+        let alone = !self.ran();
+        Story {
+            parent: Page {
+                headline: self.headline(),
+                call: if alone && self.needs_person() {
+                    on_call.clone()
+                } else {
+                    Vec::new()
+                },
+                rows: self.rows(),
+                next: self.next(),
+                footer: self.footer(links),
+            },
+            further: if alone {
+                Vec::new()
+            } else {
+                self.thread(&on_call)
+            },
+            ended: self.phase().ended(),
+            faults,
+        }
+    }
+
     fn run(&self) -> &Run {
         &self.state.run
     }
@@ -124,7 +144,7 @@ impl Case<'_> {
     /// Whether it began, so that there is more to tell than one message.
     fn ran(&self) -> bool {
         let began = self.state.plan.is_some() || self.run().started.is_some();
-        began && self.phase() != Phase::Shadowed
+        began && !matches!(self.phase(), Phase::Shadowed | Phase::AwaitingApproval)
     }
 
     fn needs_person(&self) -> bool {
@@ -132,7 +152,7 @@ impl Case<'_> {
             return true;
         }
         match self.phase() {
-            Phase::Failed => true,
+            Phase::Failed | Phase::AwaitingApproval => true,
             Phase::Declined => !self.refused_quietly(),
             Phase::Running => self.run().over_budget.is_some(),
             _ => false,
@@ -152,6 +172,7 @@ impl Case<'_> {
                     | Reason::TooLate
                     | Reason::ResolvedBeforeStart
                     | Reason::Duplicate
+                    | Reason::ApprovalDenied
             )
         )
     }
@@ -206,6 +227,12 @@ impl Case<'_> {
     /// Since the receipt of the first alert; nothing where the clocks of two machines disagree.
     fn since_received(&self, at: Timestamp) -> Option<SignedDuration> {
         let since = at.duration_since(self.rollback.received()?);
+        (!since.is_negative()).then_some(since)
+    }
+
+    /// The same since the time that counts for the budget: the receipt, or the approval where one was waited for.
+    fn since_released(&self, at: Timestamp) -> Option<SignedDuration> {
+        let since = at.duration_since(self.rollback.counts_from()?);
         (!since.is_negative()).then_some(since)
     }
 

@@ -61,7 +61,9 @@ fn span(span: &Span) -> String {
     }
 }
 
-fn clean(text: &str) -> String {
+/// Foreign text on one line that no terminal obeys.
+#[must_use]
+pub fn clean(text: &str) -> String {
     without_hidden(text).replace(['\n', '\t'], " ")
 }
 

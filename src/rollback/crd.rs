@@ -183,7 +183,7 @@ mod tests {
     }
 
     /// What people may set later, once and for good.
-    const SET_ONCE: [&str; 1] = ["cancel"];
+    const SET_ONCE: [&str; 2] = ["approval", "cancel"];
 
     #[test]
     fn no_field_of_a_request_can_be_changed_unnoticed() {

@@ -165,7 +165,7 @@ pub struct Shown {
     pub known_good: String,
     /// The mode of the triggers that name this target.
     pub mode: String,
-    /// `ok`, `held`, `latched` or `running`.
+    /// `ok`, `held`, `latched`, `asking` or `running`.
     pub state: String,
     /// The last rollback, such as `r7 → r6` or `failed`.
     pub last: String,

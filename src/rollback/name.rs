@@ -44,6 +44,13 @@ pub fn unplaced(trigger: &str, reason: &str, day: &str) -> String {
     format!("unplaced-{day}-{}", digest(&format!("{trigger} {reason}")))
 }
 
+/// The name of a person's own request: nobody else's lock.
+#[must_use]
+pub fn by_hand(target: &str, id: &str) -> String {
+    let tail = format!("-by-hand-{id}");
+    format!("{}{tail}", fit(target, LONGEST - tail.len().min(64)))
+}
+
 fn base(workload: &str, release: &Release) -> String {
     let tail = format!("-r{}-{}", release.revision, release.hash);
     format!(

@@ -4,6 +4,7 @@
 //! writers with a subtree each: the engine (`phase`, `plan`, `run`), intake (`alerts`) and the report (`report`).
 //! The spec carries *what* is wanted, never steps, addresses or commands: creating one gives nobody more power.
 
+mod approval;
 mod reading;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::approval::{Approval, Asked, Verdict};
 use super::phase::Phase;
 use crate::alert::Severity;
 use crate::procedure::{Entry, StepPlan};
@@ -63,7 +65,8 @@ pub const LISTED_ALERTS: usize = 50;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.target == oldSelf.target && self.severity == oldSelf.severity && self.mode == oldSelf.mode && self.alerts == oldSelf.alerts && self.alertsOmitted == oldSelf.alertsOmitted && has(self.release) == has(oldSelf.release) && (!has(self.release) || self.release == oldSelf.release) && has(self.procedure) == has(oldSelf.procedure) && (!has(self.procedure) || self.procedure == oldSelf.procedure) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent) && has(self.reason) == has(oldSelf.reason) && (!has(self.reason) || self.reason == oldSelf.reason) && has(self.requestedBy) == has(oldSelf.requestedBy) && (!has(self.requestedBy) || self.requestedBy == oldSelf.requestedBy) && has(self.received) == has(oldSelf.received) && (!has(self.received) || self.received == oldSelf.received) && has(self.trace) == has(oldSelf.trace) && (!has(self.trace) || self.trace == oldSelf.trace) && has(self.unplaced) == has(oldSelf.unplaced) && (!has(self.unplaced) || self.unplaced == oldSelf.unplaced)").message("the request of a rollback never changes; only `cancel` can be set, once"),
+    validation = Rule::new("self.target == oldSelf.target && self.severity == oldSelf.severity && self.mode == oldSelf.mode && self.alerts == oldSelf.alerts && self.alertsOmitted == oldSelf.alertsOmitted && has(self.release) == has(oldSelf.release) && (!has(self.release) || self.release == oldSelf.release) && has(self.procedure) == has(oldSelf.procedure) && (!has(self.procedure) || self.procedure == oldSelf.procedure) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent) && has(self.reason) == has(oldSelf.reason) && (!has(self.reason) || self.reason == oldSelf.reason) && has(self.requestedBy) == has(oldSelf.requestedBy) && (!has(self.requestedBy) || self.requestedBy == oldSelf.requestedBy) && has(self.received) == has(oldSelf.received) && (!has(self.received) || self.received == oldSelf.received) && has(self.trace) == has(oldSelf.trace) && (!has(self.trace) || self.trace == oldSelf.trace) && has(self.unplaced) == has(oldSelf.unplaced) && (!has(self.unplaced) || self.unplaced == oldSelf.unplaced)").message("the request of a rollback never changes; only `cancel` and `approval` can be set, once"),
+    validation = Rule::new("!has(oldSelf.approval) || (has(self.approval) && self.approval == oldSelf.approval)").message("`approval` is set once and stays"),
     validation = Rule::new("!has(oldSelf.cancel) || (has(self.cancel) && self.cancel == oldSelf.cancel)").message("`cancel` is set once and stays")
 )]
 pub struct RollbackSpec {
@@ -116,6 +119,9 @@ pub struct RollbackSpec {
     /// Stops the rollback at the next safe point. Set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
+    /// A person's answer where one is asked for. Set once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
 }
 
 /// Whether a rollback may act.
@@ -124,6 +130,8 @@ pub struct RollbackSpec {
 pub enum Mode {
     /// Plan, record and tell; touch nothing.
     Shadow,
+    /// Plan, record and tell; run once a person has approved.
+    Ask,
     /// Run.
     #[default]
     Act,
@@ -254,6 +262,9 @@ pub struct Run {
     /// From the receipt of the alert until the service was healthy, such as `1.9s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery: Option<String>,
+    /// That a person is asked, or was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// When the first step began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
@@ -335,6 +346,26 @@ pub struct SlackReport {
     /// Why a message could not be delivered for good, until a change of the settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+}
+
+// === impl Mode ===
+
+impl Mode {
+    /// Whether anything can be changed by it, be it after an approval.
+    #[must_use]
+    pub const fn acts(self) -> bool {
+        !matches!(self, Self::Shadow)
+    }
+
+    /// The mode as it stands in the policy.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shadow => "shadow",
+            Self::Ask => "ask",
+            Self::Act => "act",
+        }
+    }
 }
 
 // === impl RollbackSpec ===

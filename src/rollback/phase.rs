@@ -9,6 +9,8 @@ pub enum Phase {
     /// Claimed, and not yet admitted by the leader.
     #[default]
     Pending,
+    /// Planned; a person must approve it before anything is touched.
+    AwaitingApproval,
     /// Admitted: its plan is frozen and its steps run.
     Running,
     /// Every step reached its state.
@@ -27,8 +29,9 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pending,
+        Self::AwaitingApproval,
         Self::Running,
         Self::Succeeded,
         Self::Failed,
@@ -41,7 +44,7 @@ impl Phase {
     /// Whether nothing more will happen.
     #[must_use]
     pub const fn ended(self) -> bool {
-        !matches!(self, Self::Pending | Self::Running)
+        !matches!(self, Self::Pending | Self::AwaitingApproval | Self::Running)
     }
 
     /// The phase as it stands in the object.
@@ -49,6 +52,7 @@ impl Phase {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
+            Self::AwaitingApproval => "AwaitingApproval",
             Self::Running => "Running",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",

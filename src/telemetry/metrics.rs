@@ -168,6 +168,11 @@ impl Metrics {
         self.inner.rollbacks.pending.set(whole(rollbacks));
     }
 
+    /// How many rollbacks wait for a person's approval.
+    pub fn asking(&self, rollbacks: usize) {
+        self.inner.rollbacks.asking.set(whole(rollbacks));
+    }
+
     /// How many rollbacks run.
     pub fn running(&self, rollbacks: usize) {
         self.inner.rollbacks.running.set(whole(rollbacks));

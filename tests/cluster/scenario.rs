@@ -5,6 +5,7 @@ mod blue_green;
 mod chain;
 mod demo;
 mod deployment;
+mod hands;
 mod harness;
 mod in_flight;
 mod midway;
@@ -82,6 +83,7 @@ real! {
         promoted promoted_long_ago promoted_by_hand before_promotion in_analysis
         in_analysis_and_unready[Pods Network PodStatus];
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
+    hands: by_hand approves denies silence;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;
     demo: is_told[Pods Network DemoNames];

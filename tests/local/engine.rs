@@ -72,6 +72,7 @@ fn claim(sandbox: &Sandbox, now: Timestamp) -> Rollback {
         unplaced: None,
         trace: None,
         cancel: None,
+        approval: None,
     };
     let mut rollback = Rollback::new(&name, spec);
     rollback.metadata.namespace = Some(NAMESPACE.into());

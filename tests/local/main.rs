@@ -15,6 +15,7 @@ mod deploy;
 mod docs;
 mod engine;
 mod explain;
+mod hands;
 mod intake;
 mod otlp;
 mod outbox;

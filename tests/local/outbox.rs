@@ -229,6 +229,7 @@ fn policy() -> Arc<Policy> {
         min_soak: Duration::from_secs(600),
         settle: Duration::from_secs(300),
         start_within: Duration::from_secs(120),
+        approve_within: Duration::from_secs(900),
         give_up: Duration::from_secs(900),
         audience: ripcord::target::Audience {
             channel: Some(PAYMENTS.into()),
@@ -244,6 +245,7 @@ fn policy() -> Arc<Policy> {
         targets: [("ledger".to_owned(), ledger)].into(),
         triggers: vec![],
         severities: BTreeMap::default(),
+        asks: BTreeSet::default(),
         procedures: BTreeMap::default(),
     })
 }

@@ -1,9 +1,10 @@
 //! The whole service against the sandbox, through real HTTP: what each story of alerts, people and releases comes to.
 
 mod alerts;
+mod approval;
 mod giving_up;
 mod guards;
-mod hands;
+pub(crate) mod hands;
 mod lateness;
 mod mishaps;
 mod nowhere;

@@ -119,6 +119,7 @@ pub(crate) fn policy() -> Policy {
         min_soak: Duration::ZERO,
         settle: Duration::from_secs(300),
         start_within: Duration::from_secs(120),
+        approve_within: Duration::from_secs(900),
         give_up: Duration::from_secs(900),
         audience: Audience::default(),
         links: vec![],
@@ -126,6 +127,7 @@ pub(crate) fn policy() -> Policy {
     let procedure = Procedure {
         name: BUILT_IN.into(),
         budget: Duration::from_secs(30),
+        approval: false,
         steps: vec![
             StepSpec::Revert(revert::Revert {}),
             StepSpec::Healthy(healthy::Healthy {
@@ -155,6 +157,7 @@ pub(crate) fn policy() -> Policy {
             (Severity::P1, BUILT_IN.to_owned()),
         ]
         .into(),
+        asks: BTreeSet::new(),
         procedures: [(BUILT_IN.to_owned(), procedure)].into(),
     }
 }

@@ -21,6 +21,7 @@ use crate::engine::admission::{self, Fresh};
 use crate::intake::Answered;
 use crate::intake::desk::rehearsal::{Foreseen, Rehearsal, Wishes};
 use crate::policy::admission::Admission;
+use crate::policy::approval::Consent;
 use crate::policy::guard::Hold;
 use crate::policy::{Decision, Facts, Policy};
 use crate::reason::{Finding, Reason};
@@ -284,13 +285,20 @@ impl Ground {
                 procedure,
             } => {
                 let at = &fresh.at;
-                match admission::plan(claim, target, at, from, &destination, procedure, now) {
+                let journey = admission::journey(claim, target, at, from, &destination.release);
+                let (way, procedure) = (&journey, &procedure);
+                match admission::plan(claim, target, at, way, destination, procedure, now) {
                     Err(finding) => ("decline", finding),
                     Ok(plan) => {
                         let said = admission::would(&plan);
-                        match claim.spec.mode {
-                            Mode::Shadow => ("shadow", Reason::Shadow.because(said)),
-                            Mode::Act => ("run", Reason::Admitted.because(said)),
+                        match (claim.spec.mode, policy.consent(claim, target, now)) {
+                            (_, Consent::Refused(finding)) => ("decline", finding),
+                            (Mode::Shadow, _) => ("shadow", Reason::Shadow.because(said)),
+                            (_, Consent::Needed(why)) => {
+                                let said = format!("{said}; {why}");
+                                ("ask", Reason::AwaitingApproval.because(said))
+                            }
+                            _ => ("run", Reason::Admitted.because(said)),
                         }
                     }
                 }

@@ -29,7 +29,8 @@ impl Explanation<'_> {
         for sight in &self.targets {
             sight.text(&mut out);
         }
-        let starts = |alert: &Explained<'_>| alert.decision == Decision::Start;
+        let starts =
+            |alert: &Explained<'_>| matches!(alert.decision, Decision::Start | Decision::Ask);
         if self.alerts.iter().any(starts)
             && let Some(asked_further) = self.asked_further
         {
@@ -106,6 +107,7 @@ impl Explained<'_> {
         let said = escaped(&self.said);
         match self.decision {
             Decision::Start => format!("{} {plan}", "START".green().bold()),
+            Decision::Ask => format!("{} {plan}; {said}", "ASK".yellow().bold()),
             Decision::Shadow => format!("{} {plan}; {said}", "SHADOW".yellow().bold()),
             Decision::Note => format!("{} {code}: {said}", "NOTE".bold()),
             Decision::Decline => format!("{} {code}: {said}", "DECLINE".red().bold()),

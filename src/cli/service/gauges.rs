@@ -43,6 +43,11 @@ pub(super) async fn gauges(
                 .filter(|phase| **phase == Phase::Pending)
                 .count(),
         );
+        metrics.asking(
+            open.iter()
+                .filter(|phase| **phase == Phase::AwaitingApproval)
+                .count(),
+        );
         metrics.running(
             open.iter()
                 .filter(|phase| **phase == Phase::Running)

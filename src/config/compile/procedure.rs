@@ -80,6 +80,7 @@ fn one(check: &mut Check<'_>, here: &Place, name: String, raw: raw::Procedure) -
     Procedure {
         name,
         budget: budget.unwrap_or(BUDGET),
+        approval: raw.approval == raw::Approval::Required,
         steps,
     }
 }

@@ -25,6 +25,7 @@ struct Times {
     min_soak: Duration,
     settle: Duration,
     start_within: Duration,
+    approve_within: Duration,
     give_up: Duration,
 }
 
@@ -35,6 +36,7 @@ impl Default for Times {
             min_soak: Duration::from_secs(600),
             settle: Duration::from_secs(300),
             start_within: Duration::from_secs(120),
+            approve_within: Duration::from_secs(900),
             give_up: Duration::from_secs(900),
         }
     }
@@ -90,6 +92,7 @@ fn one(
         min_soak: raw.min_soak,
         settle: raw.settle,
         start_within: raw.start_within,
+        approve_within: raw.approve_within,
         give_up: raw.give_up,
     };
     let times = times(check, source, common, &own);
@@ -105,6 +108,7 @@ fn one(
         min_soak: times.min_soak,
         settle: times.settle,
         start_within: times.start_within,
+        approve_within: times.approve_within,
         give_up: times.give_up,
         audience: audience(check, source, raw.channel, raw.on_call),
         links: links(check, source, raw.links),
@@ -123,7 +127,7 @@ fn times(
         &'a mut Duration,
         RangeInclusive<Duration>,
     );
-    let fields: [Field<'_>; 5] = [
+    let fields: [Field<'_>; 6] = [
         (
             "change_window",
             &raw.change_window,
@@ -142,6 +146,12 @@ fn times(
             &raw.start_within,
             &mut times.start_within,
             SECOND..=HOUR,
+        ),
+        (
+            "approve_within",
+            &raw.approve_within,
+            &mut times.approve_within,
+            10 * SECOND..=DAY,
         ),
         (
             "give_up",

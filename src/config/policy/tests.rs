@@ -87,6 +87,33 @@ fn the_owner_of_a_spec_is_said_in_a_word() {
 }
 
 #[test]
+fn a_trigger_a_severity_and_a_procedure_can_ask() {
+    let asks = "
+severities:
+  P0: { procedure: complete }
+  P1: { ask: revert-and-prove }
+procedures:
+  complete: { approval: required, steps: [revert: {}] }
+triggers: [{ name: any, match: ['a=\"b\"'], target: options-api, severity: P0, mode: ask }]
+";
+    let policy = compiled(&format!("{TARGET}{asks}"));
+    assert_eq!(policy.triggers[0].mode, Mode::Ask);
+    assert_eq!(policy.severities[&Severity::P1], "revert-and-prove");
+    assert_eq!(policy.asks.iter().collect::<Vec<_>>(), [&Severity::P1]);
+    assert!(policy.procedures["complete"].approval);
+    assert!(!policy.procedures["revert-and-prove"].approval);
+    assert_eq!(
+        (
+            policy.acting(),
+            policy.mode_of(&policy.targets["options-api"])
+        ),
+        (1, "ask")
+    );
+    let minutes = policy.targets["options-api"].approve_within.as_secs() / 60;
+    assert_eq!(minutes, 15);
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     let policy = compiled(TARGET);
     assert_eq!(policy.hash_label, "rollouts_pod_template_hash");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::engine::Context;
 use crate::engine::journal::{Halt, Journal};
 use crate::rollback::object::Plan;
-use crate::target::{Audience, Ownership, Snapshot, Target, Workload};
+use crate::target::{Snapshot, Target, Workload};
 
 /// The target and a fresh snapshot of a rollback that another leader began. What it acts on is what its plan froze: a target
 /// that was renamed, moved or removed since is still carried to its end.
@@ -35,23 +35,14 @@ pub(super) async fn resume(
 
 /// The target as far as a run needs it, from the plan alone. It starts nothing any more: a first change is too late.
 fn frozen(journal: &Journal, plan: &Plan) -> Target {
+    let workload = Workload {
+        kind: plan.kind,
+        namespace: journal.rollback.namespace().to_owned(),
+        name: plan.workload.clone(),
+    };
+    let give_up = Duration::try_from_secs_f64(plan.give_up_seconds).unwrap_or(Duration::MAX);
     Target {
-        name: journal.rollback.spec.target.clone(),
-        workload: Workload {
-            kind: plan.kind,
-            namespace: journal.rollback.namespace().to_owned(),
-            name: plan.workload.clone(),
-        },
-        health: None,
-        ownership: Ownership::Auto,
-        manifest: None,
-        known_good: None,
-        change_window: Duration::ZERO,
-        min_soak: Duration::MAX,
-        settle: Duration::ZERO,
-        start_within: Duration::ZERO,
-        give_up: Duration::try_from_secs_f64(plan.give_up_seconds).unwrap_or(Duration::MAX),
-        audience: Audience::default(),
-        links: Vec::new(),
+        give_up,
+        ..Target::bare(&journal.rollback.spec.target, workload)
     }
 }

@@ -11,7 +11,6 @@ use crate::cluster::Error;
 use crate::policy::Policy;
 use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
-use crate::rollback::object::Mode;
 
 impl Registrar {
     /// Every rollback. Where one of these alerts is known to none although it would have led to one, the caches are looked
@@ -32,7 +31,7 @@ impl Registrar {
             if !rollbacks.iter().any(|it| it.record(&episode).is_some())
                 && let Ok(ask) = policy.ask(alert)
                 && ask.procedure.is_some()
-                && ask.trigger.mode == Mode::Act
+                && ask.trigger.mode.acts()
             {
                 doubtful.insert(&ask.target.name, ask.target);
             }

@@ -31,6 +31,7 @@ impl Registrar {
                 name,
                 release,
                 parent,
+                ask,
                 ..
             } => {
                 if self.behind(target).await? {
@@ -41,7 +42,7 @@ impl Registrar {
                     name,
                     release.clone(),
                     parent.clone(),
-                    Mode::Act,
+                    if ask.is_some() { Mode::Ask } else { Mode::Act },
                     requests,
                     trace,
                 );

@@ -75,6 +75,7 @@ fn asking(mut records: Vec<AlertRecord>, trace: &TraceContext) -> RollbackSpec {
         unplaced: None,
         trace: Some(trace.traceparent()),
         cancel: None,
+        approval: None,
         alerts: records.into_iter().take(LISTED_ALERTS).collect(),
     }
 }

@@ -8,7 +8,7 @@ use crate::policy::trigger::{Ask, Trigger};
 use crate::policy::{Decision, Policy};
 use crate::procedure::Procedure;
 use crate::reason::{Finding, Reason};
-use crate::rollback::object::{AlertRecord, Mode};
+use crate::rollback::object::AlertRecord;
 use crate::target::Target;
 
 /// How much of a summary is kept.
@@ -58,7 +58,7 @@ pub(super) fn asked<'a>(
         Err(finding) => {
             let mut refused = refuse("decline", &finding);
             // Another cluster's alert is another Ripcord's to tell of, and a trigger that only watches calls nobody.
-            let told = finding.reason != Reason::OtherCluster && trigger.mode == Mode::Act;
+            let told = finding.reason != Reason::OtherCluster && trigger.mode.acts();
             let severity = policy.severity_unplaced(trigger, &alert.labels);
             let severity = severity.filter(|_| told);
             refused.unplaced = severity.map(|severity| {
@@ -123,9 +123,18 @@ fn record(
 pub(super) fn group(decided: Vec<(Decision, Request<'_>)>) -> Vec<(Decision, Vec<Request<'_>>)> {
     let mut groups: Vec<(Decision, Vec<Request<'_>>)> = Vec::new();
     for (decision, request) in decided {
-        let same = groups.iter_mut().find(|(other, _)| alike(other, &decision));
+        let mut all = groups.iter_mut();
+        let same = all.find(|(other, _)| alike(other, &decision));
         match same {
-            Some((_, requests)) => requests.push(request),
+            Some((first, requests)) => {
+                // One of them that may act by itself is enough.
+                if let (Decision::Start { ask, .. }, Decision::Start { ask: None, .. }) =
+                    (first, &decision)
+                {
+                    *ask = None;
+                }
+                requests.push(request);
+            }
             None => groups.push((decision, vec![request])),
         }
     }

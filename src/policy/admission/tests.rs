@@ -5,6 +5,7 @@ use crate::policy::decision::tests::{World, alert, rollback, second, target, wor
 use crate::policy::guard::Hold;
 use crate::rollback::Phase;
 use crate::rollback::memory::{Latch, Made, MemoryStatus, Stable};
+use crate::rollback::object::Mode;
 use crate::target::Owner;
 use crate::target::snapshot::tests as snapshots;
 use crate::target::workload::Strategy;

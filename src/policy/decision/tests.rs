@@ -46,6 +46,7 @@ pub(crate) fn world() -> World {
                 (Severity::P0, BUILT_IN.into()),
                 (Severity::P1, BUILT_IN.into()),
             ]),
+            asks: BTreeSet::new(),
             procedures: BTreeMap::from([(procedure.name.clone(), procedure)]),
         },
         at: snapshots::in_flight(),
@@ -106,6 +107,7 @@ pub(crate) fn rollback(number: u32, phase: Phase) -> Rollback {
         unplaced: None,
         trace: None,
         cancel: None,
+        approval: None,
     };
     let mut rollback = Rollback::new(&name::lock("x", &from, number), spec);
     rollback.metadata.namespace = Some("prod".into());
@@ -203,12 +205,55 @@ fn a_release_in_flight_is_claimed_under_its_name() {
         release,
         parent,
         refusal,
+        ask,
     } = world().decide(&alert(990))
     else {
         panic!()
     };
     assert_eq!((name.as_str(), parent, refusal), ("x-r2-bad", None, None));
-    assert_eq!(release.unwrap().hash, "bad");
+    assert_eq!((release.unwrap().hash.as_str(), ask), ("bad", None));
+}
+
+#[test]
+fn what_must_be_asked_about_is_claimed_all_the_same() {
+    let mut world = world();
+    world.policy.triggers[0].mode = Mode::Ask;
+    let asked = world.decide(&alert(990));
+    assert_eq!(asked.word(), "ask");
+    assert_eq!(asked.rollback(), Some("x-r2-bad"));
+    assert_eq!(reason_of(&asked), Reason::AwaitingApproval);
+    // While it waits, alerts join it.
+    let world = world.with(rollback(1, Phase::AwaitingApproval));
+    assert_eq!(world.decide(&alert(990)).word(), "join");
+}
+
+#[test]
+fn a_persons_no_is_final_and_silence_is_asked_about_again() {
+    let ended = |reason: Reason, now: i64| {
+        let mut ended = rollback(1, Phase::Declined);
+        let status = ended.status.as_mut().unwrap();
+        status.reason = Some(reason.into());
+        status.run.finished = Some(second(1000));
+        let mut world = world().with(ended);
+        world.policy.triggers[0].mode = Mode::Ask;
+        world.now = second(now);
+        world.decide(&alert(990))
+    };
+    let denied = ended(Reason::ApprovalDenied, 3000);
+    assert_eq!(
+        (denied.word(), reason_of(&denied)),
+        ("decline", Reason::ApprovalDenied)
+    );
+    let silent = ended(Reason::ApprovalExpired, 1100);
+    assert_eq!(
+        (silent.word(), reason_of(&silent)),
+        ("decline", Reason::ApprovalExpired)
+    );
+    let again = ended(Reason::ApprovalExpired, 1301);
+    assert_eq!(
+        (again.word(), again.rollback()),
+        ("ask", Some("x-r2-bad-2"))
+    );
 }
 
 #[test]

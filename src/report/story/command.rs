@@ -17,6 +17,7 @@ impl Case<'_> {
         let mut next: Vec<_> = self.in_git().into_iter().collect();
         next.extend(match self.phase() {
             Phase::Pending | Phase::Running => vec![self.cancel()],
+            Phase::AwaitingApproval => self.answers(),
             Phase::Failed => {
                 let rest = self.look_and_unlatch();
                 [self.describe()].into_iter().chain(rest).collect()
@@ -154,7 +155,7 @@ fn code(command: String) -> Line {
 }
 
 /// One word for a shell: as it is where that is safe, else in quotes.
-fn word(text: &str) -> Cow<'_, str> {
+pub(super) fn word(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
         Cow::Borrowed(text)

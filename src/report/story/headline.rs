@@ -26,6 +26,14 @@ impl Case<'_> {
         }
         match self.phase() {
             Phase::Pending | Phase::Running => self.running(&from, &to),
+            Phase::AwaitingApproval => {
+                let by = self.run().asked.as_ref();
+                let by = by.map_or_else(String::new, |asked| {
+                    format!(" · answer by {}", asked.until.strftime("%H:%M"))
+                });
+                let rest = format!(": may {from} go back to {to}?{by} · you are needed");
+                self.line("🙋", "", &rest)
+            }
             Phase::Succeeded => {
                 let took = self.recovered().and_then(|at| self.since_received(at));
                 let took = took.map_or_else(String::new, |took| {

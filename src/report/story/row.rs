@@ -21,6 +21,7 @@ impl Case<'_> {
         rows.extend(self.persisting());
         rows.extend(self.stopped());
         rows.push(self.why());
+        rows.extend(self.asked());
         rows.extend(self.observed());
         let state = self.run().state.as_deref();
         rows.extend(state.map(|state| Row::text("state now", one_line(state))));
@@ -192,7 +193,7 @@ impl Case<'_> {
     }
 
     /// When the bad release went live, as far as the memory still tells.
-    fn went_live(&self) -> Option<Timestamp> {
+    pub(super) fn went_live(&self) -> Option<Timestamp> {
         let from = self.rollback.from()?;
         let status = self.memory?.status.as_ref()?;
         let live = status.live.as_ref().filter(|live| {
@@ -302,7 +303,7 @@ impl Case<'_> {
         };
         let said = match (self.phase(), self.recovered()) {
             (Phase::Succeeded, Some(at)) => {
-                let took = self.since_received(at)?;
+                let took = self.since_released(at)?;
                 if took <= budget {
                     format!("{shown} kept")
                 } else {
@@ -351,7 +352,7 @@ impl Case<'_> {
     }
 }
 
-fn words(text: String) -> Line {
+pub(super) fn words(text: String) -> Line {
     vec![Span::Text(text)]
 }
 

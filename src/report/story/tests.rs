@@ -291,6 +291,7 @@ fn whoever_is_needed_is_called_by_a_new_message_once() {
                 | "too_late"
                 | "resolved_before_start"
                 | "duplicate"
+                | "approval_denied"
         );
         let declined = calls(given::declined(NAME, reason.code(), ""));
         assert_eq!(declined, (!quiet, none.clone()), "{reason}");
@@ -432,4 +433,62 @@ fn what_nobody_watched_is_not_dated() {
     let after = json!([stable("676b9bd6fc", 6), stable("7dc687bd8d", 7)]);
     memory.status.as_mut().unwrap().history = serde_json::from_value(after).unwrap();
     assert!(told(&memory).contains("r7 went live 6 min 2 s before it began"));
+}
+
+#[test]
+fn the_question_says_what_would_be_done_and_how_to_answer() {
+    assert_snapshot!("asking", read(given::asking(NAME)));
+    let asked = story(given::asking(NAME));
+    assert_eq!(asked.parent.call.len(), 1, "it calls somebody");
+    assert!(asked.further.is_empty());
+    assert!(units(&asked.parent.headline) <= 80);
+}
+
+#[test]
+fn who_answered_what_is_in_the_thread() {
+    let mut approved = given::succeeded(NAME);
+    let mut asked = given::asking(NAME)["status"]["run"]["asked"].clone();
+    asked["released"] = "2026-11-22T03:12:41.900Z".into();
+    approved["status"]["run"]["asked"] = asked;
+    approved["spec"]["approval"] =
+        json!({"decision": "approve", "by": "jo", "to": "676b9bd6fc", "reason": "I looked"});
+    let story = story(approved);
+    let told = story.further.iter().find(|told| told.key == "approval");
+    assert_eq!(
+        told.unwrap().page.headline,
+        "approved by jo at 03:12:41: I looked"
+    );
+    assert!(text::story(&story).contains("kept"));
+
+    let mut expired = given::asking(NAME);
+    expired["status"]["phase"] = "Declined".into();
+    expired["status"]["reason"] =
+        json!({"reason": "approval_expired", "said": "nobody answered within 15 min 0 s"});
+    let end = super::tests::story(expired);
+    assert_eq!(
+        end.further.last().unwrap().page.call.len(),
+        1,
+        "somebody is needed"
+    );
+    let mut denied = given::asking(NAME);
+    denied["status"]["phase"] = "Declined".into();
+    denied["status"]["reason"] =
+        json!({"reason": "approval_denied", "said": "denied by jo: it is the network"});
+    let end = super::tests::story(denied);
+    let last = end.further.last().unwrap();
+    assert!(last.page.call.is_empty() && last.page.headline.contains("denied by jo"));
+}
+
+#[test]
+fn the_full_story_and_the_postmortem_hold_what_is_on_record() {
+    let mut done = given::succeeded(NAME);
+    done["spec"]["alerts"][0]["summary"] = "<b>P95</b> *412* ms\n# not a title".into();
+    let done = rollback(done);
+    let full = full(&done, Some(&memory()), Some(&options_api()), &everyone());
+    assert_snapshot!("full", text::page(&full.parent));
+    let page = postmortem(&done, Some(&memory()), Some(&options_api()), &everyone());
+    assert_snapshot!("postmortem", page);
+    let claimed = rollback(given::claimed(NAME));
+    let waits = super::full(&claimed, None, None, &everyone());
+    assert!(waits.parent.headline.contains("waits for the leader"));
 }

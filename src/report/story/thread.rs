@@ -21,6 +21,9 @@ impl Case<'_> {
                 ));
             }
         }
+        let released = self.run().asked.as_ref().and_then(|asked| asked.released);
+        let answer = self.answer().filter(|_| released.is_some());
+        told.extend(answer.map(|text| (released, line("approval", text))));
         let traffic = self.run().traffic_back;
         told.extend(self.traffic().map(|text| (traffic, line("traffic", text))));
         let late = self.run().over_budget;

@@ -25,6 +25,7 @@ pub(crate) fn target() -> Target {
         min_soak: Duration::from_secs(600),
         settle: Duration::from_secs(300),
         start_within: Duration::from_secs(120),
+        approve_within: Duration::from_secs(900),
         give_up: Duration::from_secs(900),
         audience: Audience::default(),
         links: vec![],

@@ -67,6 +67,32 @@ impl Rollback {
             .or_else(|| self.metadata.creation_timestamp.as_ref().map(|time| time.0))
     }
 
+    /// From when the time in which a start is allowed counts, and the budget: the receipt, or the approval where one was
+    /// waited for.
+    #[must_use]
+    pub fn counts_from(&self) -> Option<Timestamp> {
+        let asked = self.status.as_ref().and_then(|it| it.run.asked.as_ref());
+        asked
+            .and_then(|asked| asked.released)
+            .or_else(|| self.received())
+    }
+
+    /// When it was answered whether it may run: as the API server noted the write, else as whoever answered says, and never
+    /// later than `now`.
+    #[must_use]
+    pub fn answered(&self, now: Timestamp) -> Option<Timestamp> {
+        let approval = self.spec.approval.as_ref()?;
+        let writes = self.metadata.managed_fields.iter().flatten();
+        let noted = writes
+            .filter(|write| {
+                let fields = write.fields_v1.as_ref();
+                fields.is_some_and(|it| it.0.pointer("/f:spec/f:approval").is_some())
+            })
+            .filter_map(|write| write.time.as_ref().map(|time| time.0))
+            .max();
+        Some(noted.or(approval.at).unwrap_or(now).min(now))
+    }
+
     /// The record of this firing, with its end where that is known.
     #[must_use]
     pub fn record(&self, episode: &Episode) -> Option<&AlertRecord> {

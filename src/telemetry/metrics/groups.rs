@@ -44,6 +44,7 @@ pub(super) struct Rollbacks {
     pub(super) traffic_back: Histogram,
     pub(super) healthy: Histogram,
     pub(super) pending: Gauge,
+    pub(super) asking: Gauge,
     pub(super) running: Gauge,
     pub(super) latched: Gauge,
     pub(super) held: Family<TargetLabels, Gauge>,
@@ -180,6 +181,14 @@ impl Rollbacks {
             ),
             pending: book.add(
                 &Entry("queue_pending", "", "Rollbacks that wait for the leader"),
+                Gauge::default(),
+            ),
+            asking: book.add(
+                &Entry(
+                    "rollbacks_awaiting_approval",
+                    "",
+                    "Rollbacks that wait for a person's approval",
+                ),
                 Gauge::default(),
             ),
             running: book.add(

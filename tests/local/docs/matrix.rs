@@ -58,6 +58,7 @@ fn row(policy: &Policy, trigger: &Trigger) -> String {
     let mode = match trigger.mode {
         _ if trigger.is_note() => "",
         Mode::Act => "act",
+        Mode::Ask => "ask",
         Mode::Shadow => "shadow",
     };
     format!(

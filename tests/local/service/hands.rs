@@ -24,7 +24,7 @@ fn request(name: &str) -> Value {
 }
 
 /// The first release answers, but not as healthy; the second is bad too.
-pub(super) async fn unhealthy_destination() -> Scene {
+pub(crate) async fn unhealthy_destination() -> Scene {
     let mut scene = Scene::empty(scene::policy()).await;
     stage::first_release(&scene.sandbox, "demo:v1-unhealthy");
     scene.replica().await;

@@ -1,0 +1,256 @@
+//! The beginning of a postmortem in Markdown: what happened when, what was observed, and what is left to do.
+//!
+//! Only what is on record is stated or ticked; every judgement is left to people. Foreign text is made harmless.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::{Case, clock, one_line};
+use crate::procedure::StepPhase;
+use crate::report::audience::Everyone;
+use crate::report::page::Row;
+use crate::report::text;
+use crate::rollback::{Memory, Phase, Rollback};
+use crate::target::Target;
+
+/// What people do in the half hour after a rollback.
+const SHORT_TERM: [&str; 4] = [
+    "Analyze the metrics of the rollback",
+    "Find the root cause of the failure",
+    "Document the lessons learned",
+    "Plan how the fix is validated in staging",
+];
+/// What people do after that.
+const LONG_TERM: [&str; 4] = [
+    "Implement the fix of the root cause",
+    "Test it again in staging",
+    "Update the deployment procedures",
+    "Schedule the next deployment",
+];
+
+/// The postmortem of a rollback, as far as its record tells.
+#[must_use]
+pub fn postmortem(
+    rollback: &Rollback,
+    memory: Option<&Memory>,
+    target: Option<&Target>,
+    everyone: &Everyone,
+) -> String {
+    Case::of(rollback, memory, target, everyone).postmortem()
+}
+
+impl Case<'_> {
+    fn postmortem(&self) -> String {
+        let mut page = String::new();
+        // A string takes all that is written to it.
+        let mut line = |text: String| {
+            let _ = writeln!(page, "{text}");
+        };
+        line(format!("# {}\n", markdown(&self.headline())));
+        line(format!(
+            "Rollback `{}`, phase {}. Times are UTC.\n",
+            code(&self.rollback.full_name()),
+            self.phase()
+        ));
+        if !self.phase().ended() {
+            line(
+                "**It has not ended yet: this is how it stood when it was asked for.**\n"
+                    .to_owned(),
+            );
+        }
+        let facts = ["where", "release", "why", "approval", "budget", "alerts"];
+        for row in self.rows().iter().filter(|row| facts.contains(&row.label)) {
+            line(format!("- **{}**: {}", row.label, in_one(row)));
+        }
+        line("\n## Timeline\n".to_owned());
+        for (at, what) in self.timeline() {
+            let at = at.strftime("%Y-%m-%d %H:%M:%S%.3f");
+            line(format!("- {at}: {}", markdown(&what)));
+        }
+        line("\n## Evidence\n".to_owned());
+        for row in self.rows() {
+            if matches!(
+                row.label,
+                "observed" | "stopped at" | "refused" | "state now" | "since then"
+            ) {
+                for text in lines(&row) {
+                    line(format!("- {}: {text}", row.label));
+                }
+            }
+        }
+        line("\n## What was not done\n".to_owned());
+        let not_done = self.rows().into_iter().find(|row| row.label == "not done");
+        match not_done {
+            Some(row) => lines(&row)
+                .into_iter()
+                .for_each(|text| line(format!("- {text}"))),
+            None => line("- nothing was touched".to_owned()),
+        }
+        line("\n## Actions\n\n### Immediate (0-5 minutes)\n".to_owned());
+        for (done, action) in self.immediate() {
+            line(format!("- [{}] {action}", if done { 'x' } else { ' ' }));
+        }
+        for (title, actions) in [
+            ("Short-term (5-30 minutes)", SHORT_TERM),
+            ("Long-term (30+ minutes)", LONG_TERM),
+        ] {
+            line(format!("\n### {title}\n"));
+            for action in actions {
+                line(format!("- [ ] {action}"));
+            }
+        }
+        line("\n## Root cause\n\nTo be found.".to_owned());
+        page
+    }
+
+    /// What the runbook asks for at once, ticked where it is on record.
+    fn immediate(&self) -> [(bool, String); 4] {
+        let proved = self
+            .run()
+            .steps
+            .iter()
+            .any(|entry| entry.step == "healthy" && entry.phase == StepPhase::Done);
+        let healthy = match self.run().healthy.filter(|_| proved) {
+            Some(at) => format!(
+                "Verify that the system is healthy (every pod was asked until {})",
+                clock(at)
+            ),
+            None => "Verify that the system is healthy".to_owned(),
+        };
+        let slack = &self.state.report.slack;
+        let told = match slack.channel.as_ref().filter(|_| slack.ts.is_some()) {
+            Some(channel) => format!(
+                "Notify the stakeholders (Slack channel {} was told)",
+                markdown(&one_line(channel))
+            ),
+            None => "Notify the stakeholders".to_owned(),
+        };
+        [
+            (proved && self.phase() == Phase::Succeeded, healthy),
+            (false, "Check the error rates in the logs".to_owned()),
+            (slack.ts.is_some(), told),
+            (false, "Update the incident in the tracker".to_owned()),
+        ]
+    }
+
+    /// All that has a time, in order.
+    fn timeline(&self) -> Vec<(Timestamp, String)> {
+        let mut all: Vec<(Timestamp, String)> = Vec::new();
+        let from = self.origin();
+        all.extend(self.went_live().map(|at| (at, format!("{from} went live"))));
+        for record in self.rollback.records() {
+            let (name, severity) = (one_line(&record.name), record.severity);
+            let summary = record.summary.as_deref().map(one_line);
+            let summary = summary.map_or_else(String::new, |summary| format!(": {summary}"));
+            all.push((record.began, format!("{name} ({severity}) began{summary}")));
+            all.push((record.received, format!("{name} ({severity}) was received")));
+            all.extend(record.ended.map(|at| (at, format!("{name} ended"))));
+        }
+        if self.alert().is_none() {
+            let by = self
+                .rollback
+                .spec
+                .requested_by
+                .as_deref()
+                .unwrap_or("somebody");
+            let received = self.rollback.received();
+            all.extend(received.map(|at| (at, format!("{} asked for it", one_line(by)))));
+        }
+        let run = self.run();
+        if let Some(plan) = &self.state.plan {
+            let said = format!(
+                "planned: {} → {}, because {}",
+                plan.from,
+                plan.to,
+                one_line(&plan.chosen)
+            );
+            all.push((plan.made, said));
+        }
+        if let Some(asked) = &run.asked {
+            all.push((
+                asked.at,
+                format!("a person was asked: {}", one_line(&asked.why)),
+            ));
+            let answer = self.answer().unwrap_or_else(|| "let go".to_owned());
+            all.extend(asked.released.map(|at| (at, answer)));
+        }
+        let to = self
+            .destination()
+            .unwrap_or_else(|| "the destination".to_owned());
+        let points = [
+            (
+                run.first_mutation,
+                "the first change was confirmed".to_owned(),
+            ),
+            (run.traffic_back, format!("all traffic was seen on {to}")),
+            (run.over_budget, "the budget was over".to_owned()),
+            (
+                run.gave_up,
+                "it was given up, between restore and promotion".to_owned(),
+            ),
+        ];
+        all.extend(
+            points
+                .into_iter()
+                .filter_map(|(at, said)| Some((at?, said))),
+        );
+        for (at, entry) in run.steps.iter().enumerate() {
+            let line = self.step_line(at, entry);
+            all.extend(
+                entry
+                    .finished
+                    .zip(line)
+                    .map(|(at, line)| (at, format!("step {line}"))),
+            );
+        }
+        let end = format!("{}: {}", self.phase(), self.reason());
+        all.extend(run.finished.map(|at| (at, end)));
+        if let Some(persisting) = &self.state.alerts.persisting {
+            all.push((
+                persisting.noticed,
+                one_line(&persisting.finding.to_string()),
+            ));
+        }
+        all.sort_by_key(|(at, _)| *at);
+        all
+    }
+}
+
+fn lines(row: &Row) -> Vec<String> {
+    let page = crate::report::page::Page {
+        rows: vec![row.clone()],
+        ..crate::report::page::Page::default()
+    };
+    let text = text::page(&page);
+    let text = text.trim_start();
+    let text = text.strip_prefix(row.label).unwrap_or(text);
+    text.lines()
+        .map(|line| markdown(line.trim()))
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+fn in_one(row: &Row) -> String {
+    lines(row).join("; ")
+}
+
+/// Text in which Markdown sees nothing but words.
+fn markdown(raw: &str) -> String {
+    let mut safe = String::with_capacity(raw.len());
+    for c in text::clean(raw).chars() {
+        if matches!(
+            c,
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '#' | '|' | '!' | '~'
+        ) {
+            safe.push('\\');
+        }
+        safe.push(c);
+    }
+    safe
+}
+
+/// A name between two back ticks, of which it has none itself.
+fn code(raw: &str) -> String {
+    text::clean(raw).replace('`', "'")
+}
