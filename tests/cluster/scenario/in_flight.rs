@@ -58,8 +58,10 @@ pub(crate) async fn aborted_at_its_deadline() {
 pub(crate) async fn stable_not_ready() {
     let mut scene = Scene::start("canary, a stable pod not ready").await;
     let (ripcord, bad) = scene.bad_canary().await;
-    let stable = scene.rollout().await["status"]["stableRS"].clone();
-    let pod = scene.pods_of(stable.as_str().unwrap()).await.remove(0);
+    let mut pods = scene.serving().await;
+    pods.retain(|it| it["spec"]["containers"][0]["image"] == GOOD);
+    // One that is going away already would not be missed.
+    let pod = pods.remove(0);
     scene.set_ready(&pod, false).await;
     let noticed = async || {
         let mut serve = scene.served_by().await;
