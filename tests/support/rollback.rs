@@ -66,21 +66,6 @@ pub(crate) fn running(target: &str) -> Value {
     rollback
 }
 
-/// Planned, and a person is asked.
-pub(crate) fn asking(target: &str) -> Value {
-    let mut rollback = running(target);
-    let steps = rollback["status"]["plan"]["steps"]
-        .as_array()
-        .map_or(0, Vec::len);
-    let pending = ["revert", "healthy"].map(|step| json!({"step": step, "phase": "Pending"}));
-    rollback["status"]["phase"] = "AwaitingApproval".into();
-    rollback["status"]["run"] = json!({
-        "epoch": 1, "seq": 1, "progress": format!("0/{steps}"), "steps": pending,
-        "asked": {"at": "2026-11-22T03:12:41.300Z", "until": "2026-11-22T03:27:41.300Z", "why": "trigger latency asks for an approval"},
-    });
-    rollback
-}
-
 /// All traffic back, and the second step under way.
 pub(crate) fn reverted(target: &str) -> Value {
     let mut rollback = running(target);

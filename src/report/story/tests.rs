@@ -62,6 +62,21 @@ fn read(json: Value) -> String {
     text::story(&story(json))
 }
 
+/// Planned, and a person is asked.
+fn asking(target: &str) -> Value {
+    let mut rollback = given::running(target);
+    let steps = rollback["status"]["plan"]["steps"]
+        .as_array()
+        .map_or(0, Vec::len);
+    let pending = ["revert", "healthy"].map(|step| json!({"step": step, "phase": "Pending"}));
+    rollback["status"]["phase"] = "AwaitingApproval".into();
+    rollback["status"]["run"] = json!({
+        "epoch": 1, "seq": 1, "progress": format!("0/{steps}"), "steps": pending,
+        "asked": {"at": "2026-11-22T03:12:41.300Z", "until": "2026-11-22T03:27:41.300Z", "why": "trigger latency asks for an approval"},
+    });
+    rollback
+}
+
 fn persisting() -> Value {
     let mut json = given::succeeded(NAME);
     json["status"]["alerts"]["persisting"] = json!({
@@ -437,8 +452,8 @@ fn what_nobody_watched_is_not_dated() {
 
 #[test]
 fn the_question_says_what_would_be_done_and_how_to_answer() {
-    assert_snapshot!("asking", read(given::asking(NAME)));
-    let asked = story(given::asking(NAME));
+    assert_snapshot!("asking", read(asking(NAME)));
+    let asked = story(asking(NAME));
     assert_eq!(asked.parent.call.len(), 1, "it calls somebody");
     assert!(asked.further.is_empty());
     assert!(units(&asked.parent.headline) <= 80);
@@ -447,7 +462,7 @@ fn the_question_says_what_would_be_done_and_how_to_answer() {
 #[test]
 fn who_answered_what_is_in_the_thread() {
     let mut approved = given::succeeded(NAME);
-    let mut asked = given::asking(NAME)["status"]["run"]["asked"].clone();
+    let mut asked = asking(NAME)["status"]["run"]["asked"].clone();
     asked["released"] = "2026-11-22T03:12:41.900Z".into();
     approved["status"]["run"]["asked"] = asked;
     approved["spec"]["approval"] =
@@ -460,7 +475,7 @@ fn who_answered_what_is_in_the_thread() {
     );
     assert!(text::story(&story).contains("kept"));
 
-    let mut expired = given::asking(NAME);
+    let mut expired = asking(NAME);
     expired["status"]["phase"] = "Declined".into();
     expired["status"]["reason"] =
         json!({"reason": "approval_expired", "said": "nobody answered within 15 min 0 s"});
@@ -470,7 +485,7 @@ fn who_answered_what_is_in_the_thread() {
         1,
         "somebody is needed"
     );
-    let mut denied = given::asking(NAME);
+    let mut denied = asking(NAME);
     denied["status"]["phase"] = "Declined".into();
     denied["status"]["reason"] =
         json!({"reason": "approval_denied", "said": "denied by jo: it is the network"});
