@@ -43,6 +43,8 @@ fn frozen(journal: &Journal, plan: &Plan) -> Target {
             name: plan.workload.clone(),
         },
         health: None,
+        redis: None,
+        warm_up: None,
         ownership: Ownership::Auto,
         manifest: None,
         known_good: None,
