@@ -2,6 +2,7 @@
 //! and a client of the Service see it.
 
 mod blue_green;
+mod cache;
 mod canary;
 mod chain;
 mod deployment;
@@ -42,6 +43,9 @@ stories! {
         injected_affinity;
     blue_green: promoted promoted_long_ago promoted_by_hand before_promotion in_analysis in_analysis_and_unready;
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
+    cache:
+        rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
+        leader_killed;
     lost: promotion abort_before_the_controller_looks abort_of_a_promotion;
     midway: undo undo_to_another destination_cannot_start;
     chain: errors errors_everywhere good_releases;
