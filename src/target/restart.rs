@@ -50,6 +50,10 @@ fn without_restart(template: &Value) -> Value {
             metadata.remove("annotations");
         }
     }
+    let bare = metadata.is_empty();
+    if let Some(template) = template.as_object_mut().filter(|_| bare) {
+        template.remove("metadata");
+    }
     template
 }
 
