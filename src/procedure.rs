@@ -4,9 +4,15 @@
 //! it needs is resolved once, when the plan is made, and frozen in its plan.
 
 pub mod entry;
+pub mod flush_redis;
+pub mod gone;
 pub mod healthy;
+pub mod http;
+pub mod pause;
+pub mod restart;
 pub mod revert;
 pub mod step;
+pub mod wait_ready;
 
 use std::time::Duration;
 

@@ -3,13 +3,16 @@
 //! A [`Target`] is what the policy says of it, a [`Snapshot`] is what the cluster says of it at one instant. This room
 //! reads; it decides nothing and calls nobody.
 
+pub mod call;
 pub mod deployment;
 pub mod effect;
 pub mod kind;
 pub mod link;
 pub mod owner;
 pub mod probe;
+pub mod redis;
 pub mod release;
+pub mod restart;
 pub mod snapshot;
 pub mod template;
 pub mod workload;
@@ -18,11 +21,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use call::{Call, WarmUp};
 pub use effect::Effect;
 pub use kind::Kind;
 pub use link::LinkFacts;
 pub use owner::{Owner, Ownership};
 pub use probe::{Probe, Sighting};
+pub use redis::{Flush, Redis};
 pub use release::Release;
 pub use snapshot::Snapshot;
 pub use workload::Workload;
@@ -36,6 +41,10 @@ pub struct Target {
     pub workload: Workload,
     /// How a destination pod proves that it is healthy.
     pub health: Option<Health>,
+    /// The Redis that belongs to it.
+    pub redis: Option<Redis>,
+    /// The request that warms a pod up.
+    pub warm_up: Option<WarmUp>,
     /// Who owns the workload's spec, where the policy says so.
     pub ownership: Ownership,
     /// Where the workload's manifest is, as the template of an address.
@@ -117,6 +126,8 @@ impl Target {
             name: name.to_owned(),
             workload,
             health: None,
+            redis: None,
+            warm_up: None,
             ownership: Ownership::Auto,
             manifest: None,
             known_good: None,

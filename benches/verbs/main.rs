@@ -19,6 +19,8 @@ mod support {
     #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod alertmanager;
     #[expect(dead_code, reason = "the tests need more of it")]
+    pub(crate) mod redis;
+    #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod replica;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;

@@ -1,16 +1,18 @@
-//! Looks at health endpoints.
+//! Looks at health endpoints, and sends the requests that warm pods up.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::Clock;
-use crate::target::{Probe, Sighting};
+use crate::target::call::Method;
+use crate::target::effect::{Outcome, Verdict};
+use crate::target::{Call, Probe, Sighting};
 
 /// How much of an answer is read.
 const READ: usize = 256 * 1024;
 
-/// Asks health endpoints.
+/// Asks pods over HTTP.
 #[derive(Clone)]
 pub struct Prober {
     client: reqwest::Client,
@@ -35,6 +37,44 @@ impl Prober {
     /// Looks at all of these at once.
     pub async fn look(&self, probes: &[Probe]) -> Vec<Sighting> {
         join_all(probes.iter().map(|probe| self.look_at(probe))).await
+    }
+
+    /// Sends all of these at once, and says what each pod answered and what came of all.
+    pub async fn call(&self, calls: &[Call]) -> (Vec<Sighting>, Outcome) {
+        let answers = join_all(calls.iter().map(|call| self.send(call))).await;
+        let bad = answers.iter().find(|answer| !answer.good);
+        let good = answers.iter().filter(|answer| answer.good).count();
+        let verdict = if bad.is_some() {
+            Verdict::Failed
+        } else {
+            Verdict::Done
+        };
+        let bad = bad.map_or_else(String::new, |it| {
+            format!("; {} answered {}", it.of, it.said)
+        });
+        let said = format!("{good} of {} answered as they should{bad}", answers.len());
+        (answers, Outcome { verdict, said })
+    }
+
+    async fn send(&self, call: &Call) -> Sighting {
+        let request = &call.request;
+        let sent = self
+            .client
+            .request(method(request.method), &call.url)
+            .timeout(request.timeout);
+        let (good, said) = match sent.send().await {
+            Ok(answer) => request.judge(answer.status().as_u16()),
+            Err(error) if error.is_timeout() => {
+                (false, format!("nothing within {:?}", request.timeout))
+            }
+            Err(error) => (false, plain(&error)),
+        };
+        Sighting {
+            of: call.of.clone(),
+            at: (self.clock)(),
+            good,
+            said,
+        }
     }
 
     async fn look_at(&self, probe: &Probe) -> Sighting {
@@ -65,6 +105,14 @@ impl Prober {
             }
         }
         Ok((answer.status().as_u16(), body))
+    }
+}
+
+const fn method(method: Method) -> reqwest::Method {
+    match method {
+        Method::Get => reqwest::Method::GET,
+        Method::Post => reqwest::Method::POST,
+        Method::Put => reqwest::Method::PUT,
     }
 }
 

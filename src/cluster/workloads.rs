@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use json_patch::PatchOperation;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PatchParams};
@@ -12,6 +13,7 @@ use super::caches::resource;
 use super::claims::{add, patch, replace, test};
 use super::client::MANAGER;
 use super::{Clock, Cluster, Error};
+use crate::target::restart::RESTARTED_ANNOTATION;
 use crate::target::snapshot::{Endpoint, Pod, ReplicaSet};
 use crate::target::workload::{
     NUDGE_ANNOTATION, OPERATION_ANNOTATION, Rollout, Strategy, selector_text,
@@ -75,10 +77,16 @@ impl Cluster {
             return Ok(nothing(clock()));
         };
         let hashes: BTreeSet<_> = replica_sets.iter().map(|set| set.hash.as_str()).collect();
+        // A pod can outlive its replica set for as long as it takes to stop.
+        let belongs = |object: &Value, pod: &Pod| {
+            let set = format!("{}-{}", workload.name, pod.hash);
+            hashes.contains(pod.hash.as_str()) || Pod::replica_set(object) == Some(set.as_str())
+        };
         let pods: Vec<_> = pods
             .iter()
-            .filter_map(|pod| Pod::read(pod, workload.kind))
-            .filter(|pod| hashes.contains(pod.hash.as_str()))
+            .filter_map(|object| Some((object, Pod::read(object, workload.kind)?)))
+            .filter(|(object, pod)| belongs(object, pod))
+            .map(|(_, pod)| pod)
             .collect();
         let names: BTreeSet<_> = pods.iter().map(|pod| pod.name.clone()).collect();
         let endpoints = slices
@@ -137,6 +145,22 @@ impl Cluster {
                 self.call(api.patch(&workload.name, &params, &patch(operations)))
                     .await?;
             }
+            Effect::Restart { at: moment } => {
+                operations.extend(self::restart(
+                    workload.kind,
+                    at,
+                    rollout,
+                    *moment,
+                    operation,
+                )?);
+                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                    .await?;
+            }
+            Effect::Flush(_) | Effect::Call(_) => {
+                return Err(Error::Rejected(
+                    "this is no change of a workload".to_owned(),
+                ));
+            }
             Effect::Abort { hash } => {
                 operations.extend(reconciled(rollout, hash));
                 // Past the switch an abort can leave no endpoint at all.
@@ -187,6 +211,33 @@ fn reconciled(rollout: &Rollout, hash: &str) -> Vec<PatchOperation> {
         tests.push(test("/status/stableRS", json!(rollout.stable)));
     }
     tests
+}
+
+/// A restart in the workload's own way. That of a Deployment goes with the operation's id, by which the release under its new
+/// hash is known.
+fn restart(
+    kind: Kind,
+    at: &Snapshot,
+    rollout: &Rollout,
+    moment: Timestamp,
+    operation: &str,
+) -> Result<Vec<PatchOperation>, Error> {
+    if kind == Kind::Rollout {
+        return Ok(vec![add("/spec/restartAt", json!(moment))]);
+    }
+    // The template in the spec, as long as the generation is the one that was read.
+    let Some(set) = at.replica_set(&rollout.current) else {
+        let said = "the Deployment's template has no replica set yet".to_owned();
+        return Err(Error::Precondition(said));
+    };
+    let mut operations = annotate(rollout, OPERATION_ANNOTATION, json!(operation));
+    let annotations = "/spec/template/metadata/annotations";
+    if set.template.pointer("/metadata/annotations").is_none() {
+        operations.push(add(annotations, json!({})));
+    }
+    let name = RESTARTED_ANNOTATION.replace('/', "~1");
+    operations.push(add(&format!("{annotations}/{name}"), json!(moment)));
+    Ok(operations)
 }
 
 fn value(object: &DynamicObject) -> Value {

@@ -14,6 +14,8 @@ use crate::alert::Severity;
 use crate::procedure::StepSpec;
 use crate::rollback::object::Mode;
 use crate::target::Ownership;
+use crate::target::call::Method;
+use crate::target::redis::Master;
 
 /// One file of the policy.
 #[derive(Debug, Default, Deserialize)]
@@ -78,6 +80,12 @@ pub struct Target {
     /// How a pod proves that it is healthy.
     #[serde(default)]
     pub health: Option<Health>,
+    /// The Redis that belongs to it.
+    #[serde(default)]
+    pub redis: Option<Redis>,
+    /// The request that warms a pod up.
+    #[serde(default)]
+    pub warm_up: Option<WarmUp>,
     /// Who owns the workload's spec.
     #[serde(default)]
     pub owner: Ownership,
@@ -147,6 +155,65 @@ pub struct Health {
     /// A shared address that must answer as healthy too.
     #[serde(default)]
     pub url: Option<Spanned<String>>,
+    /// How long one answer may take.
+    #[serde(default)]
+    pub timeout: Option<Spanned<String>>,
+}
+
+/// A Redis, and what of it is the target's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Host and port.
+    pub address: Spanned<String>,
+    /// The number of the database.
+    #[serde(default)]
+    pub database: Option<u32>,
+    /// The user of its access lists.
+    #[serde(default)]
+    pub username: Option<Spanned<String>>,
+    /// The file that holds the password.
+    #[serde(default)]
+    pub password_file: Option<Spanned<String>>,
+    /// The variable that holds the password.
+    #[serde(default)]
+    pub password_env: Option<Spanned<String>>,
+    /// TLS, where it speaks it.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// What is done where the address leads to a replica.
+    #[serde(default)]
+    pub master: Master,
+    /// What the names of the target's keys begin with.
+    #[serde(default)]
+    pub prefix: Option<Spanned<String>>,
+    /// Whether all databases may be emptied.
+    #[serde(default)]
+    pub allow_flush_all: bool,
+}
+
+/// How TLS is checked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The certificates of who may vouch for the server.
+    pub ca_file: Option<String>,
+}
+
+/// A request that warms a pod up.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarmUp {
+    /// The method.
+    #[serde(default)]
+    pub method: Method,
+    /// The path on every pod.
+    pub path: Spanned<String>,
+    /// The port on every pod.
+    pub port: Spanned<u16>,
+    /// The status that must be answered.
+    #[serde(default)]
+    pub status: Option<Spanned<u16>>,
     /// How long one answer may take.
     #[serde(default)]
     pub timeout: Option<Spanned<String>>,

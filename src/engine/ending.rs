@@ -196,12 +196,10 @@ fn close(
 fn made_by(journal: &Journal, at: &Snapshot) -> Option<crate::target::Release> {
     let rollout = at.rollout.as_ref()?;
     let ours = rollout.operation.is_some() && rollout.operation == journal.rollback.metadata.uid;
+    let operation = rollout.operation.as_deref().unwrap_or_default();
     at.live().filter(|live| {
-        ours && journal
-            .page
-            .plan
-            .as_ref()
-            .is_some_and(|plan| plan.to.hash == live.hash)
+        let plan = journal.page.plan.as_ref().filter(|_| ours);
+        plan.is_some_and(|plan| at.arrived(&plan.to, operation) == Some(live.hash.as_str()))
     })
 }
 

@@ -38,8 +38,8 @@ struct Runner<'a> {
     races: u32,
     /// Whether a change was asked for of which nobody knows whether it had an effect.
     in_doubt: bool,
-    /// Whether the memory knows what the restore made.
-    made: bool,
+    /// The hash of what was made last, once the memory knows it.
+    made: Option<String>,
     /// For how long the API server did not answer: it does not count towards giving up.
     silence: SignedDuration,
     noted: Option<Timestamp>,
@@ -116,7 +116,7 @@ pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         seen: Vec::new(),
         races: 0,
         in_doubt: resumed,
-        made: false,
+        made: None,
         silence: SignedDuration::ZERO,
         noted: None,
     };

@@ -234,12 +234,22 @@ impl Facts<'_> {
 
     fn active_on(&self, live: &Release) -> Option<&Rollback> {
         let is_live = |release: &Release| release.uid == live.uid && release.hash == live.hash;
+        // A Deployment that the rollback itself restarted goes on under another hash.
+        let restarted = |r: &Rollback| {
+            let rollout = self.rollout.filter(|rollout| rollout.is_deployment());
+            let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
+            let same = |to: &Release| {
+                !to.images.is_empty() && rollout.is_some_and(|it| it.images == to.images)
+            };
+            mark.is_some() && mark == r.metadata.uid.as_ref() && r.to().is_some_and(same)
+        };
         let mut active = self
             .rollbacks
             .iter()
             .filter(|r| r.spec.mode.acts() && !r.phase().ended());
-        let found =
-            active.find(|r| r.from().is_some_and(is_live) || r.to().is_some_and(is_live))?;
+        let found = active.find(|r| {
+            r.from().is_some_and(is_live) || r.to().is_some_and(is_live) || restarted(r)
+        })?;
         Some(found.as_ref())
     }
 

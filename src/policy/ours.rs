@@ -128,6 +128,7 @@ mod tests {
             generation: 2,
             at: second(952),
             confirmed: Some(second(952)),
+            outcome: None,
         });
         status.run.steps = vec![step];
         world.rollbacks = vec![Arc::new(done)];

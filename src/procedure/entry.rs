@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Finding;
-use crate::target::effect::EffectKind;
+use crate::target::effect::{EffectKind, Outcome};
 
 /// What is on record of one step of a rollback.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -68,6 +68,9 @@ pub struct Intent {
     /// When the API server confirmed the change; absent where the answer was lost or the change was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<Timestamp>,
+    /// What was answered, where it was no change of the cluster; absent where the answer was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
 }
 
 impl Entry {

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
-use super::step::{Journey, Next, Step};
+use super::step::{Journey, Next, Step, there};
 use crate::reason::{Finding, Reason};
 use crate::target::{Health, Probe, Release, Sighting, Snapshot, Target};
 
@@ -32,6 +32,9 @@ pub struct Healthy {
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     to: Release,
+    /// The id that goes with this rollback's changes, by which a restarted destination is known.
+    #[serde(default)]
+    operation: String,
     health: Health,
     consecutive: u32,
     #[serde(with = "humantime_serde")]
@@ -62,11 +65,16 @@ impl Step for Healthy {
         })?;
         Ok(Plan {
             to: journey.to.clone(),
+            operation: journey.operation.clone(),
             health,
             consecutive: self.consecutive,
             every: self.every,
             within: self.within,
         })
+    }
+
+    fn lacks(&self, target: &Target) -> Option<&'static str> {
+        target.health.is_none().then_some("health")
     }
 
     fn probes(plan: &Plan, at: &Snapshot, seen: &[Sighting], now: Timestamp) -> Vec<Probe> {
@@ -75,7 +83,8 @@ impl Step for Healthy {
             let last = seen.iter().rev().find(|sighting| sighting.of == of);
             last.is_none_or(|last| now.duration_since(last.at) >= every)
         };
-        asked(plan, at)
+        let hash = at.arrived(&plan.to, &plan.operation);
+        asked(plan, at, hash.unwrap_or(&plan.to.hash))
             .into_iter()
             .filter(|(of, _)| due(of))
             .filter_map(|(of, url)| {
@@ -93,17 +102,12 @@ impl Step for Healthy {
     }
 
     fn next(plan: &Plan, at: &Snapshot, seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
-        let Some(rollout) = at.rollout.as_ref().filter(|r| r.uid == plan.to.uid) else {
-            return Next::Fail(Reason::WorkloadGone.into());
+        let (rollout, hash) = match there(at, &plan.to, &plan.operation) {
+            Ok(there) => there,
+            Err(next) => return next,
         };
-        if rollout.observed && rollout.heading() != plan.to.hash {
-            let live = at.release(rollout, &rollout.current);
-            return Next::Yield(
-                Reason::NewRelease.because(format!("{live} is live instead of {}", plan.to)),
-            );
-        }
-        let asked = asked(plan, at);
-        let pods = at.pods_of(&plan.to.hash).count();
+        let asked = asked(plan, at, hash);
+        let pods = at.pods_of(hash).count();
         let streak = |of: &str| {
             let answers = seen.iter().rev().filter(|sighting| sighting.of == of);
             u32::try_from(answers.take_while(|sighting| sighting.good).count()).unwrap_or(u32::MAX)
@@ -152,17 +156,10 @@ impl Step for Healthy {
 }
 
 /// Who must answer: every destination pod, by name, and the shared address. A pod without an address has no URL yet.
-fn asked(plan: &Plan, at: &Snapshot) -> Vec<(String, Option<String>)> {
-    let path = plan.health.path.trim_start_matches('/');
-    let pods = at.pods_of(&plan.to.hash).map(|pod| {
-        let url = pod.ip.as_ref().map(|ip| {
-            let host = if ip.contains(':') {
-                format!("[{ip}]")
-            } else {
-                ip.clone()
-            };
-            format!("http://{host}:{}/{path}", plan.health.port)
-        });
+fn asked(plan: &Plan, at: &Snapshot, hash: &str) -> Vec<(String, Option<String>)> {
+    let health = &plan.health;
+    let pods = at.pods_of(hash).map(|pod| {
+        let url = pod.url(health.port, &health.path);
         (pod.name.clone(), url)
     });
     let shared = plan
@@ -186,6 +183,7 @@ mod tests {
                 hash: "good".into(),
                 images: vec![],
             },
+            operation: "op".into(),
             health: Health {
                 path: "/health".into(),
                 port: 8000,

@@ -252,7 +252,7 @@ impl Plan {
 }
 
 /// Waits until the controller looks at the spec.
-fn await_look(rollout: &Rollout, said: &str, past: &Entry, now: Timestamp) -> Next {
+pub(super) fn await_look(rollout: &Rollout, said: &str, past: &Entry, now: Timestamp) -> Next {
     let finding = Reason::ControllerLag.because(said);
     await_controller(rollout, finding, SEEN_WITHIN, past, now)
 }

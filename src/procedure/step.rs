@@ -1,10 +1,13 @@
 //! What a step is, and the list of all steps.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, healthy, revert};
-use crate::reason::Finding;
+use super::{Entry, flush_redis, gone, healthy, http, pause, restart, revert, wait_ready};
+use crate::reason::{Finding, Reason};
+use crate::target::workload::Rollout;
 use crate::target::{Effect, Probe, Release, Sighting, Snapshot, Target};
 
 /// One unit that ensures an observable state, as a pure state machine.
@@ -22,6 +25,11 @@ pub trait Step {
         journey: &Journey,
         at: &Snapshot,
     ) -> Result<Self::Plan, Finding>;
+
+    /// What the step needs of a target and the target does not declare, as a key of the policy.
+    fn lacks(&self, _target: &Target) -> Option<&'static str> {
+        None
+    }
 
     /// What to look at besides the snapshot, now.
     fn probes(
@@ -83,6 +91,39 @@ pub enum Next {
     Yield(Finding),
 }
 
+/// The workload, and the hash under which the destination is live: its own, or the one that a restart gave it.
+///
+/// # Errors
+/// What follows where the workload is gone or something else is live.
+pub(super) fn there<'a>(
+    at: &'a Snapshot,
+    to: &'a Release,
+    operation: &str,
+) -> Result<(&'a Rollout, &'a str), Next> {
+    let rollout = at
+        .rollout
+        .as_ref()
+        .filter(|rollout| rollout.uid == to.uid && !rollout.deleting);
+    let Some(rollout) = rollout else {
+        return Err(Next::Fail(Reason::WorkloadGone.into()));
+    };
+    match at.arrived(to, operation) {
+        Some(hash) => Ok((rollout, hash)),
+        None if rollout.observed => {
+            let live = at.release(rollout, &rollout.current);
+            let said = format!("{live} is live instead of {to}");
+            Err(Next::Yield(Reason::NewRelease.because(said)))
+        }
+        None => Ok((rollout, &to.hash)),
+    }
+}
+
+/// Whether a step has had this much time. One in which nobody could look is not held against it.
+pub(super) fn is_over(within: Duration, past: &Entry, now: Timestamp) -> bool {
+    let started = past.watched.or(past.started).unwrap_or(now);
+    now.duration_since(started) >= SignedDuration::try_from(within).unwrap_or(SignedDuration::MAX)
+}
+
 /// Defines the enums over all steps and their dispatch: a new step is one file and one line here.
 macro_rules! steps {
     ($($variant:ident = $name:literal in $module:ident,)+) => {
@@ -114,6 +155,12 @@ macro_rules! steps {
             #[must_use]
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $name,)+ }
+            }
+
+            /// What a target does not declare and the step needs; see [`Step::lacks`].
+            #[must_use]
+            pub fn lacks(&self, target: &Target) -> Option<&'static str> {
+                match self { $(Self::$variant(step) => step.lacks(target),)+ }
             }
 
             /// Resolves the step's plan; see [`Step::plan`].
@@ -161,5 +208,11 @@ macro_rules! steps {
 
 steps! {
     Revert = "revert" in revert,
+    Gone = "gone" in gone,
+    FlushRedis = "flush-redis" in flush_redis,
+    Restart = "restart" in restart,
+    WaitReady = "wait-ready" in wait_ready,
+    Http = "http" in http,
+    Pause = "pause" in pause,
     Healthy = "healthy" in healthy,
 }

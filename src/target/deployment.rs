@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::kind::Kind;
 use super::snapshot::ReplicaSet;
-use super::template;
 use super::workload::{Common, Rollout, Strategy};
+use super::{restart, template};
 
 /// What a Deployment says of itself without its replica sets.
 struct Status<'a>(&'a Value);
@@ -69,6 +69,9 @@ impl Rollout {
             deleting: common.deleting,
             selector: common.selector,
             created: common.created,
+            restart_at: object
+                .pointer("/spec/template")
+                .and_then(restart::restarted_at),
         })
     }
 

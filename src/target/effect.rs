@@ -1,8 +1,10 @@
 //! The changes that a step may ask for. Only the engine makes them.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Call, Flush};
 use crate::reason::Reason;
 
 /// One change of the cluster, with everything that it needs already resolved.
@@ -32,6 +34,40 @@ pub enum Effect {
         /// The pod-template hash that must be live for the request to mean what it should.
         hash: String,
     },
+    /// Let the controller replace every pod from before this moment. Takes effect exactly once: the moment is the same each
+    /// time that it is asked for.
+    Restart {
+        /// The moment, in whole seconds.
+        at: Timestamp,
+    },
+    /// Empty a cache, outside the cluster's API. It may be done twice: what is empty stays empty, and what was put there in
+    /// between is lost.
+    Flush(Flush),
+    /// Send requests to pods, all of these at once. They may be sent twice.
+    Call(Vec<Call>),
+}
+
+/// What came of a change outside the cluster's API, as it was answered.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Whether it was done.
+    // Any text by the definition, so that one from before takes what a newer version does.
+    #[schemars(with = "String")]
+    pub verdict: Verdict,
+    /// What was answered, in words.
+    pub said: String,
+}
+
+/// Whether a change outside the cluster's API was done.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It was.
+    Done,
+    /// It was not, or not wholly; the same may do later.
+    Failed,
+    /// It was not, and will not be until somebody changes something.
+    Refused,
 }
 
 /// The kind of an effect, as the journal names it.
@@ -46,6 +82,12 @@ pub enum EffectKind {
     Nudge,
     /// See [`Effect::Abort`].
     Abort,
+    /// See [`Effect::Restart`].
+    Restart,
+    /// See [`Effect::Flush`].
+    Flush,
+    /// See [`Effect::Call`].
+    Call,
 }
 
 impl Effect {
@@ -57,6 +99,9 @@ impl Effect {
             Self::PromoteFull { .. } => EffectKind::PromoteFull,
             Self::Nudge => EffectKind::Nudge,
             Self::Abort { .. } => EffectKind::Abort,
+            Self::Restart { .. } => EffectKind::Restart,
+            Self::Flush(_) => EffectKind::Flush,
+            Self::Call(_) => EffectKind::Call,
         }
     }
 }
@@ -70,6 +115,9 @@ impl EffectKind {
             Self::PromoteFull => Reason::Promoting,
             Self::Nudge => Reason::Nudged,
             Self::Abort => Reason::Aborting,
+            Self::Restart => Reason::Restarting,
+            Self::Flush => Reason::Flushing,
+            Self::Call => Reason::Warming,
         }
     }
 }

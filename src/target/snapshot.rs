@@ -60,6 +60,8 @@ pub struct Pod {
     pub ready: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// When it was made, in whole seconds.
+    pub created: Option<Timestamp>,
 }
 
 /// One pod behind one Service.
@@ -292,6 +294,28 @@ impl ReplicaSet {
 // === impl Pod ===
 
 impl Pod {
+    /// The address of a path on it, once it has one.
+    #[must_use]
+    pub fn url(&self, port: u16, path: &str) -> Option<String> {
+        let ip = self.ip.as_ref()?;
+        let path = path.trim_start_matches('/');
+        Some(if ip.contains(':') {
+            format!("http://[{ip}]:{port}/{path}")
+        } else {
+            format!("http://{ip}:{port}/{path}")
+        })
+    }
+
+    /// The name of the replica set that owns a Pod object.
+    #[must_use]
+    pub fn replica_set(object: &Value) -> Option<&str> {
+        let all = object.pointer("/metadata/ownerReferences")?.as_array()?;
+        let owner = all
+            .iter()
+            .find(|it| it["controller"] == true && it["kind"] == "ReplicaSet")?;
+        owner["name"].as_str()
+    }
+
     /// Reads a Pod object; `None` if it carries no pod-template hash, or has ended.
     #[must_use]
     pub fn read(object: &Value, kind: Kind) -> Option<Self> {
@@ -323,6 +347,10 @@ impl Pod {
             hash,
             ready,
             deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+            created: object
+                .pointer("/metadata/creationTimestamp")
+                .and_then(Value::as_str)
+                .and_then(|at| at.parse().ok()),
         })
     }
 }

@@ -81,6 +81,8 @@ pub struct Rollout {
     pub selector: String,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
+    /// The moment from before which no pod is to be left.
+    pub restart_at: Option<Timestamp>,
 }
 
 /// What is read of both kinds in the same way.
@@ -208,6 +210,7 @@ impl Rollout {
             deleting: common.deleting,
             selector: common.selector,
             created: common.created,
+            restart_at: text("/spec/restartAt").parse().ok(),
         })
     }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use futures_util::StreamExt;
@@ -27,6 +27,13 @@ use self::metrics::Metrics;
 
 /// The port of the fixtures' pods.
 const PORT: u16 = 8000;
+/// What warms a pod up. Of the pods whose tag says `onecold`, the first that is asked refuses it for ever.
+const WARM_UP: &str = "/warmup";
+
+/// The pods that were warmed up, as often as they were.
+static WARM: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// The pod that refuses.
+static COLD: Mutex<Option<String>> = Mutex::new(None);
 
 /// The pods that run, by address.
 type Pods = Arc<Mutex<HashMap<IpAddr, Running>>>;
@@ -142,8 +149,31 @@ async fn accept(listener: TcpListener, pods: Pods) {
     }
 }
 
+/// How often a pod was warmed up.
+pub(crate) fn warm_ups(pod: &str) -> usize {
+    let warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+    warm.iter().filter(|it| *it == pod).count()
+}
+
+/// Warms a pod up, if it lets itself be.
+fn warm_up(pod: &str, image: &str) -> StatusCode {
+    if Behaviour::of(image).says("onecold") {
+        let mut cold = COLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if cold.get_or_insert_with(|| pod.to_owned()) == pod {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+    }
+    let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+    warm.push(pod.to_owned());
+    StatusCode::OK
+}
+
 /// Each answer ends its connection, so that each request goes where the Service leads at that moment.
-async fn answer(State((pods, address)): State<(Pods, IpAddr)>, uri: Uri) -> Response {
+async fn answer(
+    State((pods, address)): State<(Pods, IpAddr)>,
+    method: Method,
+    uri: Uri,
+) -> Response {
     let began = Instant::now();
     let pod = {
         let mut pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,8 +186,11 @@ async fn answer(State((pods, address)): State<(Pods, IpAddr)>, uri: Uri) -> Resp
     };
     let close = [("connection", "close")];
     let Some(pod) = pod else {
-        return (axum::http::StatusCode::SERVICE_UNAVAILABLE, close).into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, close).into_response();
     };
+    if uri.path() == WARM_UP && method == Method::POST {
+        return (warm_up(&pod.name, &pod.image), close).into_response();
+    }
     if uri.path() == metrics::PATH {
         return (close, pod.metrics.page()).into_response();
     }

@@ -17,6 +17,7 @@
 #[path = "../support"]
 mod support {
     pub(crate) mod alertmanager;
+    pub(crate) mod redis;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod replica;
     #[expect(dead_code, reason = "other tests need more of it")]

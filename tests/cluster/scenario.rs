@@ -2,6 +2,7 @@
 //! and a client of the Service see it. Those in `tests/support/story/` are played on the simulated cluster too.
 
 mod blue_green;
+mod cache;
 mod chain;
 mod demo;
 mod deployment;
@@ -83,6 +84,9 @@ real! {
         promoted promoted_long_ago promoted_by_hand before_promotion in_analysis
         in_analysis_and_unready[Pods Network PodStatus];
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
+    cache:
+        rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
+        leader_killed;
     hands: by_hand approves denies silence;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;

@@ -213,6 +213,9 @@ fn docs_name_every_key_of_the_policy() {
         ("targets", "targets:\n  x: "),
         ("workload", "targets:\n  x:\n    workload: "),
         ("health", "targets:\n  x:\n    health: "),
+        ("redis", "targets:\n  x:\n    redis: "),
+        ("redis", "targets:\n  x:\n    redis:\n      tls: "),
+        ("warm_up", "targets:\n  x:\n    warm_up: "),
         ("known_good", "targets:\n  x:\n    known_good: "),
         ("triggers", "triggers:\n  - "),
         ("target_from", "triggers:\n  - target_from: "),
@@ -221,6 +224,18 @@ fn docs_name_every_key_of_the_policy() {
         ("severities", "severities:\n  P0: "),
         ("procedures", "procedures:\n  x: "),
         ("steps", "procedures:\n  x:\n    steps:\n      - "),
+        ("steps", "procedures:\n  x:\n    steps:\n      - gone: "),
+        (
+            "steps",
+            "procedures:\n  x:\n    steps:\n      - flush-redis: ",
+        ),
+        ("steps", "procedures:\n  x:\n    steps:\n      - restart: "),
+        (
+            "steps",
+            "procedures:\n  x:\n    steps:\n      - wait-ready: ",
+        ),
+        ("steps", "procedures:\n  x:\n    steps:\n      - http: "),
+        ("steps", "procedures:\n  x:\n    steps:\n      - pause: "),
         ("steps", "procedures:\n  x:\n    steps:\n      - healthy: "),
     ] {
         let part = policy

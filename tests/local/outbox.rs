@@ -222,6 +222,8 @@ fn policy() -> Arc<Policy> {
         name: "ledger".into(),
         workload,
         health: None,
+        redis: None,
+        warm_up: None,
         ownership: ripcord::target::Ownership::Auto,
         manifest: None,
         known_good: None,

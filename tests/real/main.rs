@@ -16,6 +16,7 @@ mod support {
     pub(crate) mod alertmanager;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod proxy;
+    pub(crate) mod redis;
     pub(crate) mod replica;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub mod slack;
@@ -28,4 +29,5 @@ mod kill;
 mod lost;
 mod mended;
 mod order;
+mod redis;
 mod scene;

@@ -112,6 +112,8 @@ pub(crate) fn policy() -> Policy {
             url: None,
             timeout: Duration::from_secs(2),
         }),
+        redis: None,
+        warm_up: None,
         ownership: Ownership::Auto,
         manifest: None,
         known_good: None,

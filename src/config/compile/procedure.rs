@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Check, FoundProcedure, place};
+use super::{Check, FoundProcedure, order, place};
 use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
 use crate::procedure::{BUILT_IN, NOTE, Procedure, StepSpec, healthy::Healthy};
@@ -14,6 +14,8 @@ const BUDGET: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(3600);
 /// More good answers in a row than this prove nothing more.
 const MOST_ANSWERS: u32 = 1000;
+/// More requests at once than this are a flood.
+const MOST_AT_ONCE: u32 = 100;
 
 pub(super) fn compile(
     check: &mut Check<'_>,
@@ -58,30 +60,60 @@ fn one(check: &mut Check<'_>, here: &Place, name: String, raw: raw::Procedure) -
         );
         check.say(Diagnostic::error(title).at(place(source, &raw.steps), label));
     }
-    let mut steps = Vec::new();
-    for (index, step) in raw.steps.value.into_iter().enumerate() {
-        let at = place(source, &step);
-        let is_revert = matches!(step.value, StepSpec::Revert(_));
-        if index == 0 && !is_revert {
-            let title = format!("procedure `{name}` does not begin with `revert`");
-            let label = "expected `revert` before this: nothing has been pulled back yet";
-            check.say(Diagnostic::error(title).at(at.clone(), label));
-        }
-        if index > 0 && is_revert {
-            let title = format!("procedure `{name}` pulls back in the middle");
-            let label = "expected `revert` once, as the first step";
-            check.say(Diagnostic::error(title).at(at.clone(), label));
-        }
-        if let StepSpec::Healthy(healthy) = &step.value {
-            proof(check, source, &at, healthy);
-        }
-        steps.push(step.value);
+    let steps = raw.steps.value.into_iter();
+    let steps: Vec<_> = steps
+        .map(|step| (place(source, &step), step.value))
+        .collect();
+    order::check(check, &name, &steps);
+    for (at, step) in &steps {
+        options(check, source, at, step);
     }
     Procedure {
         name,
         budget: budget.unwrap_or(BUDGET),
         approval: raw.approval == raw::Approval::Required,
-        steps,
+        steps: steps.into_iter().map(|(_, step)| step).collect(),
+    }
+}
+
+/// Whether the options of a step make sense.
+fn options(check: &mut Check<'_>, source: &Arc<Source>, at: &Place, step: &StepSpec) {
+    let second = Duration::from_secs(1);
+    match step {
+        StepSpec::Revert(_) => {}
+        StepSpec::Healthy(healthy) => proof(check, source, at, healthy),
+        StepSpec::Gone(gone) => time(check, source, at, "within", gone.within, second),
+        StepSpec::FlushRedis(flush) => time(check, source, at, "within", flush.within, second),
+        StepSpec::Restart(restart) => time(check, source, at, "within", restart.within, second),
+        StepSpec::WaitReady(ready) => time(check, source, at, "within", ready.within, second),
+        StepSpec::Pause(pause) => time(check, source, at, "for", pause.time, second),
+        StepSpec::Http(http) => {
+            time(check, source, at, "within", http.within, second);
+            if !(1..=MOST_AT_ONCE).contains(&http.concurrency) {
+                let title = "`concurrency` asks no pod, or too many at once";
+                let label = format!("expected 1 to {MOST_AT_ONCE}");
+                let at = option(source, at, "concurrency");
+                check.say(Diagnostic::error(title).at(at, label));
+            }
+        }
+    }
+}
+
+/// Whether an option that is a time is at least this, and at most an hour.
+fn time(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    step: &Place,
+    key: &str,
+    time: Duration,
+    least: Duration,
+) {
+    if !(least..=HOUR).contains(&time) {
+        let title = format!("`{key}` leaves no sensible time");
+        let least = humantime::format_duration(least);
+        let label = format!("expected between {least} and 1h");
+        let at = option(source, step, key);
+        check.say(Diagnostic::error(title).at(at, label));
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::{Check, FoundTarget, place, words, workload};
+use super::{Check, FoundTarget, companion, place, words, workload};
 use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
 use crate::report::blocks::Mention;
@@ -67,7 +67,7 @@ pub(super) fn compile(
         } else {
             workloads.insert(key, (name.clone(), at));
         }
-        let target = one(check, &source, common, name.clone(), workload, raw);
+        let target = one(check, &here, common, name.clone(), workload, raw);
         found.insert(
             name,
             FoundTarget {
@@ -81,12 +81,13 @@ pub(super) fn compile(
 
 fn one(
     check: &mut Check<'_>,
-    source: &Arc<Source>,
+    here: &Place,
     common: Times,
     name: String,
     workload: Workload,
     raw: raw::Target,
 ) -> Target {
+    let source = &here.source;
     let own = raw::Limits {
         change_window: raw.change_window,
         min_soak: raw.min_soak,
@@ -101,6 +102,10 @@ fn one(
         name,
         workload,
         health: raw.health.map(|raw| health(check, source, raw)),
+        redis: raw.redis.map(|raw| companion::redis(check, here, raw)),
+        warm_up: raw
+            .warm_up
+            .map(|raw| companion::warm_up(check, source, raw)),
         ownership: raw.owner,
         manifest: raw.manifest.map(|url| manifest(check, source, &url)),
         known_good: raw.known_good.map(|raw| pin(check, source, kind, raw)),

@@ -13,7 +13,8 @@ use crate::config::nearest::listed;
 use crate::config::raw;
 use crate::policy::Trigger;
 use crate::policy::trigger::{SeverityChoice, TargetChoice};
-use crate::procedure::{NOTE, StepSpec};
+use crate::procedure::NOTE;
+use crate::reason::Reason;
 use crate::rollback::object::Mode;
 
 /// A trigger, and where it and what it names stand.
@@ -121,7 +122,7 @@ pub(super) fn cross_check(
             ));
         }
     }
-    unprovable(check, triggers, targets, procedures, severities);
+    inapplicable(check, triggers, targets, procedures, severities);
     if triggers.iter().any(|found| !found.sound) {
         return;
     }
@@ -137,15 +138,15 @@ pub(super) fn cross_check(
     }
 }
 
-/// `healthy` can be asked of a target only if the target says what healthy is.
-fn unprovable(
+/// A step can be done on a target only if the target declares what it needs.
+fn inapplicable(
     check: &mut Check<'_>,
     triggers: &[FoundTrigger],
     targets: &BTreeMap<String, FoundTarget>,
     procedures: &BTreeMap<String, FoundProcedure>,
     severities: &BTreeMap<Severity, String>,
 ) {
-    let mut said: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut said: BTreeSet<(&str, &str, bool)> = BTreeSet::new();
     for found in triggers.iter().filter(|found| found.sound) {
         let trigger = &found.trigger;
         let run: BTreeSet<&String> = match &trigger.procedure {
@@ -159,34 +160,39 @@ fn unprovable(
             let Some(procedure) = procedures.get(name) else {
                 continue;
             };
-            let mut steps = procedure.procedure.steps.iter();
-            if !steps.any(|step| matches!(step, StepSpec::Healthy(_))) {
-                continue;
-            }
-            let bare = targets
+            let led_to = targets
                 .values()
-                .filter(|one| one.target.health.is_none() && trigger.may_lead_to(&one.target));
-            for target in bare {
-                if !said.insert((&target.target.name, name)) {
+                .filter(|one| trigger.may_lead_to(&one.target));
+            for target in led_to {
+                let mut steps = procedure.procedure.steps.iter();
+                let lacking = steps.find_map(|step| Some((step, step.lacks(&target.target)?)));
+                let Some((step, key)) = lacking else { continue };
+                // Among many targets, those for which the procedure is not meant decline it.
+                let meant = matches!(trigger.target, TargetChoice::Named(_)) || key == "health";
+                if !said.insert((&target.target.name, name, meant)) {
                     continue;
                 }
                 let title = format!(
-                    "target `{}` has no `health`, which procedure `{name}` needs",
+                    "target `{}` has no `{key}`, which procedure `{name}` needs",
                     target.target.name
                 );
-                let at = target.place.clone();
-                let mut diagnostic = Diagnostic::error(title)
-                    .at(
-                        at,
-                        "expected `health` in here, or a procedure without the step `healthy`",
-                    )
-                    .with(
-                        found
-                            .procedure
-                            .clone()
-                            .unwrap_or_else(|| found.name.clone()),
-                        format!("trigger `{}` runs `{name}` on it", trigger.name),
-                    );
+                let label = format!(
+                    "expected `{key}` in here, or a procedure without the step `{}`",
+                    step.name()
+                );
+                let diagnostic = if meant {
+                    Diagnostic::error(title)
+                } else {
+                    let said = format!("declined there, as `{}`", Reason::NotApplicable);
+                    Diagnostic::warning(title).help(format!("`{name}` is {said}"))
+                };
+                let mut diagnostic = diagnostic.at(target.place.clone(), label).with(
+                    found
+                        .procedure
+                        .clone()
+                        .unwrap_or_else(|| found.name.clone()),
+                    format!("trigger `{}` runs `{name}` on it", trigger.name),
+                );
                 if let Some(place) = &procedure.place {
                     diagnostic = diagnostic.with(place.clone(), "the procedure");
                 }

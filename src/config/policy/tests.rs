@@ -27,7 +27,8 @@ fn every_fault_is_said_with_its_place() {
     for file in files {
         let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
         let reading = read(&fs::read_to_string(&file).unwrap());
-        let accepted = ["warnings", "classic-matcher"].contains(&name.as_str());
+        let accepted =
+            ["warnings", "classic-matcher", "no-redis-by-labels"].contains(&name.as_str());
         assert_eq!(
             reading.policy.is_some(),
             accepted,

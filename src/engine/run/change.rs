@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::{RACES, Round, Runner};
-use crate::cluster::Error;
+use crate::cluster::{Error, redis};
 use crate::engine::ending;
 use crate::engine::journal::Halt;
 use crate::policy::admission::too_late;
@@ -14,6 +14,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
 use crate::target::Effect;
+use crate::target::effect::{Outcome, Verdict};
 use crate::telemetry::Span;
 
 /// Why a rollback that touched nothing ends, and in which phase.
@@ -52,6 +53,7 @@ impl Runner<'_> {
                 generation,
                 at: now,
                 confirmed: None,
+                outcome: None,
             });
         }
         self.journal.write(self.ctx).await?;
@@ -60,6 +62,9 @@ impl Runner<'_> {
                 self.unintended(index);
             }
             return self.refused(refused).await;
+        }
+        if let Some(outcome) = self.outside(&effect).await? {
+            return self.answered(index, &effect, outcome).await;
         }
         match self.apply(index, &effect).await? {
             Ok(()) => self.changed(index, &effect).await,
@@ -116,6 +121,54 @@ impl Runner<'_> {
         let told = || Span::effect(rollback, index, effect.kind(), start, end, failed);
         self.ctx.spans.record(told);
         Ok(applied)
+    }
+
+    /// Does what is no change of the cluster, in this term; none where it is one. Nothing keeps it from being done twice but
+    /// the journal, and what was answered is seen by this replica alone until it is on record.
+    async fn outside(&mut self, effect: &Effect) -> Result<Option<Outcome>, Halt> {
+        let ctx = self.ctx;
+        let done = async {
+            match effect {
+                Effect::Flush(flush) => Some((Vec::new(), redis::flush(flush).await)),
+                Effect::Call(calls) => Some(ctx.prober.call(calls).await),
+                _ => None,
+            }
+        };
+        if ctx.ended.is_cancelled() {
+            return Err(Halt::TermEnded);
+        }
+        let done = tokio::select! {
+            () = ctx.ended.cancelled() => return Err(Halt::TermEnded),
+            done = done => done,
+        };
+        Ok(done.map(|(sightings, outcome)| {
+            self.seen.extend(sightings);
+            outcome
+        }))
+    }
+
+    /// Journals what was answered to something that is no change of the cluster.
+    async fn answered(
+        &mut self,
+        index: usize,
+        effect: &Effect,
+        outcome: Outcome,
+    ) -> Result<Round, Halt> {
+        let now = (self.ctx.clock)();
+        let done = outcome.verdict == Verdict::Done;
+        let entry = self.journal.page.run.steps.get_mut(index);
+        if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
+            intent.confirmed = done.then_some(now);
+            intent.outcome = Some(outcome);
+        }
+        if done {
+            self.journal.page.run.first_mutation.get_or_insert(now);
+        }
+        self.journal.write(self.ctx).await?;
+        if done {
+            self.announce(effect);
+        }
+        Ok(Round::Again)
     }
 
     /// Notes a call that failed and is worth another try.

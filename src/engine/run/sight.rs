@@ -88,21 +88,25 @@ impl Runner<'_> {
         }
     }
 
-    /// Remembers the release that the restore made as soon as it is seen live: it is nobody's to pull back.
+    /// Remembers the release that the restore made as soon as it is seen live, and what a restart made of it: they are nobody's
+    /// to pull back.
     pub(super) async fn claim_made(&mut self, now: Timestamp) -> Result<(), Halt> {
         let mark = self.at.rollout.as_ref().and_then(|it| it.operation.clone());
-        if self.made || mark.is_none() || mark != self.journal.rollback.metadata.uid {
+        if mark.is_none() || mark != self.journal.rollback.metadata.uid {
             return Ok(());
         }
-        let live = self.at.live();
-        if let Some(live) = live.filter(|live| live.hash == self.plan.to.hash) {
+        let live = self.at.live().filter(|live| {
+            let operation = mark.as_deref().unwrap_or_default();
+            self.at.arrived(&self.plan.to, operation) == Some(live.hash.as_str())
+        });
+        if let Some(live) = live.filter(|live| self.made.as_ref() != Some(&live.hash)) {
             let name = self.journal.rollback.name().to_owned();
             let since = self.journal.page.run.first_mutation.unwrap_or(now);
             ending::remember(self.ctx, &self.target, |memory| {
                 memory.remember_made(&live, &name, since)
             })
             .await?;
-            self.made = true;
+            self.made = Some(live.hash);
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ fn intended(effect: EffectKind) -> Entry {
         generation: 2,
         at: Timestamp::UNIX_EPOCH,
         confirmed: None,
+        outcome: None,
     });
     past
 }
@@ -359,6 +360,7 @@ fn a_deployment_that_was_put_back_is_not_fought_over() {
         generation: 2,
         at: Timestamp::UNIX_EPOCH,
         confirmed: None,
+        outcome: None,
     });
     assert_eq!(next(&bad, &past), restore(false));
     let overwritten = |at: &Snapshot, past: &Entry| {

@@ -328,12 +328,22 @@ impl Case<'_> {
         }
         let has = |part: &str| plan.steps.iter().any(|step| step.name().contains(part));
         let mut lines = Vec::new();
+        // A flush that was in the plan and not done is among what was not reached, or is where it stopped.
         if !has("flush") {
             lines.push(words("caches were not flushed".to_owned()));
         }
         if !has("healthy") {
             let said = "no pod was asked for its health: the procedure has no such step";
             lines.push(words(said.to_owned()));
+        }
+        let left = self
+            .run()
+            .steps
+            .iter()
+            .filter(|entry| entry.phase == StepPhase::Skipped && entry.started.is_none());
+        let left: Vec<_> = left.map(|entry| one_line(&entry.step)).collect();
+        if !left.is_empty() {
+            lines.push(words(format!("not reached: {}", left.join(", "))));
         }
         let from = plan.from.name();
         lines.push(words(match self.owner() {

@@ -18,6 +18,8 @@ pub(crate) fn target() -> Target {
             name: "x".into(),
         },
         health: None,
+        redis: None,
+        warm_up: None,
         ownership: Ownership::Auto,
         manifest: None,
         known_good: None,

@@ -35,6 +35,7 @@ pub(crate) fn in_flight() -> Snapshot {
             deleting: false,
             selector: "app=x".into(),
             created: None,
+            restart_at: None,
         }),
         replica_sets: vec![set("good", 1, 2), set("bad", 2, 1)],
         pods: vec![
@@ -102,6 +103,7 @@ pub(crate) fn pod(name: &str, hash: &str) -> Pod {
         hash: hash.into(),
         ready: true,
         deleting: false,
+        created: None,
     }
 }
 

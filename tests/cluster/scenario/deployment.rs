@@ -131,7 +131,7 @@ pub(crate) async fn of_argo_cd() {
 
 impl Scene {
     /// A first Deployment that is good and complete behind a Service, with users, and known to a leader as good.
-    async fn good_deployment(&mut self, extra: &Value) -> Replica {
+    pub(crate) async fn good_deployment(&mut self, extra: &Value) -> Replica {
         self.first_deployment(self.good, extra).await;
         let replica = self.ripcord().await;
         let hash = self.template_hash().await;
@@ -260,7 +260,7 @@ impl Scene {
         self.deployment_is_known().await
     }
 
-    async fn push_deployment(&self, image: &str) {
+    pub(crate) async fn push_deployment(&self, image: &str) {
         let pod = json!({ "containers": containers(image) });
         self.edit_deployment(&json!({ "spec": { "template": { "spec": pod } } }))
             .await;
@@ -272,7 +272,7 @@ impl Scene {
     }
 
     /// Waits until the controller has replaced all pods.
-    async fn is_complete(&self) {
+    pub(crate) async fn is_complete(&self) {
         let complete = async || {
             let deployment = self.plane.admin.get(&self.deployment_path()).await?;
             let status = &deployment["status"];
@@ -285,7 +285,7 @@ impl Scene {
     }
 
     /// Waits until the leader knows the live release, and once it is complete also as stable; its hash.
-    async fn deployment_is_known(&self) -> String {
+    pub(crate) async fn deployment_is_known(&self) -> String {
         let hash = self.template_hash().await;
         let known = async || {
             let memory = self.memory().await?["status"].clone();
@@ -299,7 +299,7 @@ impl Scene {
     }
 
     /// The hash of the replica set that has the image of the template.
-    async fn template_hash(&self) -> String {
+    pub(crate) async fn template_hash(&self) -> String {
         let image = "/spec/template/spec/containers/0/image";
         let found = async || {
             let wanted = self.deployment().await.pointer(image)?.clone();
@@ -311,14 +311,14 @@ impl Scene {
         until(found, LIMIT).await.expect("a replica set")
     }
 
-    async fn replica_sets(&self) -> Vec<Value> {
+    pub(crate) async fn replica_sets(&self) -> Vec<Value> {
         let namespace = &self.namespaces.release;
         let path = format!("/apis/apps/v1/namespaces/{namespace}/replicasets");
         let list = self.plane.admin.get(&path).await.expect("a list");
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
-    async fn deployment(&self) -> Value {
+    pub(crate) async fn deployment(&self) -> Value {
         let path = self.deployment_path();
         self.plane.admin.get(&path).await.expect("a deployment")
     }

@@ -5,8 +5,10 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::scene::{LIMIT, NAME, Scene, TARGET};
+use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
+use crate::support::story::ground::TARGET;
+use crate::support::story::prelude::*;
 
 /// A person with a token.
 struct Person {

@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::until;
+use crate::support::story::prelude::*;
 
 const SHADOW: &str = include_str!("../../../deploy/rbac/shadow-namespace/role.yaml");
 

@@ -1,0 +1,55 @@
+//! The order that heals: a procedure in which a step would undo or spoil what another one does is refused.
+
+use super::Check;
+use crate::config::diagnostic::{Diagnostic, Place};
+use crate::procedure::StepSpec;
+
+/// Says what is wrong with the order of a procedure's steps, each with its place.
+pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, StepSpec)]) {
+    for (index, (at, step)) in steps.iter().enumerate() {
+        let before = |name: &str| steps[..index].iter().any(|(_, it)| it.name() == name);
+        let after = |name: &str| steps[index..].iter().any(|(_, it)| it.name() == name);
+        let mut wrong = |title: &str, label: String| {
+            let title = format!("procedure `{procedure}` {title}");
+            check.say(Diagnostic::error(title).at(at.clone(), label));
+        };
+        match step {
+            StepSpec::Revert(_) if index > 0 => wrong(
+                "pulls back in the middle",
+                "expected `revert` once, as the first step".to_owned(),
+            ),
+            _ if index == 0 && !matches!(step, StepSpec::Revert(_)) => wrong(
+                "does not begin with `revert`",
+                "expected `revert` before this: nothing has been pulled back yet".to_owned(),
+            ),
+            StepSpec::FlushRedis(_) if !before("gone") => wrong(
+                "flushes before the bad pods are gone",
+                "expected `gone` before this: until then they can fill the cache again".to_owned(),
+            ),
+            StepSpec::Restart(_) if after("flush-redis") => wrong(
+                "restarts before it flushes",
+                "expected after `flush-redis`: new pods would read what is taken away later"
+                    .to_owned(),
+            ),
+            StepSpec::Http(_) => {
+                let later = ["flush-redis", "restart"];
+                if let Some(later) = later.into_iter().find(|later| after(later)) {
+                    let label = format!("expected after `{later}`, which takes away what is warm");
+                    wrong("warms up too early", label);
+                }
+            }
+            StepSpec::Healthy(_) => {
+                let proved_again = steps[index + 1..]
+                    .iter()
+                    .any(|(_, it)| matches!(it, StepSpec::Healthy(_)));
+                let later = ["flush-redis", "restart"];
+                let later = later.into_iter().find(|later| after(later));
+                if let Some(later) = later.filter(|_| !proved_again) {
+                    let label = format!("expected after `{later}`, or once more at the end");
+                    wrong("proves what it changes later", label);
+                }
+            }
+            _ => {}
+        }
+    }
+}
