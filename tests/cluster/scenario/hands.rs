@@ -134,7 +134,7 @@ pub(crate) async fn by_hand() {
 /// A trigger asks, and only who may answers; the answer is set once, and what was approved is what is done.
 pub(crate) async fn approves() {
     let mut scene = Scene::start("approved by hand").await;
-    scene.policy_says("mode: act", "mode: ask");
+    scene.policy_says("    mode: act", "    mode: ask");
     let (ripcord, bad) = scene.bad_canary().await;
     let jo = Person::with(&scene, "jo", Some("ripcord-operator")).await;
     let viewer = Person::with(&scene, "viewer", Some("ripcord-view")).await;
@@ -177,7 +177,7 @@ pub(crate) async fn approves() {
 /// A no is told and final.
 pub(crate) async fn denies() {
     let mut scene = Scene::start("denied by hand").await;
-    scene.policy_says("mode: act", "mode: ask");
+    scene.policy_says("    mode: act", "    mode: ask");
     let (ripcord, bad) = scene.bad_canary().await;
     let jo = Person::with(&scene, "jo", Some("ripcord-operator")).await;
     scene.alert(&ripcord).await;
@@ -195,7 +195,7 @@ pub(crate) async fn denies() {
 /// Nobody answers, and so nothing is done, and somebody is told.
 pub(crate) async fn silence() {
     let mut scene = Scene::start("nobody approves").await;
-    scene.policy_says("mode: act", "mode: ask");
+    scene.policy_says("    mode: act", "    mode: ask");
     scene.policy_says("approve_within: 15m", "approve_within: 10s");
     let (ripcord, bad) = scene.bad_canary().await;
     scene.alert(&ripcord).await;
