@@ -96,7 +96,10 @@ fn row(rollback: &Rollback) -> Vec<String> {
             .unwrap_or_default(),
         state.phase.name().to_owned(),
         text(&run.progress),
-        rollback.from().map(|from| from.name()).unwrap_or_default(),
+        rollback
+            .from()
+            .map(crate::target::Release::name)
+            .unwrap_or_default(),
         text(&run.to),
         text(&run.recovery),
         age.unwrap_or_default(),

@@ -156,7 +156,7 @@ impl Screen {
             }
             Format::Text => {
                 for line in progress(story) {
-                    self.print(line);
+                    self.print(&line);
                 }
             }
         }
@@ -187,8 +187,8 @@ impl Screen {
         }
     }
 
-    fn print(&mut self, line: String) {
-        if self.printed.insert(line.clone()) {
+    fn print(&mut self, line: &str) {
+        if self.printed.insert(line.to_owned()) {
             write(&format!("{line}\n"));
         }
     }

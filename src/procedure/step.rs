@@ -95,6 +95,10 @@ pub enum Next {
 ///
 /// # Errors
 /// What follows where the workload is gone or something else is live.
+#[expect(
+    clippy::result_large_err,
+    reason = "what follows is passed on at once, and never kept"
+)]
 pub(super) fn there<'a>(
     at: &'a Snapshot,
     to: &'a Release,

@@ -29,7 +29,11 @@ impl Case<'_> {
 
     fn would_do(&self) -> Option<String> {
         let plan = self.state.plan.as_ref()?;
-        let steps: Vec<_> = plan.steps.iter().map(|step| step.name()).collect();
+        let steps: Vec<_> = plan
+            .steps
+            .iter()
+            .map(crate::procedure::StepPlan::name)
+            .collect();
         let how = plan.owner.as_ref().map_or_else(String::new, |owner| {
             format!(", by an abort, because the spec is {}'s", one_line(owner))
         });
