@@ -74,6 +74,27 @@ async fn asked() -> (Scene, Person, Rollback) {
     (scene, person, waits)
 }
 
+/// The one rollback that there is stands in the list, for people and for programs.
+async fn is_listed(jo: &Person, name: &str) {
+    let list = jo.types(&["list"]).await;
+    assert_eq!(list.code, Some(0), "{}", list.err);
+    let lines: Vec<_> = list.out.lines().collect();
+    assert!(lines[0].starts_with("NAMESPACE"), "{}", list.out);
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[1].contains(name) && lines[1].contains("Succeeded"),
+        "{}",
+        list.out
+    );
+    let none = jo.types(&["list", "--phase", "failed"]).await;
+    assert_eq!((none.code, none.out.as_str()), (Some(0), ""));
+    let none = jo.types(&["list", "--target", "web", "-o", "json"]).await;
+    assert_eq!(none.out.trim(), "[]");
+    let json = jo.types(&["list", "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json[0]["metadata"]["name"], name);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_is_run_by_hand_and_looked_at() {
     let scene = Scene::incident(scene::policy()).await;
@@ -116,24 +137,7 @@ async fn a_rollback_is_run_by_hand_and_looked_at() {
     assert_eq!(done.phase(), Phase::Succeeded);
     assert!(done.name().starts_with("api-by-hand-"), "{}", done.name());
 
-    let list = jo.types(&["list"]).await;
-    assert_eq!(list.code, Some(0), "{}", list.err);
-    let lines: Vec<_> = list.out.lines().collect();
-    assert!(lines[0].starts_with("NAMESPACE"), "{}", list.out);
-    assert_eq!(lines.len(), 2);
-    assert!(
-        lines[1].contains(done.name()) && lines[1].contains("Succeeded"),
-        "{}",
-        list.out
-    );
-    let none = jo.types(&["list", "--phase", "failed"]).await;
-    assert_eq!((none.code, none.out.as_str()), (Some(0), ""));
-    let none = jo.types(&["list", "--target", "web", "-o", "json"]).await;
-    assert_eq!(none.out.trim(), "[]");
-    let json = jo.types(&["list", "-o", "json"]).await;
-    let json: Value = serde_json::from_str(&json.out).unwrap();
-    assert_eq!(json[0]["metadata"]["name"], done.name());
-
+    is_listed(&jo, done.name()).await;
     let show = jo.types(&["show", done.name()]).await;
     assert_eq!(show.code, Some(0), "{}", show.err);
     for said in [
