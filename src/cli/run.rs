@@ -37,7 +37,7 @@ pub struct Args {
     /// itself restored.
     #[arg(long, value_name = "RELEASE")]
     release: Option<String>,
-    /// Ask for a second person's approval.
+    /// Ask for an approval before anything is done.
     #[arg(long, conflicts_with = "shadow")]
     ask: bool,
     /// Plan and tell only; touch nothing.

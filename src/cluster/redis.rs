@@ -321,7 +321,15 @@ impl Ask for MultiplexedConnection {
             _ => String::new(),
         };
         let reply = command.query_async(self).await;
-        reply.map_err(|error| failure(place, &name, &error))
+        reply.map_err(|error| {
+            let mut failure = failure(place, &name, &error);
+            // A server that does not know the command repeats what it was given: the password.
+            if name == "AUTH" {
+                let code = error.code().unwrap_or("no answer");
+                failure.said = format!("{place}: AUTH: {code}");
+            }
+            failure
+        })
     }
 
     async fn confirm(&mut self, place: &str, command: &str) -> Result<()> {

@@ -225,13 +225,16 @@ async fn decide(
             let frozen = match &consent {
                 Consent::Refused(finding) => Err(finding.clone()),
                 Consent::Given(_) if asked => approval::unchanged(&journal.page, &journey),
-                // Nothing has changed: it goes on waiting.
-                Consent::Needed(_) if asked => {
-                    if !ctx.pause(ctx.tick).await {
-                        return Err(Halt::TermEnded);
+                Consent::Needed(_) if asked => match approval::unchanged(&journal.page, &journey) {
+                    Err(finding) => Err(finding),
+                    // Nothing has changed: it goes on waiting.
+                    Ok(()) => {
+                        if !ctx.pause(ctx.tick).await {
+                            return Err(Halt::TermEnded);
+                        }
+                        return Ok(Some(None));
                     }
-                    return Ok(Some(None));
-                }
+                },
                 _ => plan(
                     &journal.rollback,
                     target,

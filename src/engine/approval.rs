@@ -109,7 +109,7 @@ pub(super) fn is_due(ctx: &Context, policy: &Policy, rollback: &Rollback) -> boo
     let now = (ctx.clock)();
     let waits = matches!(policy.consent(rollback, target, now), Consent::Needed(_));
     !waits
-        || rollback.all_ended()
+        || (!rollback.spec.alerts.is_empty() && rollback.all_ended())
         || asked_to_stop(rollback).is_some()
         || replaced(ctx, rollback, target)
 }

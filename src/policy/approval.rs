@@ -73,6 +73,10 @@ impl Policy {
         let state = rollback.state();
         let Some(asked) = &state.run.asked else {
             return match self.why(rollback) {
+                Some(_) if free.is_none() && rollback.spec.approval.is_some() => {
+                    let said = "an answer stood there before anybody was asked";
+                    Consent::Refused(Reason::ApprovalStale.because(said))
+                }
                 Some(why) if free.is_none() => Consent::Needed(why),
                 _ => Consent::Needless(received),
             };

@@ -5,6 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::approval::Consent;
 use super::guard::{Facts, UNOBSERVED_LIMIT};
 use super::trigger::Ask;
 use crate::reason::{Finding, Reason};
@@ -157,6 +158,17 @@ impl Facts<'_> {
             return self.shadow(workload, live);
         }
         if let Some(active) = self.active_on(live) {
+            // One that nobody has to be asked about would let it go: it must be one that could have started it.
+            let waits = self.policy.consent(active, ask.target, self.now);
+            let alone = self
+                .policy
+                .must_ask(ask.trigger, ask.severity, ask.procedure);
+            if alone.is_none()
+                && matches!(waits, Consent::Needed(_))
+                && let Some(refusal) = self.refusal(ask, live, alert)
+            {
+                return Decision::decline_by(refusal, active);
+            }
             return join(active, alert);
         }
         if let Some(decision) = self.on_our_own(ask, live, alert) {

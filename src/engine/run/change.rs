@@ -32,6 +32,14 @@ impl Runner<'_> {
         if first && let Some(refused) = self.no_longer(now) {
             return self.refused(refused).await;
         }
+        // Only a run that began before the switch comes here. What is half-way goes on to where it can be left.
+        if begins && self.ctx.mode == Mode::Shadow {
+            let finding = Reason::Shadow.because("engine.mode is shadow: nothing is done any more");
+            if first {
+                return self.refused((Phase::Declined, finding)).await;
+            }
+            return self.ended(Phase::Failed, finding).await;
+        }
         let generation = self
             .at
             .rollout
@@ -106,8 +114,8 @@ impl Runner<'_> {
         if self.ctx.ended.is_cancelled() {
             return Err(Halt::TermEnded);
         }
-        // Only a run that began before the switch comes here.
-        if self.ctx.mode == Mode::Shadow {
+        // Only a run that began before the switch comes here. A promotion is on the way to where it can be left.
+        if self.ctx.mode == Mode::Shadow && !matches!(effect, Effect::PromoteFull { .. }) {
             let said = "engine.mode is shadow: no workload is changed".to_owned();
             return Ok(Err(Error::Forbidden(said)));
         }

@@ -1,7 +1,10 @@
 use super::*;
+use crate::policy::Decision;
 use crate::policy::admission::Admission;
 use crate::policy::decision::tests::{World, alert, rollback, second, target, world};
+use crate::policy::guard::Hold;
 use crate::procedure::BUILT_IN;
+use crate::rollback::memory::{Live, MemoryStatus};
 use crate::target::snapshot::tests as snapshots;
 
 /// The policy's one trigger asks; the other acts.
@@ -209,4 +212,44 @@ fn a_plan_that_waits_is_judged_by_the_guards_again() {
         panic!()
     };
     assert_eq!(finding.reason, Reason::Held);
+}
+
+#[test]
+fn an_answer_that_stood_there_before_the_question_is_none() {
+    let mut claimed = rollback(1, Phase::Pending);
+    claimed.spec.approval = Some(approval(Verdict::Approve, "good", 951));
+    let consent = asking().policy.consent(&claimed, &target(), second(1000));
+    assert_eq!(refused(&consent).0, Reason::ApprovalStale);
+}
+
+#[test]
+fn an_alert_that_could_not_have_started_it_lets_nothing_go() {
+    let mut world = asking();
+    // The one that acts is asked by.
+    world.policy.triggers.swap(0, 1);
+    let mut waiting = asked();
+    waiting.spec.alerts = vec![alert(990)];
+    let mut world = world.with(waiting);
+    let live = Live {
+        uid: "uid".into(),
+        revision: 2,
+        hash: "bad".into(),
+        changed: second(900),
+        promoted: None,
+    };
+    world.memory.status = Some(MemoryStatus {
+        live: Some(live),
+        ..MemoryStatus::default()
+    });
+    let joins = |world: &World, began| {
+        let alert = AlertRecord {
+            began: second(began),
+            ..acting(1100)
+        };
+        matches!(world.decide(&alert), Decision::Join { .. })
+    };
+    assert!(joins(&world, 1000));
+    assert!(!joins(&world, 1), "it began long before the release");
+    world.hold = Hold::Held("somebody".into());
+    assert!(!joins(&world, 1000), "a hold keeps it");
 }
