@@ -225,16 +225,17 @@ async fn decide(
             let frozen = match &consent {
                 Consent::Refused(finding) => Err(finding.clone()),
                 Consent::Given(_) if asked => approval::unchanged(&journal.page, &journey),
-                Consent::Needed(_) if asked => match approval::unchanged(&journal.page, &journey) {
-                    Err(finding) => Err(finding),
+                Consent::Needed(_) if asked => {
+                    let unchanged = approval::unchanged(&journal.page, &journey);
                     // Nothing has changed: it goes on waiting.
-                    Ok(()) => {
+                    if unchanged.is_ok() {
                         if !ctx.pause(ctx.tick).await {
                             return Err(Halt::TermEnded);
                         }
                         return Ok(Some(None));
                     }
-                },
+                    unchanged
+                }
                 _ => plan(
                     &journal.rollback,
                     target,
