@@ -1,6 +1,6 @@
 //! `ripcord list`: the rollbacks of a namespace, or of all, newest first.
 
-use super::reach::{self, Reach, Trouble, trouble};
+use super::reach::{self, Reach, Trouble, nothing, trouble};
 use super::table::table;
 use super::{Answer, Format, json};
 use crate::rollback::history::rough;
@@ -51,13 +51,7 @@ async fn found(args: &Args) -> Result<Answer, Trouble> {
         return Ok(json(&all));
     }
     if all.is_empty() {
-        let place = namespace.map_or_else(String::new, |namespace| {
-            format!(" in namespace {namespace}; -A looks in all")
-        });
-        return Ok(Answer {
-            err: format!("no rollbacks{place}\n"),
-            ..Answer::done(String::new())
-        });
+        return Ok(nothing("rollbacks", namespace));
     }
     let heads = [
         "NAMESPACE",

@@ -173,6 +173,17 @@ impl Trouble {
     }
 }
 
+/// What a list says that has nothing in it.
+pub(super) fn nothing(what: &str, namespace: Option<&str>) -> Answer {
+    let place = namespace.map_or_else(String::new, |namespace| {
+        format!(" in namespace {namespace}; -A looks in all")
+    });
+    Answer {
+        err: format!("no {what}{place}\n"),
+        ..Answer::done(String::new())
+    }
+}
+
 /// What a failed call means to a person: what was asked for, and what to do.
 pub(super) fn trouble(error: Error, verb: &str, what: &str, namespace: Option<&str>) -> Trouble {
     let place = namespace.map_or_else(

@@ -1,6 +1,6 @@
 //! `ripcord targets`: the fleet at a glance, from the targets' memories.
 
-use super::reach::{self, Reach, Trouble, trouble};
+use super::reach::{self, Reach, Trouble, nothing, trouble};
 use super::table::table;
 use super::{Answer, Format, json};
 use crate::report::text;
@@ -33,13 +33,7 @@ async fn found(args: &Args) -> Result<Answer, Trouble> {
         return Ok(json(&all));
     }
     if all.is_empty() {
-        let place = namespace.map_or_else(String::new, |namespace| {
-            format!(" in namespace {namespace}; -A looks in all")
-        });
-        return Ok(Answer {
-            err: format!("no targets{place}\n"),
-            ..Answer::done(String::new())
-        });
+        return Ok(nothing("targets", namespace));
     }
     let heads = [
         "NAMESPACE",

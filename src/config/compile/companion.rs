@@ -79,22 +79,31 @@ fn password(
     file.or(variable.map(|variable| PasswordAt::Env(variable.value)))
 }
 
-pub(super) fn warm_up(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::WarmUp) -> WarmUp {
+/// Whether each pod can be asked at this path and port.
+pub(super) fn endpoint(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    path: &Spanned<String>,
+    port: &Spanned<u16>,
+) {
     let mut wrong = |title: String, at: Place, label: &str| {
         check.say(Diagnostic::error(title).at(at, label));
     };
-    if !raw.path.value.starts_with('/') {
-        let title = format!("`{}` is no path", raw.path.value);
-        wrong(
-            title,
-            place(source, &raw.path),
-            "expected it to begin with `/`",
-        );
+    if !path.value.starts_with('/') {
+        let title = format!("`{}` is no path", path.value);
+        wrong(title, place(source, path), "expected it to begin with `/`");
     }
-    if raw.port.value == 0 {
+    if port.value == 0 {
         let title = "port 0 cannot be asked".to_owned();
-        wrong(title, place(source, &raw.port), "expected 1 to 65535");
+        wrong(title, place(source, port), "expected 1 to 65535");
     }
+}
+
+pub(super) fn warm_up(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::WarmUp) -> WarmUp {
+    endpoint(check, source, &raw.path, &raw.port);
+    let mut wrong = |title: String, at: Place, label: &str| {
+        check.say(Diagnostic::error(title).at(at, label));
+    };
     if let Some(status) = raw
         .status
         .as_ref()

@@ -177,21 +177,10 @@ fn times(
 }
 
 fn health(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Health) -> Health {
+    companion::endpoint(check, source, &raw.path, &raw.port);
     let mut wrong = |title: String, at: Place, label: &str| {
         check.say(Diagnostic::error(title).at(at, label));
     };
-    if !raw.path.value.starts_with('/') {
-        let title = format!("`{}` is no path", raw.path.value);
-        wrong(
-            title,
-            place(source, &raw.path),
-            "expected it to begin with `/`",
-        );
-    }
-    if raw.port.value == 0 {
-        let title = "port 0 cannot be asked".to_owned();
-        wrong(title, place(source, &raw.port), "expected 1 to 65535");
-    }
     if let Some(pointer) = &raw.pointer
         && !words::is_json_pointer(&pointer.value)
     {
