@@ -192,6 +192,11 @@ async fn answer(
         return (warm_up(&pod.name, &pod.image), close).into_response();
     }
     if uri.path() == metrics::PATH {
+        // Whoever reads may still take the address for that of a pod that is gone.
+        let meant = uri.query().and_then(|it| it.strip_prefix("pod="));
+        if meant.is_some_and(|meant| meant != pod.name) {
+            return (StatusCode::NOT_FOUND, close).into_response();
+        }
         return (close, pod.metrics.page()).into_response();
     }
     let (code, body) = Behaviour::of(&pod.image)
