@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
+use crate::cluster::permissions::Rights;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::Policy;
 use crate::rollback::Rollback;
@@ -38,6 +39,8 @@ pub struct Context {
     pub caches: Arc<Caches>,
     /// The policy in force; a run keeps the plan that it was made with.
     pub policy: Arc<ArcSwap<Policy>>,
+    /// What the service account is known to be allowed to do.
+    pub rights: Arc<Rights>,
     /// Looks at health endpoints.
     pub prober: Prober,
     /// Tells the time.

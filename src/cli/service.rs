@@ -117,6 +117,7 @@ impl Service {
             Arc::clone(&caches),
             Arc::clone(&policy),
             Arc::clone(&clock),
+            settings.engine.mode,
             metrics.clone(),
             spans.clone(),
         );
@@ -132,6 +133,7 @@ impl Service {
             cluster: cluster.clone(),
             caches: Arc::clone(&caches),
             policy: Arc::clone(&policy),
+            rights: Arc::default(),
             prober: Prober::new(Arc::clone(&clock)).context("the HTTP client cannot be built")?,
             clock: Arc::clone(&clock),
             events: Events::new(&cluster, &identity),
@@ -220,6 +222,8 @@ fn measure(context: &Context, standing: watch::Receiver<Standing>, stop: &Cancel
         context.cluster.clone(),
         context.mode,
         Arc::clone(&context.policy),
+        Arc::clone(&context.rights),
+        Arc::clone(&context.clock),
         context.metrics.clone(),
         stop.clone(),
     ));

@@ -41,20 +41,32 @@ impl Cluster {
     /// Changes what is remembered of a target: reads, changes, writes with the resourceVersion of that read, and begins
     /// again where somebody else wrote. `change` says whether there is anything to write.
     ///
+    /// What is `known` already saves the first read where there is something to write: the write has no effect, and the
+    /// memory is read, if it is not the latest.
+    ///
     /// # Errors
     /// See [`Error`].
     pub async fn remember(
         &self,
         target: &Target,
+        mut known: Option<Memory>,
         mut change: impl FnMut(&mut MemoryStatus) -> bool,
     ) -> Result<Memory, Error> {
         let api = self.api::<Memory>(&target.workload.namespace);
         let mut last = None;
         for _ in 0..10 {
-            let mut memory = self.memory(target).await?;
+            let guessed = known.take();
+            let fresh = guessed.is_none();
+            let mut memory = match guessed {
+                Some(known) => known,
+                None => self.memory(target).await?,
+            };
             let mut status = memory.state().into_owned();
             if !change(&mut status) {
-                return Ok(memory);
+                if fresh {
+                    return Ok(memory);
+                }
+                continue;
             }
             memory.status = Some(status);
             match self

@@ -1,7 +1,11 @@
 //! Asks the API server whether the service account may do what a plan needs, before anything is touched; the service asks
 //! for itself, and a person for the service.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec,
@@ -42,6 +46,16 @@ fn needed(kind: Kind, mode: Mode) -> Vec<Right> {
     rights
 }
 
+/// For how long the answer that nothing is missing counts, in a start: as nothing else stands between an alert and the first
+/// change, it is asked for ahead. What is taken away meanwhile, the API server refuses.
+const COUNTS: SignedDuration = SignedDuration::from_secs(90);
+
+/// Where nothing was missing when it was last asked: by namespace and kind of workload, as rights are granted so.
+#[derive(Debug, Default)]
+pub struct Rights {
+    complete: Mutex<BTreeMap<(String, Kind), Timestamp>>,
+}
+
 /// A service account whose permissions are asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Account {
@@ -49,6 +63,29 @@ pub struct Account {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+// === impl Rights ===
+
+impl Rights {
+    /// Notes what was missing at this time.
+    pub fn note(&self, workload: &Workload, missing: &[String], at: Timestamp) {
+        let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (workload.namespace.clone(), workload.kind);
+        if missing.is_empty() {
+            complete.insert(key, at);
+        } else {
+            complete.remove(&key);
+        }
+    }
+
+    /// Whether it is known that nothing is missing.
+    #[must_use]
+    pub fn are_complete(&self, workload: &Workload, now: Timestamp) -> bool {
+        let complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = complete.get(&(workload.namespace.clone(), workload.kind));
+        asked.is_some_and(|asked| now.duration_since(*asked) < COUNTS)
+    }
 }
 
 impl Cluster {
@@ -148,5 +185,30 @@ fn attributes(namespace: &str, right: Right) -> ResourceAttributes {
         resource: Some(resource.to_owned()),
         subresource: Some(subresource.to_owned()).filter(|sub| !sub.is_empty()),
         ..ResourceAttributes::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_complete_counts_for_a_while_and_until_something_is_missing() {
+        let rights = Rights::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let rollout = |namespace: &str, kind| Workload {
+            kind,
+            namespace: namespace.to_owned(),
+            name: "any".to_owned(),
+        };
+        let shop = rollout("shop", Kind::Rollout);
+        assert!(!rights.are_complete(&shop, at(0)), "nobody has asked");
+        rights.note(&shop, &[], at(0));
+        assert!(rights.are_complete(&shop, at(89)));
+        assert!(!rights.are_complete(&shop, at(90)));
+        assert!(!rights.are_complete(&rollout("bank", Kind::Rollout), at(1)));
+        assert!(!rights.are_complete(&rollout("shop", Kind::Deployment), at(1)));
+        rights.note(&shop, &["patch rollouts".to_owned()], at(2));
+        assert!(!rights.are_complete(&shop, at(3)));
     }
 }

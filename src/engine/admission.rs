@@ -8,7 +8,7 @@ use super::journal::{Halt, Journal};
 use super::{Context, approval, ending};
 use crate::cluster::Error;
 use crate::policy::Policy;
-use crate::policy::admission::Admission;
+use crate::policy::admission::{Admission, lacking};
 use crate::policy::approval::Consent;
 use crate::policy::guard::{Facts, Hold};
 use crate::procedure::{Entry, Journey, Procedure};
@@ -33,8 +33,8 @@ pub struct Fresh {
     pub missing: Vec<String>,
 }
 
-/// Admits the rollback: with a frozen plan it is Running afterwards, and its first snapshot is returned; otherwise it has
-/// ended.
+/// Admits the rollback: with a plan, which the journal's next write puts on record, it is Running afterwards, and its first
+/// snapshot is returned; otherwise it has ended, or waits for a person.
 ///
 /// # Errors
 /// Why this replica leaves it.
@@ -106,9 +106,13 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
         ctx.cluster.snapshot(&target.workload, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
-        ctx.cluster.missing_permissions(&target.workload, ctx.mode),
+        missing(ctx, target),
     );
-    let (hold, missing) = (hold?, missing?);
+    let (hold, mut missing) = (hold?, missing?);
+    if let (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) = (&at, &memory) {
+        let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
+        missing = asked.await?;
+    }
     match (at, memory) {
         (Ok(at), Ok(memory)) => Ok(Ok(Fresh {
             at,
@@ -117,11 +121,19 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
             missing,
         })),
         (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) if !missing.is_empty() => {
-            let said = format!("the service account may not {}", missing.join(", nor "));
-            Ok(Err(Reason::PermissionMissing.because(said)))
+            Ok(Err(lacking(&missing)))
         }
         (Err(error), _) | (_, Err(error)) => Err(error),
     }
+}
+
+/// The permissions that are missing, as far as that is not known.
+async fn missing(ctx: &Context, target: &Target) -> Result<Vec<String>, Error> {
+    if ctx.rights.are_complete(&target.workload, (ctx.clock)()) {
+        return Ok(Vec::new());
+    }
+    let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
+    asked.await
 }
 
 fn judge(
@@ -267,11 +279,12 @@ async fn decide(
             }
             let before = (journal.page.phase, journal.page.run.asked.clone());
             let runs = approval::settle(&mut journal.page, &journal.rollback, target, consent, now);
+            if runs {
+                journal.draft();
+                planned(ctx, journal, now);
+                return Ok(Some(Some((target.clone(), fresh.at))));
+            }
             match journal.write_unless_joined(ctx).await {
-                Ok(()) if runs => {
-                    planned(ctx, journal, now);
-                    Ok(Some(Some((target.clone(), fresh.at))))
-                }
                 Ok(()) => {
                     planned(ctx, journal, now);
                     approval::announce(ctx, journal);

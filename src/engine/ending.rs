@@ -230,7 +230,7 @@ pub async fn remember(
 ) -> Result<(), Halt> {
     let mut refused = 0;
     loop {
-        match ctx.cluster.remember(target, &mut change).await {
+        match ctx.cluster.remember(target, None, &mut change).await {
             Ok(memory) => {
                 ctx.caches
                     .memories

@@ -6,7 +6,7 @@ use self::patience::{Call, Patience, SHORT};
 use super::Context;
 use crate::cluster::Error;
 use crate::cluster::journal::Page;
-use crate::rollback::Rollback;
+use crate::rollback::{Phase, Rollback};
 
 /// A rollback in the hands of the leader.
 pub struct Journal {
@@ -16,6 +16,8 @@ pub struct Journal {
     pub page: Page,
     /// The epoch that the object is known to have.
     epoch: i64,
+    /// Of a plan that is not on record yet: how many times the alerts had been written when it was made.
+    draft: Option<i64>,
 }
 
 /// Why a run ends in this replica without an end on record.
@@ -33,7 +35,17 @@ pub enum Halt {
 
 impl Journal {
     /// Reads the rollback fresh; none if it is gone or has ended. The first write raises its epoch.
+    ///
+    /// One of a target that nobody has worked on is taken as it was claimed: if that is not the latest, the first write has no
+    /// effect.
     pub async fn open(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Self>, Halt> {
+        if let Some(claimed) = ctx.caches.rollbacks.get(namespace, name)
+            && claimed.phase() == Phase::Pending
+            && claimed.spec.unplaced.is_none()
+            && claimed.state().run.epoch == 0
+        {
+            return Ok(Some(Self::of(Rollback::clone(&claimed), &ctx.identity)));
+        }
         let mut patience = Patience::new(ctx, namespace, name, Call::Read);
         loop {
             match ctx.cluster.rollback(namespace, name).await {
@@ -69,15 +81,28 @@ impl Journal {
             rollback,
             page,
             epoch,
+            draft: None,
         }
+    }
+
+    /// Leaves the plan on the page to the next write: that is the first intent's as a rule, and one call fewer stands before
+    /// the change. It has no effect if an alert joins before.
+    pub fn draft(&mut self) {
+        self.draft = Some(self.rollback.state().alerts.seq);
+    }
+
+    /// Whether the plan on the page is not on record yet.
+    #[must_use]
+    pub const fn is_draft(&self) -> bool {
+        self.draft.is_some()
     }
 
     /// Keeps what changed. A write whose answer was lost is sent again: under one epoch there is one writer.
     ///
     /// # Errors
-    /// Why this replica must leave the rollback alone.
+    /// Why this replica must leave the rollback alone; [`Halt::Joined`] where the plan was a draft and an alert joined.
     pub async fn write(&mut self, ctx: &Context) -> Result<(), Halt> {
-        self.write_if(ctx, None).await
+        self.write_if(ctx, self.draft).await
     }
 
     /// As [`write`](Self::write), if no alert joined since the object was read.
@@ -121,10 +146,15 @@ impl Journal {
             {
                 Ok(written) => {
                     self.epoch = self.page.run.epoch;
+                    self.draft = None;
                     self.kept(ctx, written);
                     return Ok(());
                 }
-                Err(Error::NotFound(_)) => return Err(Halt::Gone),
+                Err(Error::NotFound(_)) => {
+                    let (namespace, name) = (self.rollback.namespace(), self.rollback.name());
+                    ctx.caches.rollbacks.forget(namespace, name);
+                    return Err(Halt::Gone);
+                }
                 Err(Error::Precondition(said)) => {
                     let after = self.after_precondition(ctx, alerts_seq, &mut patience, said);
                     if let Some(end) = after.await {
@@ -160,10 +190,13 @@ impl Journal {
         {
             // Our own write whose answer was lost, while its first try raised the epoch.
             self.epoch = self.page.run.epoch;
+            self.draft = None;
             self.kept(ctx, found);
             return Some(Ok(()));
         }
         if state.run.epoch != self.epoch {
+            let (namespace, name) = (found.namespace().to_owned(), found.name().to_owned());
+            ctx.caches.rollbacks.offer(&namespace, &name, found);
             return Some(Err(Halt::Fenced));
         }
         if alerts_seq.is_some_and(|seq| state.alerts.seq != seq) {
@@ -175,6 +208,7 @@ impl Journal {
         patience.wait(&refused).await.err().map(Err)
     }
 
+    /// The object is as the page was sent, or as it was found after that.
     fn kept(&mut self, ctx: &Context, found: Rollback) {
         ctx.caches
             .rollbacks

@@ -88,7 +88,7 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
         return;
     }
     let created = created(ctx, target, &seen, cached.as_deref()).await;
-    let kept = ctx.cluster.remember(target, |memory| {
+    let kept = ctx.cluster.remember(target, None, |memory| {
         learn(
             memory,
             target,

@@ -11,14 +11,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
 
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
 use crate::policy::admission::too_late;
 use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
-use crate::rollback::Phase;
 use crate::rollback::object::Plan;
+use crate::rollback::{FINALIZER, Phase};
 use crate::target::{Effect, Sighting, Snapshot, Target};
 use crate::telemetry::Span;
 
@@ -72,6 +73,16 @@ enum Round {
 /// # Errors
 /// Why this replica leaves it without an end.
 pub async fn run(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt> {
+    loop {
+        match attempt(ctx, namespace, name).await {
+            // Before anything was on record, let alone done.
+            Err(Halt::Joined) => {}
+            over => return over,
+        }
+    }
+}
+
+async fn attempt(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt> {
     let opened = (ctx.clock)();
     let Some(mut journal) = Journal::open(ctx, namespace, name).await? else {
         return Ok(());
@@ -147,7 +158,12 @@ impl Runner<'_> {
                 if self.ctx.ended.is_cancelled() {
                     return Err(Halt::TermEnded);
                 }
-                match self.round(index, step).await? {
+                let round = self.round(index, step).await?;
+                // Nothing had to be intended: the plan goes on record before it is waited for anything.
+                if self.journal.is_draft() && !matches!(round, Round::Ended) {
+                    self.journal.write(self.ctx).await?;
+                }
+                match round {
                     Round::Ended => return Ok(()),
                     Round::Again => {}
                     Round::Soon => {
@@ -178,8 +194,13 @@ impl Runner<'_> {
         self.end(Phase::Succeeded, Reason::Done.into()).await
     }
 
-    /// Pins the object, so that nobody can delete it while the release is half-way. Without that nothing begins.
+    /// Pins the object if intake has not, so that nobody can delete it while the release is half-way. Without that nothing
+    /// begins.
     async fn pinned(&mut self) -> Result<bool, Halt> {
+        let finalizers = self.journal.rollback.finalizers();
+        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(true);
+        }
         while let Err(error) = self.ctx.cluster.pin(&self.journal.rollback, true).await {
             tracing::warn!(rollback = self.journal.rollback.name(), %error, "the finalizer cannot be set");
             let late = too_late(&self.journal.rollback, &self.target, (self.ctx.clock)());

@@ -26,6 +26,7 @@ use crate::alert::Notification;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::{Decision, Facts, Policy};
 use crate::reason::{Finding, Reason};
+use crate::rollback::object::Mode;
 use crate::target::{Release, Target};
 use crate::telemetry::{Metrics, Spans, TraceContext};
 
@@ -43,6 +44,8 @@ pub struct Registrar {
     caches: Arc<Caches>,
     policy: Arc<ArcSwap<Policy>>,
     clock: Clock,
+    /// Whether anything may be done at all.
+    mode: Mode,
     metrics: Metrics,
     spans: Spans,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -68,6 +71,7 @@ impl Registrar {
         caches: Arc<Caches>,
         policy: Arc<ArcSwap<Policy>>,
         clock: Clock,
+        mode: Mode,
         metrics: Metrics,
         spans: Spans,
     ) -> Self {
@@ -76,6 +80,7 @@ impl Registrar {
             caches,
             policy,
             clock,
+            mode,
             metrics,
             spans,
             turns: Mutex::default(),

@@ -137,8 +137,7 @@ impl Facts<'_> {
             return Admission::decline(Reason::ProcedureUnknown.because(said));
         };
         if !missing.is_empty() {
-            let said = format!("the service account may not {}", missing.join(", nor "));
-            return Admission::decline(Reason::PermissionMissing.because(said));
+            return Admission::decline(lacking(missing));
         }
         match self.destination(target, at, rollout, by_hand) {
             Ok(destination) => Admission::Go {
@@ -292,6 +291,13 @@ pub(super) fn late(since: Timestamp, target: &Target, now: Timestamp) -> Option<
         );
         Reason::TooLate.because(said)
     })
+}
+
+/// That these permissions are missing.
+#[must_use]
+pub fn lacking(missing: &[String]) -> Finding {
+    let said = format!("the service account may not {}", missing.join(", nor "));
+    Reason::PermissionMissing.because(said)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! or an aborted one the controller then skips its steps; after a promotion it would walk them, so a full promotion is
 //! requested, and requested again until its effect is seen, because a status request may be lost to the controller's
 //! own write. Only where GitOps owns the spec, and would undo what is written there, is it the other verb: see [`abort`].
+//! Where a router splits the traffic of an update in flight, it is asked for first, once: the controller turns the traffic
+//! one look earlier than for a template, and nothing depends on it.
 
 mod abort;
 
@@ -14,7 +16,7 @@ use super::Entry;
 use super::step::{Journey, Next, Step};
 use crate::reason::{Finding, Reason};
 use crate::target::effect::EffectKind;
-use crate::target::workload::Rollout;
+use crate::target::workload::{Rollout, Strategy};
 use crate::target::{Effect, Release, Sighting, Snapshot, Target};
 
 /// How long the controller may take to look at a restored template that no image tells from the one before.
@@ -188,11 +190,22 @@ impl Plan {
         let Some(set) = pinned else {
             return Next::Fail(Reason::DestinationGone.into());
         };
+        if past.attempts == 0 && self.turns_sooner(rollout) {
+            return Next::Do(Effect::Abort {
+                hash: self.from.hash.clone(),
+            });
+        }
         Next::Do(Effect::RestoreTemplate {
             hash: set.hash.clone(),
             replica_set: set.uid.clone(),
             unpause: rollout.paused,
         })
+    }
+
+    /// Whether an abort takes the traffic off the release before a template can.
+    fn turns_sooner(&self, rollout: &Rollout) -> bool {
+        let routed = matches!(rollout.strategy, Strategy::Canary { routed: true, .. });
+        routed && rollout.stable == self.to.hash && rollout.abortable().is_ok() && !rollout.aborted
     }
 
     /// Whether the spec shows the template of the release that was left.

@@ -206,6 +206,7 @@ impl Replica {
             cluster: cluster.clone(),
             caches: Arc::clone(&caches),
             policy,
+            rights: Arc::default(),
             prober: Prober::new(now.clone()).unwrap(),
             clock: now,
             events: Events::new(&cluster, identity),

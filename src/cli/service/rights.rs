@@ -1,7 +1,7 @@
 //! Asks now and then whether Ripcord still has the rights that a rollback needs, so that people hear of one that is gone before
 //! it is missed.
 //!
-//! It refuses nothing: the leader asks again before it admits a rollback.
+//! It refuses nothing: what it knows to be missing, the leader asks again before it admits a rollback.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,16 +10,18 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, Error};
+use crate::cluster::permissions::Rights;
+use crate::cluster::{Clock, Cluster, Error};
 use crate::policy::Policy;
 use crate::rollback::object::Mode;
-use crate::target::Kind;
+use crate::target::{Kind, Workload};
 use crate::telemetry::Metrics;
 
 /// How long after the start it asks first.
-const FIRST: Duration = Duration::from_secs(60);
-/// How often it asks then.
-const ROUND: Duration = Duration::from_secs(300);
+const FIRST: Duration = Duration::from_secs(1);
+/// How often it asks then. Within the time for which an answer counts, and in which an unused connection stays open: asking
+/// at once for all that a rollback needs also keeps those connections ready that its first reads go over.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// What is missing, by namespace and kind of workload: rights are granted so.
 type Missing = BTreeMap<(String, Kind), Vec<String>>;
@@ -29,6 +31,8 @@ pub(super) async fn rights(
     cluster: Cluster,
     mode: Mode,
     policy: Arc<ArcSwap<Policy>>,
+    rights: Arc<Rights>,
+    clock: Clock,
     metrics: Metrics,
     stop: CancellationToken,
 ) {
@@ -39,7 +43,10 @@ pub(super) async fn rights(
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => pause = ROUND,
         }
-        known = ask(&cluster, mode, &policy.load_full(), &metrics, &known).await;
+        let now = clock();
+        let policy = policy.load_full();
+        let told = |workload: &Workload, missing: &[String]| rights.note(workload, missing, now);
+        known = ask(&cluster, mode, &policy, &metrics, &known, told).await;
     }
 }
 
@@ -50,6 +57,7 @@ async fn ask(
     policy: &Policy,
     metrics: &Metrics,
     before: &Missing,
+    told: impl Fn(&Workload, &[String]),
 ) -> Missing {
     let mut found = Missing::new();
     for target in policy.targets.values() {
@@ -58,6 +66,7 @@ async fn ask(
         if !found.contains_key(&key) {
             match cluster.missing_permissions(workload, mode).await {
                 Ok(missing) => {
+                    told(workload, &missing);
                     tell(before.get(&key), &missing, &key.0);
                     found.insert(key.clone(), missing);
                 }
@@ -139,7 +148,15 @@ triggers:
         let policy = read_policy([Source { path, text }]).policy.unwrap();
         let metrics = Metrics::new("0");
 
-        let known = ask(&cluster, Mode::Act, &policy, &metrics, &Missing::new()).await;
+        let known = ask(
+            &cluster,
+            Mode::Act,
+            &policy,
+            &metrics,
+            &Missing::new(),
+            |_, _| (),
+        )
+        .await;
         assert_eq!(shown(&metrics), ["a: 0", "b: 0", "c: 0"]);
         let reviews = || {
             let asked = sandbox.requests().into_iter();
@@ -149,7 +166,7 @@ triggers:
         };
         let first = reviews();
         sandbox.deny("patch", "argoproj.io", "rollouts", "");
-        let known = ask(&cluster, Mode::Act, &policy, &metrics, &known).await;
+        let known = ask(&cluster, Mode::Act, &policy, &metrics, &known, |_, _| ()).await;
         assert_eq!(shown(&metrics), ["a: 1", "b: 1", "c: 0"]);
         assert_eq!(
             reviews(),
@@ -159,7 +176,7 @@ triggers:
 
         // An API server that does not answer takes nothing back.
         sandbox.stop().await;
-        ask(&cluster, Mode::Act, &policy, &metrics, &known).await;
+        ask(&cluster, Mode::Act, &policy, &metrics, &known, |_, _| ()).await;
         assert_eq!(shown(&metrics), ["a: 1", "b: 1", "c: 0"]);
     }
 }

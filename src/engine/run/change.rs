@@ -7,7 +7,7 @@ use super::{RACES, Round, Runner};
 use crate::cluster::{Error, redis};
 use crate::engine::ending;
 use crate::engine::journal::Halt;
-use crate::policy::admission::too_late;
+use crate::policy::admission::{lacking, too_late};
 use crate::policy::guard::{self, Hold};
 use crate::procedure::Intent;
 use crate::reason::{Finding, Reason};
@@ -309,6 +309,14 @@ impl Runner<'_> {
                 self.in_doubt = true;
                 (false, Reason::Retrying, said)
             }
+            // A right that was taken away since it was last asked for.
+            Error::Forbidden(said) if self.journal.page.run.first_mutation.is_none() => {
+                if !self.in_doubt {
+                    self.unintended(index);
+                }
+                let finding = self.forbidden(said).await;
+                return self.refused((Phase::Declined, finding)).await;
+            }
             error => (true, Reason::Rejected, error.to_string()),
         };
         if ends && safe {
@@ -317,6 +325,23 @@ impl Runner<'_> {
         // Half-way there is no end but the giving up, which pages: until then the change is asked for again.
         self.note(index, reason.because(said), now).await?;
         Ok(Round::Soon)
+    }
+
+    /// What is missing, by name, where the API server has refused a first change that was thought to be allowed.
+    async fn forbidden(&self, said: String) -> Finding {
+        let workload = &self.target.workload;
+        let asked = self
+            .ctx
+            .cluster
+            .missing_permissions(workload, self.ctx.mode);
+        match asked.await {
+            Ok(missing) if !missing.is_empty() => {
+                let now = (self.ctx.clock)();
+                self.ctx.rights.note(workload, &missing, now);
+                lacking(&missing)
+            }
+            _ => Reason::PermissionMissing.because(said),
+        }
     }
 
     /// Blames the release that is about to be left, and asks once more what can keep it: for as long as a first change is
@@ -329,7 +354,9 @@ impl Runner<'_> {
         let from = self.plan.from.clone();
         loop {
             let now = (self.ctx.clock)();
-            let blamed = self.ctx.cluster.remember(&self.target, |memory| {
+            let known = self.ctx.caches.memory(&self.target);
+            let known = known.map(|known| Memory::clone(&known));
+            let blamed = self.ctx.cluster.remember(&self.target, known, |memory| {
                 let blamed = memory.blame(&from, &name, now);
                 let activated = memory.active.as_ref() != Some(&name);
                 memory.active = Some(name.clone());
@@ -350,6 +377,10 @@ impl Runner<'_> {
                     let memories = &self.ctx.caches.memories;
                     memories.offer(namespace, &self.target.name, memory);
                     return Ok(refused);
+                }
+                (Err(Error::Forbidden(said)), _) => {
+                    let finding = self.forbidden(said).await;
+                    return Ok(Some((Phase::Declined, finding)));
                 }
                 (Err(error), _) => {
                     tracing::warn!(ripcord.target = self.target.name, %error, "the release cannot be blamed");

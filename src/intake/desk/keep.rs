@@ -9,8 +9,8 @@ use crate::cluster::Error;
 use crate::cluster::claims::Claimed;
 use crate::policy::Decision;
 use crate::reason::Reason;
-use crate::rollback::Rollback;
 use crate::rollback::object::{Alerts, Mode, Persisting};
+use crate::rollback::{FINALIZER, Rollback};
 use crate::target::Target;
 use crate::telemetry::{Span, TraceContext, span};
 
@@ -122,7 +122,11 @@ impl Registrar {
         Ok(behind)
     }
 
-    async fn claim(&self, claim: Rollback, trace: &TraceContext) -> Result<Recorded, Error> {
+    async fn claim(&self, mut claim: Rollback, trace: &TraceContext) -> Result<Recorded, Error> {
+        if self.mode == Mode::Act && claim.spec.mode.acts() {
+            // A run would have to stop for it.
+            claim.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        }
         let began = Instant::now();
         let start = (self.clock)();
         let claimed = self.cluster.claim(&claim).await;

@@ -63,6 +63,51 @@ fn one_verb_for_in_flight_aborted_and_promoted() {
     assert_eq!(next(&paused), restore(true));
 }
 
+/// An update in flight, with a router between the releases.
+fn behind_a_router() -> Snapshot {
+    let mut at = in_flight();
+    rollout(&mut at).strategy = Strategy::Canary {
+        routed: true,
+        services: vec![],
+        canary_weight: Some(60),
+        verified: None,
+    };
+    at
+}
+
+#[test]
+fn behind_a_router_an_abort_comes_first_and_once() {
+    let abort = Next::Do(Effect::Abort { hash: "bad".into() });
+    assert_eq!(next(&behind_a_router()), abort);
+    // Whether or not it had an effect, the template follows.
+    let mut asked = intended(EffectKind::Abort);
+    asked.attempts = 1;
+    let mut aborted = behind_a_router();
+    rollout(&mut aborted).aborted = true;
+    for at in [&behind_a_router(), &aborted] {
+        let then = Revert::next(&plan(), at, &[], &asked, Timestamp::UNIX_EPOCH);
+        assert_eq!(then, restore(false));
+    }
+    assert!(Revert::safe_point(&plan(), &aborted), "the good one serves");
+}
+
+#[test]
+fn behind_a_router_nothing_is_aborted_where_that_does_not_help() {
+    let mut aborted = behind_a_router();
+    rollout(&mut aborted).aborted = true;
+    assert_eq!(next(&aborted), restore(false));
+    let mut paused = behind_a_router();
+    rollout(&mut paused).paused = true;
+    assert_eq!(next(&paused), restore(true));
+    let mut everywhere = promoted();
+    rollout(&mut everywhere).strategy = rollout(&mut behind_a_router()).strategy.clone();
+    assert_eq!(next(&everywhere), restore(false));
+    // The traffic would go to a release that is not the destination.
+    let mut elsewhere = behind_a_router();
+    rollout(&mut elsewhere).stable = "worse".into();
+    assert_eq!(next(&elsewhere), restore(false));
+}
+
 #[test]
 fn nothing_is_decided_while_the_controller_lags() {
     for mut at in [in_flight(), promoted(), restored(), between()] {

@@ -15,6 +15,7 @@ use crate::engine::{changes, image, live, promote};
 use crate::support::proxy::{Act, Fault};
 use crate::support::stage::scene::{self, COLD, LATENCY, Scene, firing, group, labelled, resolved};
 use crate::support::stage::{self, NAME};
+use crate::support::wait::until;
 
 /// The alert is refused, the refusal is on record, and asking again costs nothing.
 async fn refused(scene: &Scene, alert: &Alert, reason: &str) -> ripcord::rollback::Rollback {
@@ -256,16 +257,44 @@ async fn a_first_deploy_has_nowhere_to_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_permission_is_named_and_nothing_is_touched() {
-    let scene = Scene::incident(scene::policy()).await;
+    let mut scene = Scene::empty(scene::policy()).await;
     scene.sandbox.deny("patch", "argoproj.io", "rollouts", "");
+    scene.opens().await;
+    stage::bad_canary(&scene.sandbox).await;
+    let done = lacks_a_right(&scene).await;
+    assert!(done.state().plan.is_none());
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_was_there_a_moment_ago_is_named_and_nothing_is_touched() {
+    let scene = Scene::incident(scene::policy()).await;
+    let asked = async || {
+        let requests = scene.sandbox.requests().into_iter();
+        let asked = requests.filter(|it| it.path.ends_with("/selfsubjectaccessreviews"));
+        (asked.count() >= 9).then_some(())
+    };
+    let asked = until(asked, stage::LIMIT).await;
+    asked.expect("it has asked for its rights");
+    scene.sandbox.deny("patch", "argoproj.io", "rollouts", "");
+    let done = lacks_a_right(&scene).await;
+    assert!(!done.touched());
+    scene
+        .until_memory(|memory| memory.state().blamed.is_empty())
+        .await;
+    scene.close().await;
+}
+
+/// Declined, because the Rollout may not be written.
+async fn lacks_a_right(scene: &Scene) -> ripcord::rollback::Rollback {
     let alert = firing(LATENCY);
     assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
-    let done = refused(&scene, &alert, "permission_missing").await;
+    let done = refused(scene, &alert, "permission_missing").await;
     assert_eq!(
         said(&done),
         "the service account may not patch rollouts.argoproj.io in shop"
     );
-    scene.close().await;
+    done
 }
 
 #[tokio::test(flavor = "multi_thread")]
