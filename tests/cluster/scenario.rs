@@ -93,7 +93,7 @@ real! {
     demo: is_told[Pods Network DemoNames];
     pair: oldest_alertmanagers newest_alertmanagers;
     people:
-        undo_copies_no_metadata active_service_is_taken_back active_service_stays_switched;
+        undo_copies_no_metadata undo_copies_the_affinity active_service_is_taken_back active_service_stays_switched;
     routed:
         nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]
         nginx_of_argo_cd;

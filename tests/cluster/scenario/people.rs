@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::blue_green;
 use crate::scene::blue_green::strategy;
-use crate::scene::release::{BAD, pausing};
+use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::Replica;
 use crate::support::story::prelude::*;
@@ -27,6 +27,29 @@ pub(crate) async fn undo_copies_no_metadata() {
     assert_eq!(undone, good);
     let metadata = scene.rollout().await["spec"]["template"]["metadata"].clone();
     assert_eq!(metadata, json!({ "labels": { "app": NAME } }));
+}
+
+/// The controller's own affinity is copied into the spec, so that what an `undo` brings is neither of the two releases, and
+/// walks the steps.
+pub(crate) async fn undo_copies_the_affinity() {
+    let mut scene = Scene::start("a person's undo, an injected affinity").await;
+    let mut strategy = pausing();
+    let apart = json!({ "preferredDuringSchedulingIgnoredDuringExecution": { "weight": 1 } });
+    strategy["canary"]["antiAffinity"] = apart;
+    // The first release of all gets no affinity.
+    scene.good = "demo:v0-good";
+    let _ripcord = scene.good(&strategy).await;
+    scene.deploy(GOOD).await;
+    let good = scene.promoted_by_hand().await;
+    let (undone, bad) = undone(&scene).await;
+    assert!(undone != good && undone != bad, "{undone}");
+    let injected = scene.replica_set(&good).await["spec"]["template"]["spec"]["affinity"].clone();
+    assert!(injected.to_string().contains(HASH), "{injected:#}");
+    let template = scene.rollout().await["spec"]["template"].clone();
+    assert_eq!(template["spec"]["affinity"], injected);
+    // That replica set has a term of its own besides.
+    let terms = scene.replica_set(&undone).await["spec"]["template"]["spec"]["affinity"].clone();
+    assert!(terms.to_string().contains(&bad), "{terms:#}");
 }
 
 /// The controller takes it back at once when a person points the active Service of a promoted blue-green at the old pods.
