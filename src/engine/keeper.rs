@@ -18,6 +18,9 @@ use crate::target::Target;
 
 /// How often everything is looked at although nothing changed: soaking and holds take their effect by time alone.
 const ROUND: Duration = Duration::from_secs(15);
+/// How long it lets changes gather: they come several at a time, and what is remembered of them can wait where a first change
+/// cannot.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// Works until the term ends.
 pub async fn work(ctx: Context) {
@@ -38,7 +41,13 @@ pub async fn work(ctx: Context) {
         tokio::select! {
             () = ctx.ended.cancelled() => return,
             () = tokio::time::sleep(ROUND) => {}
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                tokio::time::sleep(GATHER).await;
+                changes.mark_unchanged();
+            }
         }
     }
 }
