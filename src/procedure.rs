@@ -34,6 +34,8 @@ pub struct Procedure {
     pub budget: Duration,
     /// Whether a person must approve it each time.
     pub approval: bool,
+    /// The procedure that is tried where its revert fails.
+    pub escalate_to: Option<String>,
     /// The steps, in order.
     pub steps: Vec<StepSpec>,
 }
@@ -46,6 +48,7 @@ impl Procedure {
             name: BUILT_IN.to_owned(),
             budget: Duration::from_secs(30),
             approval: false,
+            escalate_to: None,
             steps: vec![
                 StepSpec::Revert(revert::Revert {}),
                 StepSpec::Healthy(healthy::Healthy::default()),

@@ -91,6 +91,8 @@ reasons! {
     ApprovalExpired = "approval_expired": "Nobody approved the rollback in the time allowed for it.",
     ApprovalStale = "approval_stale": "What was approved is not what would be done now: it must be asked for again.",
     Admitted = "admitted": "Every guard was asked again on fresh facts and let the rollback pass.",
+    Escalated = "escalated": "The revert failed, and the next procedure of the ladder was asked for.",
+    NoRung = "no_rung": "The rollback does not follow one whose revert failed and whose plan asks for it.",
 
     // While a step runs.
     Restoring = "restoring": "The pinned template of the destination is written to the workload.",

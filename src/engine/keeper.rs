@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::Context;
+use super::{Context, ladder};
 use crate::cluster::caches::Seen;
 use crate::reason::Finding;
 use crate::rollback::memory::Shown;
@@ -30,6 +30,7 @@ pub async fn work(ctx: Context) {
             }
             if ctx.caches.listed(&target.workload.namespace).is_ok() {
                 keep(&ctx, target, policy.mode_of(target)).await;
+                ladder::climb(&ctx, target).await;
                 retire(&ctx, target).await;
             }
         }

@@ -9,6 +9,7 @@ mod deployment;
 mod hands;
 mod harness;
 mod in_flight;
+mod ladder;
 mod midway;
 mod owned;
 mod pair;
@@ -88,6 +89,9 @@ real! {
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
     hands: by_hand approves denies silence;
+    ladder:
+        refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]
+        not_after_unhealthy;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;
     demo: is_told[Pods Network DemoNames];

@@ -23,6 +23,7 @@ pub(super) fn compile(
 ) -> BTreeMap<String, FoundProcedure> {
     let built_in = FoundProcedure {
         place: None,
+        escalate_to: None,
         procedure: Procedure::built_in(),
     };
     let mut found = BTreeMap::from([(BUILT_IN.to_owned(), built_in)]);
@@ -39,9 +40,17 @@ pub(super) fn compile(
             check.say(Diagnostic::error(title).at(here, label));
             continue;
         }
+        let escalate_to = raw
+            .escalate_to
+            .as_ref()
+            .map(|next| place(&here.source, next));
         let procedure = one(check, &here, name.clone(), raw);
-        let place = Some(here);
-        found.insert(name, FoundProcedure { place, procedure });
+        let it = FoundProcedure {
+            place: Some(here),
+            escalate_to,
+            procedure,
+        };
+        found.insert(name, it);
     }
     found
 }
@@ -72,6 +81,7 @@ fn one(check: &mut Check<'_>, here: &Place, name: String, raw: raw::Procedure) -
         name,
         budget: budget.unwrap_or(BUDGET),
         approval: raw.approval == raw::Approval::Required,
+        escalate_to: raw.escalate_to.map(|next| next.value),
         steps: steps.into_iter().map(|(_, step)| step).collect(),
     }
 }

@@ -221,7 +221,7 @@ impl Runner<'_> {
             if by_hand {
                 Ok(())
             } else {
-                guard::latched(memory)
+                guard::latched_for(memory, &self.journal.rollback)
             }
         });
         Some((Phase::Declined, held.err()?))
