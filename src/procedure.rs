@@ -10,6 +10,7 @@ pub mod healthy;
 pub mod http;
 pub mod pause;
 pub mod restart;
+pub mod restore_image;
 pub mod revert;
 pub mod step;
 pub mod wait_ready;
@@ -54,6 +55,13 @@ impl Procedure {
                 StepSpec::Healthy(healthy::Healthy::default()),
             ],
         }
+    }
+
+    /// Whether it can bring a release up of which no replica set is left.
+    #[must_use]
+    pub fn brings_up(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| matches!(step, StepSpec::RestoreImage(_)))
     }
 
     /// The names of the steps, for people.

@@ -3,6 +3,8 @@
 //! Types only, strict, each with its place where a later check needs one. No untyped value, no untagged and no flattened
 //! type: those would turn `off` into false and `1.10` into a number, and would lose the places.
 
+mod does;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -10,8 +12,9 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+pub use self::does::Does;
 use crate::alert::Severity;
-use crate::procedure::{NOTE, StepSpec};
+use crate::procedure::StepSpec;
 use crate::rollback::object::Mode;
 use crate::target::Ownership;
 use crate::target::call::Method;
@@ -227,6 +230,18 @@ pub enum Pin {
     Hash(String),
     /// By the revision of its replica set.
     Revision(i64),
+    /// By the image of one of its containers.
+    Image(Image),
+}
+
+/// An image, and the container that it belongs to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The container's name.
+    pub container: Spanned<String>,
+    /// The image's name, with its digest.
+    pub reference: Spanned<String>,
 }
 
 /// A rule: matchers on labels, and what a match asks for.
@@ -293,22 +308,6 @@ pub struct Severities {
     pub p3: Option<Spanned<Does>>,
 }
 
-/// What a severity does.
-#[derive(Debug)]
-pub enum Does {
-    /// It runs a procedure.
-    Run {
-        /// The procedure.
-        procedure: Spanned<String>,
-        /// Whether a person must approve first.
-        ask: bool,
-        /// The procedure that is tried where its revert fails.
-        escalate_to: Option<Spanned<String>>,
-    },
-    /// It is put on record, and nothing is done.
-    Note,
-}
-
 /// Steps with a budget.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -316,9 +315,9 @@ pub struct Procedure {
     /// How long recovery should take.
     #[serde(default)]
     pub budget: Option<Spanned<String>>,
-    /// Whether a person must approve it each time.
+    /// Whether a person must approve it each time; where it is left out, its steps say.
     #[serde(default)]
-    pub approval: Approval,
+    pub approval: Option<Approval>,
     /// The procedure that is tried where its revert fails.
     #[serde(default)]
     pub escalate_to: Option<Spanned<String>>,
@@ -327,67 +326,13 @@ pub struct Procedure {
 }
 
 /// Whether a person must approve a procedure.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Approval {
     /// Nobody has to.
-    #[default]
     None,
     /// Somebody has to, each time.
     Required,
-}
-
-// === impl Does ===
-
-impl Does {
-    const KEYS: &'static [&'static str] = &["procedure", "ask", "escalate_to"];
-}
-
-impl<'de> Deserialize<'de> for Does {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Wanted;
-
-        impl<'de> Visitor<'de> for Wanted {
-            type Value = Does;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`note`, or a mapping with `procedure` or `ask`")
-            }
-
-            fn visit_str<E: Error>(self, word: &str) -> Result<Does, E> {
-                if word == NOTE {
-                    Ok(Does::Note)
-                } else {
-                    Err(E::unknown_variant(word, &[NOTE]))
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Does, A::Error> {
-                let mut run: Option<(bool, Spanned<String>)> = None;
-                let mut escalate_to = None;
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "procedure" | "ask" if run.is_some() => {
-                            return Err(A::Error::custom(
-                                "expected one of `procedure` and `ask`, not both",
-                            ));
-                        }
-                        "procedure" | "ask" => run = Some((key == "ask", map.next_value()?)),
-                        "escalate_to" => escalate_to = Some(map.next_value()?),
-                        _ => return Err(A::Error::unknown_field(&key, Does::KEYS)),
-                    }
-                }
-                let (ask, procedure) = run.ok_or_else(|| A::Error::missing_field("procedure"))?;
-                Ok(Does::Run {
-                    procedure,
-                    ask,
-                    escalate_to,
-                })
-            }
-        }
-
-        from.deserialize_any(Wanted)
-    }
 }
 
 // === impl Named ===

@@ -274,7 +274,9 @@ async fn retire(ctx: &Context, target: &Target) {
         let lives = seen.as_ref().is_some_and(|seen| {
             [old.from(), old.to()].into_iter().flatten().any(|release| {
                 release.uid == seen.rollout.uid
-                    && (release.hash == seen.rollout.current || release.hash == seen.rollout.stable)
+                    && (release.hash == seen.rollout.current
+                        || release.hash == seen.rollout.stable
+                        || (release.is_to_be_made() && release.revision == seen.rollout.revision))
             })
         });
         if lives || finished.is_none_or(|finished| now.duration_since(finished) < age) {

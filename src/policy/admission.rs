@@ -133,10 +133,14 @@ impl Facts<'_> {
             let said = format!("the service account may not {}", missing.join(", nor "));
             return Admission::decline(Reason::PermissionMissing.because(said));
         }
-        let destination = match followed {
-            Some(followed) => followed.destination(at),
-            None => self.destination(target, at, rollout, by_hand),
+        let inherited = match followed {
+            Some(followed) => followed.destination(target, at, &procedure),
+            None => Ok(None),
         };
+        let destination = inherited.and_then(|inherited| match inherited {
+            Some(inherited) => Ok(inherited),
+            None => self.destination(target, at, rollout, by_hand, procedure.brings_up()),
+        });
         match destination {
             Ok(destination) => Admission::Go {
                 from: followed.map_or(live, |followed| followed.plan.from.clone()),
@@ -183,12 +187,13 @@ impl Facts<'_> {
         at: &Snapshot,
         rollout: &Rollout,
         by_hand: bool,
+        bring_up: bool,
     ) -> Result<Destination, Finding> {
         let memory = self
             .memory
             .map(|memory| memory.state().into_owned())
             .unwrap_or_default();
-        let found = memory.destination(target, at, self.now)?;
+        let found = memory.destination(target, at, bring_up, self.now)?;
         // What a person pinned or asked for is not doubted.
         if target.known_good.is_none() && !by_hand {
             self.unsuspected(target, &found.release)?;

@@ -121,19 +121,6 @@ pub fn latched(memory: Option<&Memory>) -> Result<(), Finding> {
     }
 }
 
-/// The same for a rollback: one that follows another is not kept by the latch which that one left.
-///
-/// # Errors
-/// By which rollback, and why.
-pub fn latched_for(memory: Option<&Memory>, rollback: &Rollback) -> Result<(), Finding> {
-    let latch = memory.and_then(Memory::latch);
-    let followed = rollback.spec.rung.and(rollback.spec.parent.as_ref());
-    match latch {
-        Some(latch) if followed == Some(&latch.rollback) => Ok(()),
-        _ => latched(memory),
-    }
-}
-
 impl Facts<'_> {
     /// Whether a start is held, everywhere or on this target.
     ///

@@ -10,18 +10,18 @@ use jiff::Timestamp;
 
 use super::admission::late;
 use super::guard::{self, Facts};
-use crate::procedure::StepPhase;
+use crate::procedure::{Procedure, StepPhase};
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::Destination;
 use crate::rollback::name::{self, NUMBERS};
 use crate::rollback::object::{LISTED_ALERTS, Plan, RollbackSpec};
-use crate::rollback::{Phase, Rollback};
-use crate::target::{Release, Snapshot, Target};
+use crate::rollback::{Memory, Phase, Rollback};
+use crate::target::{Pin, Release, Snapshot, Target};
 
 /// How many rollbacks may follow the first one.
 pub const RUNGS: usize = 2;
 /// The steps that bring the destination back.
-const REVERTS: [&str; 1] = ["revert"];
+const REVERTS: [&str; 2] = ["restore-image", "revert"];
 
 /// A rollback that another one follows.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +106,20 @@ fn reverted_in_vain(failed: &Rollback) -> bool {
     state.phase == Phase::Failed && stopped && revert && state.run.traffic_back.is_none()
 }
 
+/// Whether the target of this memory is latched for a rollback: one that follows another is not kept by the latch which that
+/// one left.
+///
+/// # Errors
+/// By which rollback, and why.
+pub fn latched_for(memory: Option<&Memory>, rollback: &Rollback) -> Result<(), Finding> {
+    let latch = memory.and_then(Memory::latch);
+    let followed = rollback.spec.rung.and(rollback.spec.parent.as_ref());
+    match latch {
+        Some(latch) if followed == Some(&latch.rollback) => Ok(()),
+        _ => guard::latched(memory),
+    }
+}
+
 impl Followed<'_> {
     /// Whether the one before did restore the destination, so that it is live instead of the release to be left.
     #[must_use]
@@ -116,20 +130,29 @@ impl Followed<'_> {
         })
     }
 
-    /// Where the one before led: it is not chosen again.
+    /// Where the one before led: it is not chosen again. None where no replica set of it is left and the policy pins an image
+    /// that can be brought up instead.
     ///
     /// # Errors
     /// That it cannot be restored any more.
-    pub fn destination(&self, at: &Snapshot) -> Result<Destination, Finding> {
+    pub fn destination(
+        &self,
+        target: &Target,
+        at: &Snapshot,
+        procedure: &Procedure,
+    ) -> Result<Option<Destination>, Finding> {
         let to = &self.plan.to;
         if at.replica_set(&to.hash).is_none() {
+            if procedure.brings_up() && matches!(target.known_good, Some(Pin::Image(_))) {
+                return Ok(None);
+            }
             let said = format!("the replica set of {to} no longer exists");
             return Err(Reason::NoDestination.because(said));
         }
-        Ok(Destination {
+        Ok(Some(Destination {
             release: to.clone(),
             chosen: format!("{} led there: {}", self.rollback.name(), self.plan.chosen),
-        })
+        }))
     }
 }
 
@@ -173,7 +196,7 @@ impl Facts<'_> {
         rollback: &Rollback,
         live: &Release,
     ) -> Result<(), (Finding, bool)> {
-        guard::latched_for(self.memory, rollback).map_err(|finding| (finding, false))?;
+        latched_for(self.memory, rollback).map_err(|finding| (finding, false))?;
         self.exhausted(live).map_err(|finding| (finding, true))?;
         if rollback.all_ended() {
             return Err((Reason::ResolvedBeforeStart.into(), false));

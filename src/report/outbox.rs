@@ -9,6 +9,7 @@ mod desk;
 mod entry;
 pub mod next;
 mod outcome;
+mod thread;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -36,10 +37,6 @@ use crate::telemetry::{Span, Spans};
 /// What ended longer ago than this and was never told is not told any more: a channel that is newly configured is not
 /// flooded with history.
 pub const TOO_OLD: SignedDuration = SignedDuration::from_hours(24);
-/// How long what follows a rollback waits for that one to be told first.
-const FIRST_WITHIN: SignedDuration = SignedDuration::from_secs(30);
-/// How soon it is looked at again meanwhile.
-const SOON: Duration = Duration::from_millis(500);
 /// How long one write of the ledger may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what is under way may go on once the outbox is stopped: a call, and the write that records it.
@@ -153,7 +150,7 @@ impl<L: Ledger> Outbox<L> {
             if version.0.is_some() && entry.settled.as_ref() == Some(&version) {
                 continue;
             }
-            let followed = followed(rollback, subjects);
+            let followed = thread::followed(rollback, subjects);
             match self.wanted(entry, rollback, followed, memory.as_deref(), &policy, now) {
                 Err(None) => entry.settled = Some(version),
                 Err(Some(left)) => wake = wake.min(now + left),
@@ -208,19 +205,7 @@ impl<L: Ledger> Outbox<L> {
         if old && untold(report, &story).is_none() {
             return Err(None);
         }
-        // What follows another rollback is told in its thread. That one may be told a moment later.
-        let first = followed.map(|it| it.state().report.slack.clone());
-        let first = first.filter(|_| report.ts.is_none());
-        if let Some(first) = &first
-            && first.ts.is_none()
-            && first.refused.is_none()
-            && rollback
-                .received()
-                .is_some_and(|at| (self.clock)().duration_since(at) < FIRST_WITHIN)
-        {
-            return Err(Some(SOON));
-        }
-        let first = first.filter(|first| first.ts.is_some());
+        let first = thread::first(rollback, followed, report, (self.clock)())?;
         let posted = report.channel.as_deref().filter(|_| report.ts.is_some());
         let posted = posted.or_else(|| first.as_ref()?.channel.as_deref());
         let Some(channel) = posted.or_else(|| self.everyone.channel(target)) else {
@@ -236,12 +221,7 @@ impl<L: Ledger> Outbox<L> {
                 delivery,
                 story,
                 channel,
-                thread: match &first {
-                    Some(first) => first.thread.as_ref().or(first.ts.as_ref()),
-                    None => report.thread.as_ref().or(report.ts.as_ref()),
-                }
-                .cloned()
-                .map(Ts::from),
+                thread: thread::root(report, first.as_ref()),
                 message: report.ts.clone().map(Ts::from),
             }),
         }
@@ -383,14 +363,6 @@ impl<L: Ledger> Outbox<L> {
             _ => tracing::debug!(rollback = %id, %error, "slack was not told yet"),
         }
     }
-}
-
-/// The rollback that this one follows, where it is a rung of the ladder.
-fn followed<'a>(rollback: &Rollback, subjects: &'a [Subject]) -> Option<&'a Rollback> {
-    let parent = rollback.spec.rung.and(rollback.spec.parent.as_deref())?;
-    let mut all = subjects.iter().map(|(it, _)| it);
-    let found = all.find(|it| it.name() == parent && it.namespace() == rollback.namespace())?;
-    Some(found.as_ref())
 }
 
 fn id_of(rollback: &Rollback) -> String {

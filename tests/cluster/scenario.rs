@@ -4,6 +4,7 @@
 mod blue_green;
 mod cache;
 mod chain;
+mod complete;
 mod demo;
 mod deployment;
 mod hands;
@@ -88,6 +89,8 @@ real! {
     cache:
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
+    complete:
+        no_replica_set no_replica_set_of_a_blue_green replica_set pods_never_ready right_is_gone revert_alone;
     hands: by_hand approves denies silence;
     ladder:
         refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]

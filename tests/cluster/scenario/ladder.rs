@@ -109,10 +109,7 @@ pub(crate) async fn not_after_unhealthy() {
 impl Scene {
     /// Lets the severity of the alert have a next rung, which a person must approve.
     fn climbs(&mut self) {
-        self.policy_says(
-            "P0: { procedure: emergency-canary }",
-            &format!("P0: {{ procedure: emergency-canary, escalate_to: {NEXT} }}"),
-        );
+        self.policy_says("escalate_to: complete", &format!("escalate_to: {NEXT}"));
         let shipped = format!("  {NEXT}:\n    budget: 1m\n");
         self.policy_says(&shipped, &format!("{shipped}    approval: required\n"));
     }
