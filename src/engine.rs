@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod ending;
 pub mod journal;
 pub mod keeper;
+mod ladder;
 pub mod leader;
 pub mod lease;
 pub mod queue;

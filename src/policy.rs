@@ -6,6 +6,7 @@ pub mod admission;
 pub mod approval;
 pub mod decision;
 pub mod guard;
+pub mod ladder;
 pub mod ours;
 pub mod trigger;
 
@@ -38,6 +39,8 @@ pub struct Policy {
     pub severities: BTreeMap<Severity, String>,
     /// The severities whose procedure needs a person's approval.
     pub asks: BTreeSet<Severity>,
+    /// The procedure that is tried where the revert of a procedure fails that names none itself, by severity.
+    pub escalations: BTreeMap<Severity, String>,
     /// The procedures by name, the built-in one among them.
     pub procedures: BTreeMap<String, Procedure>,
 }
@@ -68,6 +71,19 @@ impl Policy {
     pub fn acting(&self) -> usize {
         let all = self.triggers.iter();
         all.filter(|trigger| trigger.mode.acts()).count()
+    }
+
+    /// The procedure that is tried where the revert of this one fails: its own word counts before the severity's. Nothing is
+    /// tried a second time.
+    #[must_use]
+    pub fn next_rung<'a>(
+        &'a self,
+        procedure: &'a Procedure,
+        severity: Severity,
+    ) -> Option<&'a str> {
+        let by_severity = self.escalations.get(&severity);
+        let next = procedure.escalate_to.as_ref().or(by_severity);
+        next.map(String::as_str).filter(|it| *it != procedure.name)
     }
 
     /// Puts every trigger in shadow mode, whatever was written.

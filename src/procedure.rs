@@ -10,6 +10,7 @@ pub mod healthy;
 pub mod http;
 pub mod pause;
 pub mod restart;
+pub mod restore_image;
 pub mod revert;
 pub mod step;
 pub mod wait_ready;
@@ -34,6 +35,8 @@ pub struct Procedure {
     pub budget: Duration,
     /// Whether a person must approve it each time.
     pub approval: bool,
+    /// The procedure that is tried where its revert fails.
+    pub escalate_to: Option<String>,
     /// The steps, in order.
     pub steps: Vec<StepSpec>,
 }
@@ -46,11 +49,19 @@ impl Procedure {
             name: BUILT_IN.to_owned(),
             budget: Duration::from_secs(30),
             approval: false,
+            escalate_to: None,
             steps: vec![
                 StepSpec::Revert(revert::Revert {}),
                 StepSpec::Healthy(healthy::Healthy::default()),
             ],
         }
+    }
+
+    /// Whether it can bring a release up of which no replica set is left.
+    #[must_use]
+    pub fn brings_up(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| matches!(step, StepSpec::RestoreImage(_)))
     }
 
     /// The names of the steps, for people.

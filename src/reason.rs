@@ -91,9 +91,12 @@ reasons! {
     ApprovalExpired = "approval_expired": "Nobody approved the rollback in the time allowed for it.",
     ApprovalStale = "approval_stale": "What was approved is not what would be done now: it must be asked for again.",
     Admitted = "admitted": "Every guard was asked again on fresh facts and let the rollback pass.",
+    Escalated = "escalated": "The revert failed, and the next procedure of the ladder was asked for.",
+    NoRung = "no_rung": "The rollback does not follow one whose revert failed and whose plan asks for it.",
 
     // While a step runs.
     Restoring = "restoring": "The pinned template of the destination is written to the workload.",
+    BringingUp = "bringing_up": "The pinned image of the destination is written to the workload, because no replica set of it is left.",
     Promoting = "promoting": "The full promotion of the destination was requested and is awaited.",
     Aborting = "aborting": "The abort of the update in flight was requested and is awaited.",
     Paused = "paused": "The workload was paused by its spec after the restore: whoever did that must release it.",
@@ -113,6 +116,7 @@ reasons! {
 
     // How a step or a rollback ended.
     AlreadyThere = "already_there": "The workload already was at its destination: nothing was changed.",
+    BroughtUp = "brought_up": "The controller has made a release of the pinned image.",
     Restored = "restored": "The destination is stable and takes all traffic.",
     Aborted = "aborted": "The update in flight is aborted and the stable release takes all traffic; the spec, which is GitOps's, still holds the bad one.",
     Gone = "gone": "No pod of the bad release runs any more.",

@@ -28,7 +28,7 @@ pub use link::LinkFacts;
 pub use owner::{Owner, Ownership};
 pub use probe::{Probe, Sighting};
 pub use redis::{Flush, Redis};
-pub use release::Release;
+pub use release::{Image, Release};
 pub use snapshot::Snapshot;
 pub use workload::Workload;
 
@@ -98,6 +98,8 @@ pub enum Pin {
     Hash(String),
     /// The revision of its replica set.
     Revision(i64),
+    /// The image of one of its containers, by digest: it can be brought up where no replica set of it is left.
+    Image(Image),
 }
 
 /// Who is told about a target's rollbacks.

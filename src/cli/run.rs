@@ -102,6 +102,7 @@ async fn request(args: &Args, hands: &Hands, memory: &Memory) -> Result<Rollback
         alerts_omitted: 0,
         received: None,
         parent: None,
+        rung: None,
         reason: Some(args.reason.clone()),
         requested_by: Some(hands.who().await),
         unplaced: None,

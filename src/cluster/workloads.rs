@@ -18,7 +18,7 @@ use crate::target::snapshot::{Endpoint, Pod, ReplicaSet};
 use crate::target::workload::{
     NUDGE_ANNOTATION, OPERATION_ANNOTATION, Rollout, Strategy, selector_text,
 };
-use crate::target::{Effect, Kind, Snapshot, Workload};
+use crate::target::{Effect, Image, Kind, Snapshot, Workload, template};
 
 impl Cluster {
     /// What the cluster says of a workload now. No cache answers: without a resourceVersion every read is a quorum read.
@@ -134,6 +134,15 @@ impl Cluster {
                 self.call(api.patch(&workload.name, &params, &patch(operations)))
                     .await?;
             }
+            Effect::SetImage { image, unpause } => {
+                operations.extend(annotate(rollout, OPERATION_ANNOTATION, json!(operation)));
+                operations.extend(set_image(at, rollout, image)?);
+                if *unpause {
+                    operations.push(add("/spec/paused", json!(false)));
+                }
+                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                    .await?;
+            }
             Effect::PromoteFull { hash } => {
                 operations.extend(reconciled(rollout, hash));
                 operations.push(add("/status/promoteFull", json!(true)));
@@ -211,6 +220,26 @@ fn reconciled(rollout: &Rollout, hash: &str) -> Vec<PatchOperation> {
         tests.push(test("/status/stableRS", json!(rollout.stable)));
     }
     tests
+}
+
+/// An image in the place of the one that its container has: both are tested, so that no other container gets it.
+fn set_image(
+    at: &Snapshot,
+    rollout: &Rollout,
+    image: &Image,
+) -> Result<Vec<PatchOperation>, Error> {
+    let set = at.replica_set(&rollout.current);
+    let found = set.and_then(|set| template::container(&set.template, &image.container));
+    let Some((place, before)) = found else {
+        let said = format!("the live template has no container {}", image.container);
+        return Err(Error::Precondition(said));
+    };
+    let container = format!("/spec/template/spec/containers/{place}");
+    Ok(vec![
+        test(&format!("{container}/name"), json!(image.container)),
+        test(&format!("{container}/image"), json!(before)),
+        replace(&format!("{container}/image"), json!(image.reference)),
+    ])
 }
 
 /// A restart in the workload's own way. That of a Deployment goes with the operation's id, by which the release under its new

@@ -4,6 +4,7 @@
 //! that a person sees all of them at once; a policy comes out only if there is none.
 
 mod companion;
+mod ladder;
 mod order;
 mod procedure;
 mod target;
@@ -68,9 +69,19 @@ pub(super) fn compile(
     let label = label.map(|(source, label)| check.label(&source, &label));
     let targets = target::compile(&mut check, defaults, targets, &protected);
     let procedures = procedure::compile(&mut check, procedures);
-    let (severities, asks) = check.severities(severities, &procedures);
+    let Severities {
+        does: severities,
+        asks,
+        escalations,
+    } = check.severities(severities, &procedures);
+    ladder::check(&mut check, &procedures);
     let triggers = trigger::compile(&mut check, triggers, &targets, &procedures);
-    trigger::cross_check(&mut check, &triggers, &targets, &procedures, &severities);
+    let ladder = ladder::Ladder {
+        procedures: &procedures,
+        severities: &severities,
+        escalations: &escalations,
+    };
+    trigger::cross_check(&mut check, &triggers, &targets, &ladder);
     check.is_whole(targets.len(), triggers.len());
 
     if check.out.iter().any(|one| one.level == Level::Error) {
@@ -85,6 +96,7 @@ pub(super) fn compile(
         triggers: triggers.into_iter().map(|found| found.trigger).collect(),
         severities,
         asks,
+        escalations,
         procedures: procedures
             .into_iter()
             .map(|(name, found)| (name, found.procedure))
@@ -101,7 +113,17 @@ struct FoundTarget {
 /// A procedure, and where it stands; the built-in one stands nowhere.
 struct FoundProcedure {
     place: Option<Place>,
+    /// Where it says what is tried after it.
+    escalate_to: Option<Place>,
     procedure: Procedure,
+}
+
+/// What the severities do.
+#[derive(Default)]
+struct Severities {
+    does: BTreeMap<Severity, String>,
+    asks: BTreeSet<Severity>,
+    escalations: BTreeMap<Severity, String>,
 }
 
 /// Where what is wrong is put.
@@ -269,48 +291,65 @@ impl Check<'_> {
         &mut self,
         severities: Option<(Arc<Source>, Spanned<raw::Severities>)>,
         procedures: &BTreeMap<String, FoundProcedure>,
-    ) -> (BTreeMap<Severity, String>, BTreeSet<Severity>) {
-        let mut asks = BTreeSet::new();
-        let mut does: BTreeMap<_, _> = [Severity::P0, Severity::P1]
-            .map(|severity| (severity, BUILT_IN.to_owned()))
-            .into();
+    ) -> Severities {
+        let mut found = Severities {
+            does: [Severity::P0, Severity::P1]
+                .map(|severity| (severity, BUILT_IN.to_owned()))
+                .into(),
+            ..Severities::default()
+        };
         let Some((source, raw)) = severities else {
-            return (does, asks);
+            return found;
         };
         let raw::Severities { p0, p1, p2, p3 } = raw.value;
         for (severity, wanted) in Severity::ALL.into_iter().zip([p0, p1, p2, p3]) {
             let Some(wanted) = wanted else { continue };
             let here = place(&source, &wanted);
-            if matches!(wanted.value, raw::Does::Ask(_)) {
-                asks.insert(severity);
-            }
             match wanted.value {
                 raw::Does::Note => {
-                    does.remove(&severity);
+                    found.does.remove(&severity);
                     if severity == Severity::P0 {
                         let title = "severity P0 has no procedure";
                         let label = "an alert of the highest severity starts nothing";
                         self.say(Diagnostic::warning(title).at(here, label));
                     }
                 }
-                raw::Does::Procedure(name) | raw::Does::Ask(name) => {
-                    if !procedures.contains_key(&name.value) {
-                        let title =
-                            format!("severity {severity} names a procedure that does not exist");
-                        let known = procedures.keys().map(String::as_str);
-                        self.dangling(
-                            place(&source, &name),
-                            title,
-                            &name.value,
-                            "procedures",
-                            known,
-                        );
+                raw::Does::Run {
+                    procedure,
+                    ask,
+                    escalate_to,
+                } => {
+                    let what = format!("severity {severity}");
+                    self.names_procedure(&source, &what, &procedure, procedures);
+                    if let Some(next) = escalate_to {
+                        self.names_procedure(&source, &what, &next, procedures);
+                        found.escalations.insert(severity, next.value);
                     }
-                    does.insert(severity, name.value);
+                    if ask {
+                        found.asks.insert(severity);
+                    }
+                    found.does.insert(severity, procedure.value);
                 }
             }
         }
-        (does, asks)
+        found
+    }
+
+    /// A procedure that something names must exist.
+    fn names_procedure(
+        &mut self,
+        source: &Arc<Source>,
+        what: &str,
+        named: &Spanned<String>,
+        procedures: &BTreeMap<String, FoundProcedure>,
+    ) {
+        if procedures.contains_key(&named.value) {
+            return;
+        }
+        let title = format!("{what} names a procedure that does not exist");
+        let known = procedures.keys().map(String::as_str);
+        let at = place(source, named);
+        self.dangling(at, title, &named.value, "procedures", known);
     }
 }
 

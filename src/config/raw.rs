@@ -3,6 +3,8 @@
 //! Types only, strict, each with its place where a later check needs one. No untyped value, no untagged and no flattened
 //! type: those would turn `off` into false and `1.10` into a number, and would lose the places.
 
+mod does;
+
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -10,6 +12,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+pub use self::does::Does;
 use crate::alert::Severity;
 use crate::procedure::StepSpec;
 use crate::rollback::object::Mode;
@@ -227,6 +230,18 @@ pub enum Pin {
     Hash(String),
     /// By the revision of its replica set.
     Revision(i64),
+    /// By the image of one of its containers.
+    Image(Image),
+}
+
+/// An image, and the container that it belongs to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// The container's name.
+    pub container: Spanned<String>,
+    /// The image's name, with its digest.
+    pub reference: Spanned<String>,
 }
 
 /// A rule: matchers on labels, and what a match asks for.
@@ -293,18 +308,6 @@ pub struct Severities {
     pub p3: Option<Spanned<Does>>,
 }
 
-/// What a severity does.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Does {
-    /// It runs this procedure.
-    Procedure(Spanned<String>),
-    /// It runs this procedure once a person has approved.
-    Ask(Spanned<String>),
-    /// It is put on record, and nothing is done.
-    Note,
-}
-
 /// Steps with a budget.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -312,19 +315,21 @@ pub struct Procedure {
     /// How long recovery should take.
     #[serde(default)]
     pub budget: Option<Spanned<String>>,
-    /// Whether a person must approve it each time.
+    /// Whether a person must approve it each time; where it is left out, its steps say.
     #[serde(default)]
-    pub approval: Approval,
+    pub approval: Option<Approval>,
+    /// The procedure that is tried where its revert fails.
+    #[serde(default)]
+    pub escalate_to: Option<Spanned<String>>,
     /// The steps, in order.
     pub steps: Spanned<Vec<Spanned<StepSpec>>>,
 }
 
 /// Whether a person must approve a procedure.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub enum Approval {
     /// Nobody has to.
-    #[default]
     None,
     /// Somebody has to, each time.
     Required,

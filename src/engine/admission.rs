@@ -356,6 +356,7 @@ pub fn plan(
         give_up_seconds: target.give_up.as_secs_f64(),
         served: journey.served,
         owner: journey.owner.clone(),
+        escalate_to: procedure.escalate_to.clone(),
         steps: steps.collect::<Result<_, _>>()?,
     })
 }

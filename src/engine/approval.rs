@@ -119,6 +119,12 @@ fn replaced(ctx: &Context, rollback: &Rollback, target: &Target) -> bool {
     let seen = ctx.caches.rollout(target);
     let live = seen.as_ref().map(|seen| &seen.rollout);
     let live = live.filter(|live| live.observed);
+    // One that follows another can find the destination live already.
+    let followed = rollback.spec.rung.and(rollback.to());
+    let arrived = |live: &&crate::target::workload::Rollout| {
+        followed.is_some_and(|to| to.uid == live.uid && to.hash == live.current)
+    };
+    let live = live.filter(|live| !arrived(live));
     live.zip(rollback.from()).is_some_and(|(live, from)| {
         live.uid != from.uid || live.current != from.hash || live.revision != from.revision
     })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use super::Context;
+use super::{Context, ladder};
 use crate::cluster::caches::Seen;
 use crate::reason::Finding;
 use crate::rollback::memory::Shown;
@@ -33,6 +33,7 @@ pub async fn work(ctx: Context) {
             }
             if ctx.caches.listed(&target.workload.namespace).is_ok() {
                 keep(&ctx, target, policy.mode_of(target)).await;
+                ladder::climb(&ctx, target).await;
                 retire(&ctx, target).await;
             }
         }
@@ -282,7 +283,9 @@ async fn retire(ctx: &Context, target: &Target) {
         let lives = seen.as_ref().is_some_and(|seen| {
             [old.from(), old.to()].into_iter().flatten().any(|release| {
                 release.uid == seen.rollout.uid
-                    && (release.hash == seen.rollout.current || release.hash == seen.rollout.stable)
+                    && (release.hash == seen.rollout.current
+                        || release.hash == seen.rollout.stable
+                        || (release.is_to_be_made() && release.revision == seen.rollout.revision))
             })
         });
         if lives || finished.is_none_or(|finished| now.duration_since(finished) < age) {

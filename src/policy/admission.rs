@@ -58,6 +58,10 @@ impl Facts<'_> {
         at: &Snapshot,
         missing: &[String],
     ) -> Admission {
+        let followed = match self.followed(rollback) {
+            Ok(followed) => followed,
+            Err(finding) => return Admission::decline(finding),
+        };
         let by_hand = rollback.spec.alerts.is_empty();
         let received = rollback.received().unwrap_or(self.now);
         let Some(rollout) = self.rollout else {
@@ -99,12 +103,15 @@ impl Facts<'_> {
             && (wanted.uid != live.uid
                 || wanted.hash != live.hash
                 || wanted.revision != live.revision)
+            && !followed.is_some_and(|followed| followed.went_on(at))
         {
             return Admission::Supersede(
                 Reason::NewRelease.because(format!("{live} is live, not {wanted}")),
             );
         }
-        let judged = if by_hand {
+        let judged = if followed.is_some() {
+            self.judge_rung(rollback, &live)
+        } else if by_hand {
             self.judge_request(rollback, &live, received)
         } else {
             self.judge(rollback, target, &live)
@@ -118,35 +125,55 @@ impl Facts<'_> {
         if let Some(late) = self.policy.too_late(rollback, target, self.now) {
             return Admission::decline(late);
         }
-        let wanted = self
-            .policy
-            .deciding(rollback, target, self.now)
-            .map(|record| record.procedure.as_str())
-            .or(rollback.spec.procedure.as_deref());
-        let wanted = wanted.or_else(|| {
-            self.policy
-                .severities
-                .get(&rollback.severity())
-                .map(String::as_str)
-        });
-        let Some(procedure) = wanted.and_then(|name| self.policy.procedures.get(name)) else {
-            let said = format!(
-                "the policy has no procedure {}",
-                wanted.unwrap_or("for this severity")
-            );
-            return Admission::decline(Reason::ProcedureUnknown.because(said));
+        let procedure = match self.procedure(rollback, target) {
+            Ok(procedure) => procedure,
+            Err(finding) => return Admission::decline(finding),
         };
         if !missing.is_empty() {
             return Admission::decline(lacking(missing));
         }
-        match self.destination(target, at, rollout, by_hand) {
+        let inherited = match followed {
+            Some(followed) => followed.destination(target, at, &procedure),
+            None => Ok(None),
+        };
+        let destination = inherited.and_then(|inherited| match inherited {
+            Some(inherited) => Ok(inherited),
+            None => self.destination(target, at, rollout, by_hand, procedure.brings_up()),
+        });
+        match destination {
             Ok(destination) => Admission::Go {
-                from: live,
+                from: followed.map_or(live, |followed| followed.plan.from.clone()),
                 destination,
-                procedure: procedure.clone(),
+                procedure,
             },
             Err(finding) => Admission::decline(finding),
         }
+    }
+
+    /// The procedure that is run, with what follows it where its revert fails.
+    ///
+    /// # Errors
+    /// That the policy has none.
+    fn procedure(&self, rollback: &Rollback, target: &Target) -> Result<Procedure, Finding> {
+        let deciding = self.policy.deciding(rollback, target, self.now);
+        let by_severity = self.policy.severities.get(&rollback.severity());
+        let wanted = deciding
+            .filter(|_| rollback.spec.rung.is_none())
+            .map(|record| &record.procedure)
+            .or(rollback.spec.procedure.as_ref())
+            .or(by_severity);
+        let Some(procedure) = wanted.and_then(|name| self.policy.procedures.get(name)) else {
+            let said = format!(
+                "the policy has no procedure {}",
+                wanted.map_or("for this severity", String::as_str)
+            );
+            return Err(Reason::ProcedureUnknown.because(said));
+        };
+        let next = self.policy.next_rung(procedure, rollback.severity());
+        Ok(Procedure {
+            escalate_to: next.map(str::to_owned),
+            ..procedure.clone()
+        })
     }
 
     /// Where a rollback from the live release leads.
@@ -159,12 +186,13 @@ impl Facts<'_> {
         at: &Snapshot,
         rollout: &Rollout,
         by_hand: bool,
+        bring_up: bool,
     ) -> Result<Destination, Finding> {
         let memory = self
             .memory
             .map(|memory| memory.state().into_owned())
             .unwrap_or_default();
-        let found = memory.destination(target, at, self.now)?;
+        let found = memory.destination(target, at, bring_up, self.now)?;
         // What a person pinned or asked for is not doubted.
         if target.known_good.is_none() && !by_hand {
             self.unsuspected(target, &found.release)?;
@@ -265,7 +293,7 @@ impl Facts<'_> {
 
 impl Facts<'_> {
     /// Whether any trigger that asked may act by the policy as it is now, be it after an approval.
-    fn may_act(&self, rollback: &Rollback) -> bool {
+    pub(super) fn may_act(&self, rollback: &Rollback) -> bool {
         rollback.records().into_iter().any(|record| {
             let mut triggers = self.policy.triggers.iter();
             triggers.any(|trigger| trigger.name == record.trigger && trigger.mode.acts())

@@ -112,6 +112,9 @@ impl Policy {
     /// Why somebody has to be asked about a rollback, if any of its alerts alone would have it so. A person's own request is
     /// asked about only where it says so itself, or its procedure does.
     fn why(&self, rollback: &Rollback) -> Option<String> {
+        if let Some(why) = self.why_rung(rollback) {
+            return Some(why);
+        }
         let records = rollback.records();
         if !records.is_empty() {
             return records.into_iter().find_map(|record| self.asks_for(record));
@@ -121,6 +124,13 @@ impl Policy {
         }
         let by_severity = self.severities.get(&rollback.spec.severity);
         let name = rollback.spec.procedure.as_ref().or(by_severity)?;
+        let procedure = self.procedures.get(name)?;
+        procedure.approval.then(|| asks("procedure", name))
+    }
+
+    /// Why somebody has to be asked about a rung of the ladder because of its own procedure, if it is one.
+    fn why_rung(&self, rollback: &Rollback) -> Option<String> {
+        let name = rollback.spec.rung.and(rollback.spec.procedure.as_ref())?;
         let procedure = self.procedures.get(name)?;
         procedure.approval.then(|| asks("procedure", name))
     }
@@ -145,6 +155,10 @@ impl Policy {
         target: &Target,
         now: Timestamp,
     ) -> Option<&'r AlertRecord> {
+        // What an alert may start by itself is not what is climbed to.
+        if rollback.spec.rung.is_some() && self.why(rollback).is_some() {
+            return None;
+        }
         let asked = rollback.state().run.asked.is_some();
         let records = rollback.records().into_iter().filter(|record| {
             let acts = self

@@ -246,9 +246,10 @@ impl Facts<'_> {
 
     fn active_on(&self, live: &Release) -> Option<&Rollback> {
         let is_live = |release: &Release| release.uid == live.uid && release.hash == live.hash;
-        // A Deployment that the rollback itself restarted goes on under another hash.
+        // A Deployment that the rollback itself restarted goes on under another hash, and what it brought up has one of its own.
         let restarted = |r: &Rollback| {
-            let rollout = self.rollout.filter(|rollout| rollout.is_deployment());
+            let made = r.to().is_some_and(Release::is_to_be_made);
+            let rollout = self.rollout.filter(|it| made || it.is_deployment());
             let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
             let same = |to: &Release| {
                 !to.images.is_empty() && rollout.is_some_and(|it| it.images == to.images)

@@ -9,6 +9,8 @@
 
 mod abort;
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -56,23 +58,26 @@ impl Step for Revert {
         if rollout.workload_ref {
             return Err(Reason::TemplateElsewhere.into());
         }
-        let set = at.replica_set(&journey.to.hash).ok_or_else(|| {
-            Reason::NoDestination.because(format!(
+        let set = at.replica_set(&journey.to.hash);
+        if set.is_none() && !journey.to.is_to_be_made() {
+            return Err(Reason::NoDestination.because(format!(
                 "the replica set of {} no longer exists",
                 journey.to
-            ))
-        })?;
+            )));
+        }
         Ok(Plan {
             operation: journey.operation.clone(),
             from: journey.from.clone(),
             to: journey.to.clone(),
-            replica_set: set.uid.clone(),
+            replica_set: set.map(|set| set.uid.clone()).unwrap_or_default(),
             served: journey.served,
             owner: journey.owner.clone(),
         })
     }
 
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
+        let plan = plan.as_made(at);
+        let plan = &*plan;
         let Some(rollout) = at
             .rollout
             .as_ref()
@@ -155,6 +160,8 @@ impl Step for Revert {
     /// Between the restore and the promotion the bad release is still the stable one: ending there would leave the
     /// workload at the first pause of its steps. A Deployment goes on by itself.
     fn safe_point(plan: &Plan, at: &Snapshot) -> bool {
+        let plan = plan.as_made(at);
+        let plan = &*plan;
         let Some(rollout) = &at.rollout else {
             return true;
         };
@@ -169,6 +176,18 @@ impl Step for Revert {
 }
 
 impl Plan {
+    /// The plan with the hash of a destination that was made of its image, once it is live.
+    fn as_made(&self, at: &Snapshot) -> Cow<'_, Self> {
+        match at.arrived(&self.to, &self.operation) {
+            Some(hash) if self.to.is_to_be_made() => {
+                let mut made = self.clone();
+                hash.clone_into(&mut made.to.hash);
+                Cow::Owned(made)
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
     /// What follows while the release to be left is live.
     fn leave(&self, at: &Snapshot, rollout: &Rollout, past: &Entry, now: Timestamp) -> Next {
         let ours = rollout.operation.as_deref() == Some(self.operation.as_str());
@@ -183,6 +202,10 @@ impl Plan {
         }
         if let Some(next) = self.another_template(rollout, past, now) {
             return next;
+        }
+        if self.to.is_to_be_made() {
+            let said = format!("{} was made, and {} is live again", self.to, self.from);
+            return Next::Fail(Reason::Overwritten.because(said));
         }
         let pinned = at
             .replica_set(&self.to.hash)

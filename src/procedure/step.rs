@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, flush_redis, gone, healthy, http, pause, restart, revert, wait_ready};
+use super::{
+    Entry, flush_redis, gone, healthy, http, pause, restart, restore_image, revert, wait_ready,
+};
 use crate::reason::{Finding, Reason};
 use crate::target::workload::Rollout;
 use crate::target::{Effect, Probe, Release, Sighting, Snapshot, Target};
@@ -212,6 +214,7 @@ macro_rules! steps {
 
 steps! {
     Revert = "revert" in revert,
+    RestoreImage = "restore-image" in restore_image,
     Gone = "gone" in gone,
     FlushRedis = "flush-redis" in flush_redis,
     Restart = "restart" in restart,

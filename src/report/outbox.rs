@@ -9,6 +9,7 @@ mod desk;
 mod entry;
 pub mod next;
 mod outcome;
+mod thread;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -149,7 +150,8 @@ impl<L: Ledger> Outbox<L> {
             if version.0.is_some() && entry.settled.as_ref() == Some(&version) {
                 continue;
             }
-            match self.wanted(entry, rollback, memory.as_deref(), &policy, now) {
+            let followed = thread::followed(rollback, subjects);
+            match self.wanted(entry, rollback, followed, memory.as_deref(), &policy, now) {
                 Err(None) => entry.settled = Some(version),
                 Err(Some(left)) => wake = wake.min(now + left),
                 Ok(job) => {
@@ -185,6 +187,7 @@ impl<L: Ledger> Outbox<L> {
         &self,
         entry: &Entry,
         rollback: &Rollback,
+        followed: Option<&Rollback>,
         memory: Option<&Memory>,
         policy: &Policy,
         now: Instant,
@@ -202,7 +205,9 @@ impl<L: Ledger> Outbox<L> {
         if old && untold(report, &story).is_none() {
             return Err(None);
         }
+        let first = thread::first(rollback, followed, report, (self.clock)())?;
         let posted = report.channel.as_deref().filter(|_| report.ts.is_some());
+        let posted = posted.or_else(|| first.as_ref()?.channel.as_deref());
         let Some(channel) = posted.or_else(|| self.everyone.channel(target)) else {
             (self.observe)(Outcome::NoChannel);
             return Err(None);
@@ -216,7 +221,8 @@ impl<L: Ledger> Outbox<L> {
                 delivery,
                 story,
                 channel,
-                thread: report.ts.clone().map(Ts::from),
+                thread: thread::root(report, first.as_ref()),
+                message: report.ts.clone().map(Ts::from),
             }),
         }
     }
@@ -330,7 +336,7 @@ impl<L: Ledger> Outbox<L> {
             }
         }
         if let Some(entry) = desk.entries.get_mut(id) {
-            entry.delivered(job.delivery, &job.story, posted, now);
+            entry.delivered(job, posted, now);
         }
     }
 

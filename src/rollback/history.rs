@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::memory::{Blame, Latch, Live, Made, MemoryStatus, Stable};
 use crate::reason::{Finding, Reason};
+use crate::target::snapshot::ReplicaSet;
 use crate::target::workload::Rollout;
-use crate::target::{Pin, Release, Snapshot, Target};
+use crate::target::{Image, Pin, Release, Snapshot, Target, template};
 
 /// Creation times are cut to whole seconds.
 const JUST_NOW: SignedDuration = SignedDuration::from_secs(2);
@@ -175,7 +176,8 @@ impl MemoryStatus {
 
     /// The release that a rollback from the live one returns to: what the policy pins; else the stable one while an
     /// update is in flight, unless it is blamed; else the newest that was stable for long enough and is not blamed. What was
-    /// stable before the update of a Deployment is a matter of this history alone.
+    /// stable before the update of a Deployment is a matter of this history alone. With `bring_up`, an image that the policy pins
+    /// needs no replica set.
     ///
     /// # Errors
     /// Why none is known: a person must choose.
@@ -183,6 +185,7 @@ impl MemoryStatus {
         &self,
         target: &Target,
         at: &Snapshot,
+        bring_up: bool,
         now: Timestamp,
     ) -> Result<Destination, Finding> {
         let rollout = at.rollout.as_ref().ok_or(Reason::WorkloadMissing)?;
@@ -190,10 +193,14 @@ impl MemoryStatus {
             release: at.release(rollout, hash),
             chosen,
         };
+        if let Some(Pin::Image(image)) = &target.known_good {
+            return self.of_image(image, at, rollout, bring_up);
+        }
         if let Some(pin) = &target.known_good {
             let set = at.replica_sets.iter().find(|set| match pin {
                 Pin::Hash(hash) => set.hash == *hash,
                 Pin::Revision(revision) => set.revision == *revision,
+                Pin::Image(_) => false,
             });
             let set = set.ok_or_else(|| {
                 Reason::NoDestination.because(format!(
@@ -245,11 +252,69 @@ impl MemoryStatus {
     }
 }
 
+impl MemoryStatus {
+    /// The release whose container has the image that the policy pins: the newest replica set of it, rather one that was not
+    /// pulled back; else one that is to be made of it.
+    fn of_image(
+        &self,
+        image: &Image,
+        at: &Snapshot,
+        rollout: &Rollout,
+        bring_up: bool,
+    ) -> Result<Destination, Finding> {
+        let has = |set: &&ReplicaSet| {
+            let found = template::container(&set.template, &image.container);
+            found.is_some_and(|(_, reference)| reference == image.reference)
+        };
+        let (live, others): (Vec<_>, Vec<_>) = at
+            .replica_sets
+            .iter()
+            .filter(has)
+            .partition(|set| set.hash == rollout.current);
+        let newest = others
+            .into_iter()
+            .max_by_key(|set| (!self.blames(&set.hash), set.revision));
+        if let Some(set) = newest {
+            return Ok(Destination {
+                release: at.release(rollout, &set.hash),
+                chosen: format!("the policy pins {image}"),
+            });
+        }
+        if !live.is_empty() {
+            let said = format!("the live release has the image that the policy pins ({image})");
+            return Err(Reason::NoDestination.because(said));
+        }
+        if !bring_up {
+            return Err(Reason::NoDestination.because(format!(
+                "no replica set of the image that the policy pins ({image}) is left; a procedure with `restore-image` can \
+                 bring it up"
+            )));
+        }
+        let template = at.replica_set(&rollout.current).map(|set| &set.template);
+        let found = template.and_then(|it| Some((it, template::container(it, &image.container)?)));
+        let Some((template, (place, _))) = found else {
+            return Err(Reason::NoDestination.because(format!(
+                "the live template has no container {}, which the policy pins an image of",
+                image.container
+            )));
+        };
+        let mut images = template::images(template);
+        if let Some(other) = images.get_mut(place) {
+            other.clone_from(&image.reference);
+        }
+        Ok(Destination {
+            release: Release::to_be_made(rollout, images, image),
+            chosen: format!("the policy pins {image}, and no replica set of it is left"),
+        })
+    }
+}
+
 impl std::fmt::Display for Pin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Hash(hash) => write!(f, "hash {hash}"),
             Self::Revision(revision) => write!(f, "revision {revision}"),
+            Self::Image(image) => write!(f, "{image}"),
         }
     }
 }

@@ -65,7 +65,7 @@ pub const LISTED_ALERTS: usize = 50;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.target == oldSelf.target && self.severity == oldSelf.severity && self.mode == oldSelf.mode && self.alerts == oldSelf.alerts && self.alertsOmitted == oldSelf.alertsOmitted && has(self.release) == has(oldSelf.release) && (!has(self.release) || self.release == oldSelf.release) && has(self.procedure) == has(oldSelf.procedure) && (!has(self.procedure) || self.procedure == oldSelf.procedure) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent) && has(self.reason) == has(oldSelf.reason) && (!has(self.reason) || self.reason == oldSelf.reason) && has(self.requestedBy) == has(oldSelf.requestedBy) && (!has(self.requestedBy) || self.requestedBy == oldSelf.requestedBy) && has(self.received) == has(oldSelf.received) && (!has(self.received) || self.received == oldSelf.received) && has(self.trace) == has(oldSelf.trace) && (!has(self.trace) || self.trace == oldSelf.trace) && has(self.unplaced) == has(oldSelf.unplaced) && (!has(self.unplaced) || self.unplaced == oldSelf.unplaced)").message("the request of a rollback never changes; only `cancel` and `approval` can be set, once"),
+    validation = Rule::new("self.target == oldSelf.target && self.severity == oldSelf.severity && self.mode == oldSelf.mode && self.alerts == oldSelf.alerts && self.alertsOmitted == oldSelf.alertsOmitted && has(self.release) == has(oldSelf.release) && (!has(self.release) || self.release == oldSelf.release) && has(self.procedure) == has(oldSelf.procedure) && (!has(self.procedure) || self.procedure == oldSelf.procedure) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent) && has(self.rung) == has(oldSelf.rung) && (!has(self.rung) || self.rung == oldSelf.rung) && has(self.reason) == has(oldSelf.reason) && (!has(self.reason) || self.reason == oldSelf.reason) && has(self.requestedBy) == has(oldSelf.requestedBy) && (!has(self.requestedBy) || self.requestedBy == oldSelf.requestedBy) && has(self.received) == has(oldSelf.received) && (!has(self.received) || self.received == oldSelf.received) && has(self.trace) == has(oldSelf.trace) && (!has(self.trace) || self.trace == oldSelf.trace) && has(self.unplaced) == has(oldSelf.unplaced) && (!has(self.unplaced) || self.unplaced == oldSelf.unplaced)").message("the request of a rollback never changes; only `cancel` and `approval` can be set, once"),
     validation = Rule::new("!has(oldSelf.approval) || (has(self.approval) && self.approval == oldSelf.approval)").message("`approval` is set once and stays"),
     validation = Rule::new("!has(oldSelf.cancel) || (has(self.cancel) && self.cancel == oldSelf.cancel)").message("`cancel` is set once and stays")
 )]
@@ -101,7 +101,11 @@ pub struct RollbackSpec {
     /// The rollback of the same release that this one follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
-    /// Why a person wants it.
+    /// Which rung of the ladder it is, where it follows a rollback whose revert failed: 1 for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2))]
+    pub rung: Option<i64>,
+    /// Why a person wants it, or why it follows another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
@@ -233,6 +237,9 @@ pub struct Plan {
     /// Who owns the workload's spec, where the update in flight is aborted and the spec left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The procedure that is tried where the revert fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_to: Option<String>,
     /// The steps.
     #[schemars(schema_with = "opaque_list")]
     pub steps: Vec<StepPlan>,
@@ -338,6 +345,9 @@ pub struct SlackReport {
     /// The message that is updated, and the parent of the thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ts: Option<String>,
+    /// The first message of the thread that it was posted into, where that is another rollback's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
     /// A digest of what that message shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shown: Option<String>,

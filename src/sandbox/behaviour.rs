@@ -17,6 +17,8 @@ impl<'a> Behaviour<'a> {
     /// The behaviour of this image.
     #[must_use]
     pub fn of(image: &'a str) -> Self {
+        // A digest behind the tag says nothing.
+        let image = image.split_once('@').map_or(image, |(it, _)| it);
         let tag = image.rsplit_once(':').map_or("latest", |(_, tag)| tag);
         Self { tag }
     }

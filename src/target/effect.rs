@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Flush};
+use super::{Call, Flush, Image};
 use crate::reason::Reason;
 
 /// One change of the cluster, with everything that it needs already resolved.
@@ -17,6 +17,14 @@ pub enum Effect {
         hash: String,
         /// The uid of its replica set.
         replica_set: String,
+        /// Whether the workload is paused by its spec, which would stop the controller.
+        unpause: bool,
+    },
+    /// Put an image into the live template, and release a paused workload in the same change. Takes effect exactly once: the
+    /// operation's id goes with it.
+    SetImage {
+        /// The image, and the container that gets it. A container of another name is never added.
+        image: Image,
         /// Whether the workload is paused by its spec, which would stop the controller.
         unpause: bool,
     },
@@ -76,6 +84,8 @@ pub enum Verdict {
 pub enum EffectKind {
     /// See [`Effect::RestoreTemplate`].
     RestoreTemplate,
+    /// See [`Effect::SetImage`].
+    SetImage,
     /// See [`Effect::PromoteFull`].
     PromoteFull,
     /// See [`Effect::Nudge`].
@@ -96,6 +106,7 @@ impl Effect {
     pub const fn kind(&self) -> EffectKind {
         match self {
             Self::RestoreTemplate { .. } => EffectKind::RestoreTemplate,
+            Self::SetImage { .. } => EffectKind::SetImage,
             Self::PromoteFull { .. } => EffectKind::PromoteFull,
             Self::Nudge => EffectKind::Nudge,
             Self::Abort { .. } => EffectKind::Abort,
@@ -112,6 +123,7 @@ impl EffectKind {
     pub const fn reason(self) -> Reason {
         match self {
             Self::RestoreTemplate => Reason::Restoring,
+            Self::SetImage => Reason::BringingUp,
             Self::PromoteFull => Reason::Promoting,
             Self::Nudge => Reason::Nudged,
             Self::Abort => Reason::Aborting,

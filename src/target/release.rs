@@ -3,6 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::workload::Rollout;
+
+/// How much of a digest people are shown.
+const DIGEST: usize = 19;
+
 /// One version of a workload: the workload's uid, its revision and its pod-template hash.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -18,7 +23,49 @@ pub struct Release {
     pub images: Vec<String>,
 }
 
+/// An image that nobody can move, and the container that it belongs to.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Image {
+    /// The container's name.
+    pub container: String,
+    /// The image's name, with its digest behind an `@`.
+    pub reference: String,
+}
+
+impl Image {
+    /// The digest.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        let digest = self.reference.split_once('@');
+        digest.map_or(self.reference.as_str(), |(_, digest)| digest)
+    }
+}
+
+impl std::fmt::Display for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} in container {}", self.reference, self.container)
+    }
+}
+
 impl Release {
+    /// A release that is to be made of an image in the live template. It will have the next revision; the digest stands for
+    /// its hash, which only the controller knows.
+    #[must_use]
+    pub fn to_be_made(live: &Rollout, images: Vec<String>, image: &Image) -> Self {
+        Self {
+            uid: live.uid.clone(),
+            revision: live.revision + 1,
+            hash: image.digest().to_owned(),
+            images,
+        }
+    }
+
+    /// Whether it is to be made of an image: no pod-template hash has a colon.
+    #[must_use]
+    pub fn is_to_be_made(&self) -> bool {
+        self.hash.contains(':')
+    }
+
     /// The revision as people say it, such as `r7`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -46,14 +93,19 @@ impl Release {
 
 impl std::fmt::Display for Release {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "r{} {}", self.revision, self.hash)
+        let hash = if self.is_to_be_made() {
+            self.hash.get(..DIGEST).unwrap_or(&self.hash)
+        } else {
+            &self.hash
+        };
+        write!(f, "r{} {hash}", self.revision)
     }
 }
 
 /// The tag or the shortened digest of an image reference; a port in the registry's name is not a tag.
 fn tag(image: &str) -> &str {
     if let Some((_, digest)) = image.split_once('@') {
-        return digest.get(..19).unwrap_or(digest);
+        return digest.get(..DIGEST).unwrap_or(digest);
     }
     match image.rsplit_once(':') {
         Some((_, tag)) if !tag.contains('/') => tag,

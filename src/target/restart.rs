@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::release::Release;
 use super::snapshot::{Pod, Snapshot};
+use super::template;
 
 /// The annotation of a pod template that restarts a Deployment, as kubectl writes it.
 pub const RESTARTED_ANNOTATION: &str = "kubectl.kubernetes.io/restartedAt";
@@ -59,13 +60,20 @@ fn without_restart(template: &Value) -> Value {
 
 impl Snapshot {
     /// The hash under which a destination is what the workload leads its traffic to: its own, or that of the same template
-    /// as the operation restarted it. None where something else is live.
+    /// as the operation restarted it, or that of what the operation made of its image. None where something else is live.
     #[must_use]
     pub fn arrived(&self, to: &Release, operation: &str) -> Option<&str> {
         let rollout = self.rollout.as_ref()?;
         let heading = rollout.heading();
         if heading == to.hash {
             return Some(heading);
+        }
+        if to.is_to_be_made() {
+            let made = rollout.operation.as_deref() == Some(operation)
+                && rollout.observed
+                && rollout.revision == to.revision
+                && template::images(&self.replica_set(heading)?.template) == to.images;
+            return made.then_some(heading);
         }
         let ours = rollout.is_deployment() && rollout.operation.as_deref() == Some(operation);
         let (one, other) = (self.replica_set(heading)?, self.replica_set(&to.hash)?);

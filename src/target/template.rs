@@ -61,6 +61,14 @@ pub fn images(template: &Value) -> Vec<String> {
     images.map(str::to_owned).collect()
 }
 
+/// The place of a container of a pod template among the others, and its image.
+#[must_use]
+pub fn container<'a>(template: &'a Value, name: &str) -> Option<(usize, &'a str)> {
+    let containers = template.pointer("/spec/containers")?.as_array()?;
+    let place = containers.iter().position(|it| it["name"] == name)?;
+    Some((place, containers.get(place)?["image"].as_str()?))
+}
+
 fn remove_key(template: &mut Value, kind: &str, key: &str) {
     let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;

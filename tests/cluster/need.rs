@@ -18,6 +18,8 @@ pub(crate) enum Need {
     AuditLog,
     /// The node can be labelled.
     NodeLabels,
+    /// What holds for a whole cluster can be made, such as a rule of admission.
+    ClusterRules,
     /// Namespaces can have the names that `ripcord demo` gives them.
     DemoNames,
 }

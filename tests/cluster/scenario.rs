@@ -4,11 +4,13 @@
 mod blue_green;
 mod cache;
 mod chain;
+mod complete;
 mod demo;
 mod deployment;
 mod hands;
 mod harness;
 mod in_flight;
+mod ladder;
 mod midway;
 mod owned;
 mod pair;
@@ -87,7 +89,12 @@ real! {
     cache:
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
+    complete:
+        no_replica_set no_replica_set_of_a_blue_green replica_set pods_never_ready right_is_gone revert_alone;
     hands: by_hand approves denies silence;
+    ladder:
+        refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]
+        not_after_unhealthy;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;
     demo: is_told[Pods Network DemoNames];

@@ -217,6 +217,10 @@ fn docs_name_every_key_of_the_policy() {
         ("redis", "targets:\n  x:\n    redis:\n      tls: "),
         ("warm_up", "targets:\n  x:\n    warm_up: "),
         ("known_good", "targets:\n  x:\n    known_good: "),
+        (
+            "known_good",
+            "targets:\n  x:\n    known_good:\n      image: ",
+        ),
         ("triggers", "triggers:\n  - "),
         ("target_from", "triggers:\n  - target_from: "),
         ("severity_from", "triggers:\n  - severity_from: "),

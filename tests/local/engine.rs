@@ -67,6 +67,7 @@ fn claim(sandbox: &Sandbox, now: Timestamp) -> Rollback {
         alerts_omitted: 0,
         received: Some(now),
         parent: None,
+        rung: None,
         reason: None,
         requested_by: None,
         unplaced: None,

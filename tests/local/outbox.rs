@@ -25,6 +25,7 @@ use crate::support::rollback as given;
 use crate::support::slack::{FakeSlack, Recorded, TOKEN};
 
 mod faults;
+mod ladder;
 
 const CHANNEL: &str = "C0DEPLOYS1";
 const PAYMENTS: &str = "C0PAYMENTS";
@@ -248,6 +249,7 @@ fn policy() -> Arc<Policy> {
         triggers: vec![],
         severities: BTreeMap::default(),
         asks: BTreeSet::default(),
+        escalations: BTreeMap::default(),
         procedures: BTreeMap::default(),
     })
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod scene;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,6 +130,7 @@ pub(crate) fn policy() -> Policy {
         name: BUILT_IN.into(),
         budget: Duration::from_secs(30),
         approval: false,
+        escalate_to: None,
         steps: vec![
             StepSpec::Revert(revert::Revert {}),
             StepSpec::Healthy(healthy::Healthy {
@@ -160,6 +161,7 @@ pub(crate) fn policy() -> Policy {
         ]
         .into(),
         asks: BTreeSet::new(),
+        escalations: BTreeMap::new(),
         procedures: [(BUILT_IN.to_owned(), procedure)].into(),
     }
 }

@@ -14,6 +14,22 @@ pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, Ste
             check.say(Diagnostic::error(title).at(at.clone(), label));
         };
         match step {
+            StepSpec::RestoreImage(_) if index > 0 => wrong(
+                "brings up in the middle",
+                "expected `restore-image` once, as the first step before `revert`".to_owned(),
+            ),
+            StepSpec::RestoreImage(_) => {
+                let next = steps.get(1).map(|(_, next)| next);
+                if !matches!(next, Some(StepSpec::Revert(_))) {
+                    let label = "expected `revert` right behind it: nothing leads the traffic there";
+                    wrong("brings up and moves nothing", label.to_owned());
+                }
+            }
+            StepSpec::Revert(_) if index == 1 && before("restore-image") => {}
+            StepSpec::Restart(_) if before("restore-image") => wrong(
+                "restarts what it brings up",
+                "expected no `restart` behind `restore-image`: another template could not be told from it".to_owned(),
+            ),
             StepSpec::Revert(_) if index > 0 => wrong(
                 "pulls back in the middle",
                 "expected `revert` once, as the first step".to_owned(),

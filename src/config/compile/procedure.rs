@@ -23,6 +23,7 @@ pub(super) fn compile(
 ) -> BTreeMap<String, FoundProcedure> {
     let built_in = FoundProcedure {
         place: None,
+        escalate_to: None,
         procedure: Procedure::built_in(),
     };
     let mut found = BTreeMap::from([(BUILT_IN.to_owned(), built_in)]);
@@ -39,9 +40,17 @@ pub(super) fn compile(
             check.say(Diagnostic::error(title).at(here, label));
             continue;
         }
+        let escalate_to = raw
+            .escalate_to
+            .as_ref()
+            .map(|next| place(&here.source, next));
         let procedure = one(check, &here, name.clone(), raw);
-        let place = Some(here);
-        found.insert(name, FoundProcedure { place, procedure });
+        let it = FoundProcedure {
+            place: Some(here),
+            escalate_to,
+            procedure,
+        };
+        found.insert(name, it);
     }
     found
 }
@@ -68,19 +77,23 @@ fn one(check: &mut Check<'_>, here: &Place, name: String, raw: raw::Procedure) -
     for (at, step) in &steps {
         options(check, source, at, step);
     }
-    Procedure {
+    let mut procedure = Procedure {
         name,
         budget: budget.unwrap_or(BUDGET),
-        approval: raw.approval == raw::Approval::Required,
+        approval: raw.approval == Some(raw::Approval::Required),
+        escalate_to: raw.escalate_to.map(|next| next.value),
         steps: steps.into_iter().map(|(_, step)| step).collect(),
-    }
+    };
+    // What makes a release that nobody has ever run is a person's to decide, unless the policy says that it is not.
+    procedure.approval |= raw.approval.is_none() && procedure.brings_up();
+    procedure
 }
 
 /// Whether the options of a step make sense.
 fn options(check: &mut Check<'_>, source: &Arc<Source>, at: &Place, step: &StepSpec) {
     let second = Duration::from_secs(1);
     match step {
-        StepSpec::Revert(_) => {}
+        StepSpec::RestoreImage(_) | StepSpec::Revert(_) => {}
         StepSpec::Healthy(healthy) => proof(check, source, at, healthy),
         StepSpec::Gone(gone) => time(check, source, at, "within", gone.within, second),
         StepSpec::FlushRedis(flush) => time(check, source, at, "within", flush.within, second),

@@ -12,7 +12,7 @@ use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
 use crate::report::blocks::Mention;
 use crate::report::settings::is_channel;
-use crate::target::{Audience, Health, Kind, Link, LinkFacts, Pin, Target, Workload};
+use crate::target::{Audience, Health, Image, Kind, Link, LinkFacts, Pin, Target, Workload};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -255,6 +255,31 @@ fn pin(check: &mut Check<'_>, source: &Arc<Source>, kind: Kind, raw: Spanned<raw
             }
             Pin::Revision(revision)
         }
+        raw::Pin::Image(image) => Pin::Image(pinned(check, source, image)),
+    }
+}
+
+fn pinned(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Image) -> Image {
+    let mut wrong = |at: &Spanned<String>, title: String, label: &str| {
+        check.say(Diagnostic::error(title).at(place(source, at), label));
+    };
+    if !words::is_dns_label(&raw.container.value) {
+        let title = format!("`{}` is no container", raw.container.value);
+        wrong(
+            &raw.container,
+            title,
+            "expected the name of a container in the pod",
+        );
+    }
+    if !words::has_digest(&raw.reference.value) {
+        let title = format!("`{}` can be moved to another image", raw.reference.value);
+        let label =
+            "expected its digest behind it, as in `registry.example/app@sha256:` and 64 digits";
+        wrong(&raw.reference, title, label);
+    }
+    Image {
+        container: raw.container.value,
+        reference: raw.reference.value,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_saphyr::Spanned;
 
+use super::ladder::Ladder;
 use super::target::within;
 use super::{Check, FoundProcedure, FoundTarget, distinct, names, place};
 use crate::alert::{Matcher, Matchers, Reading, Severity, matcher};
@@ -99,8 +100,7 @@ pub(super) fn cross_check(
     check: &mut Check<'_>,
     triggers: &[FoundTrigger],
     targets: &BTreeMap<String, FoundTarget>,
-    procedures: &BTreeMap<String, FoundProcedure>,
-    severities: &BTreeMap<Severity, String>,
+    ladder: &Ladder<'_>,
 ) {
     for (index, later) in triggers.iter().enumerate().filter(|(_, later)| later.sound) {
         let earlier = triggers[..index].iter().filter(|earlier| earlier.sound);
@@ -122,7 +122,7 @@ pub(super) fn cross_check(
             ));
         }
     }
-    inapplicable(check, triggers, targets, procedures, severities);
+    inapplicable(check, triggers, targets, ladder);
     if triggers.iter().any(|found| !found.sound) {
         return;
     }
@@ -143,21 +143,17 @@ fn inapplicable(
     check: &mut Check<'_>,
     triggers: &[FoundTrigger],
     targets: &BTreeMap<String, FoundTarget>,
-    procedures: &BTreeMap<String, FoundProcedure>,
-    severities: &BTreeMap<Severity, String>,
+    ladder: &Ladder<'_>,
 ) {
     let mut said: BTreeSet<(&str, &str, bool)> = BTreeSet::new();
     for found in triggers.iter().filter(|found| found.sound) {
         let trigger = &found.trigger;
-        let run: BTreeSet<&String> = match &trigger.procedure {
-            Some(name) => distinct([name]),
-            None => possible(&trigger.severity)
-                .into_iter()
-                .filter_map(|severity| severities.get(&severity))
-                .collect(),
-        };
+        let severities = possible(&trigger.severity).into_iter();
+        let run: BTreeSet<&str> = severities
+            .flat_map(|severity| ladder.of(trigger.procedure.as_deref(), severity))
+            .collect();
         for name in run {
-            let Some(procedure) = procedures.get(name) else {
+            let Some(procedure) = ladder.procedures.get(name) else {
                 continue;
             };
             let led_to = targets

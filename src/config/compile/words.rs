@@ -29,6 +29,19 @@ pub(super) fn is_http_url(text: &str) -> bool {
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
+/// The name of an image with its digest: what it means can never change.
+pub(super) fn has_digest(text: &str) -> bool {
+    let Some((name, digest)) = text.split_once("@sha256:") else {
+        return false;
+    };
+    let named = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);
+    let hexadecimal = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    !name.is_empty()
+        && name.bytes().all(named)
+        && digest.len() == 64
+        && digest.bytes().all(hexadecimal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +56,22 @@ mod tests {
             assert!(!is_dns_label(bad), "{bad}");
         }
         assert!(is_dns_subdomain("a.b-c.d") && !is_dns_subdomain("a..b"));
+    }
+
+    #[test]
+    fn digests() {
+        let digest = "0123456789abcdef".repeat(4);
+        for name in ["app", "registry:5000/team/app", "app:v1"] {
+            assert!(has_digest(&format!("{name}@sha256:{digest}")), "{name}");
+        }
+        for bad in ["app", "app:v1", "app@sha256:0123", "@sha256:", "app@md5:0"] {
+            assert!(!has_digest(bad), "{bad}");
+        }
+        assert!(!has_digest(&format!("a b@sha256:{digest}")));
+        assert!(!has_digest(&format!(
+            "app@sha256:{}",
+            digest.to_uppercase()
+        )));
     }
 
     #[test]

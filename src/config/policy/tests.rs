@@ -115,6 +115,38 @@ triggers: [{ name: any, match: ['a=\"b\"'], target: options-api, severity: P0, m
 }
 
 #[test]
+fn what_brings_an_image_up_asks_unless_it_says_that_it_does_not() {
+    let steps = "steps: [restore-image: {}, revert: {}]";
+    let policy = compiled(&format!(
+        "{TARGET}
+severities:
+  P0: {{ procedure: revert-and-prove, escalate_to: asks }}
+  P1: {{ ask: revert-and-prove, escalate_to: free }}
+procedures:
+  asks: {{ {steps} }}
+  free: {{ approval: none, escalate_to: asks, {steps} }}
+"
+    ));
+    assert!(policy.procedures["asks"].approval);
+    assert!(!policy.procedures["free"].approval);
+    let next = |procedure: &str, severity| {
+        let procedure = &policy.procedures[procedure];
+        policy.next_rung(procedure, severity).map(str::to_owned)
+    };
+    assert_eq!(
+        next("revert-and-prove", Severity::P0).as_deref(),
+        Some("asks")
+    );
+    assert_eq!(
+        next("revert-and-prove", Severity::P1).as_deref(),
+        Some("free")
+    );
+    assert_eq!(next("free", Severity::P0).as_deref(), Some("asks"));
+    assert_eq!(next("asks", Severity::P0), None);
+    assert_eq!(next("revert-and-prove", Severity::P2), None);
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     let policy = compiled(TARGET);
     assert_eq!(policy.hash_label, "rollouts_pod_template_hash");

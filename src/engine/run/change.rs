@@ -9,6 +9,7 @@ use crate::engine::ending;
 use crate::engine::journal::Halt;
 use crate::policy::admission::{lacking, too_late};
 use crate::policy::guard::{self, Hold};
+use crate::policy::ladder;
 use crate::procedure::Intent;
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
@@ -221,7 +222,7 @@ impl Runner<'_> {
             if by_hand {
                 Ok(())
             } else {
-                guard::latched(memory)
+                ladder::latched_for(memory, &self.journal.rollback)
             }
         });
         Some((Phase::Declined, held.err()?))

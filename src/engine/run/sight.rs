@@ -113,17 +113,15 @@ impl Runner<'_> {
 
     /// When all traffic is first seen on the destination after a change.
     pub(super) fn watch_traffic(&mut self) {
-        let back =
-            self.touched()
-                && self.at.rollout.as_ref().is_some_and(|rollout| {
-                    rollout.observed && rollout.heading() == self.plan.to.hash
-                });
-        if back
+        let uid = self.journal.rollback.metadata.uid.as_deref();
+        let observed = self.at.rollout.as_ref().is_some_and(|it| it.observed);
+        let arrived = self
+            .at
+            .arrived(&self.plan.to, uid.unwrap_or_default())
+            .filter(|_| observed && self.touched());
+        if let Some(hash) = arrived
             && self.journal.page.run.traffic_back.is_none()
-            && self
-                .at
-                .traffic_on(&self.plan.to.hash, self.plan.served)
-                .is_ok()
+            && self.at.traffic_on(hash, self.plan.served).is_ok()
         {
             self.journal.page.run.traffic_back = Some(self.at.taken);
         }
@@ -134,7 +132,12 @@ impl Runner<'_> {
         let run = &self.journal.page.run;
         let mut intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
         run.first_mutation.is_some()
-            || intents.any(|intent| intent.effect != EffectKind::RestoreTemplate)
+            || intents.any(|intent| {
+                !matches!(
+                    intent.effect,
+                    EffectKind::RestoreTemplate | EffectKind::SetImage
+                )
+            })
     }
 
     /// Whether an abort was intended.

@@ -70,6 +70,7 @@ fn asking(mut records: Vec<AlertRecord>, trace: &TraceContext) -> RollbackSpec {
             .unwrap_or(i64::MAX),
         received: first.map(|record| record.received),
         parent: None,
+        rung: None,
         reason: None,
         requested_by: None,
         unplaced: None,

@@ -47,6 +47,7 @@ pub(crate) fn world() -> World {
                 (Severity::P1, BUILT_IN.into()),
             ]),
             asks: BTreeSet::new(),
+            escalations: BTreeMap::new(),
             procedures: BTreeMap::from([(procedure.name.clone(), procedure)]),
         },
         at: snapshots::in_flight(),
@@ -102,6 +103,7 @@ pub(crate) fn rollback(number: u32, phase: Phase) -> Rollback {
         alerts_omitted: 0,
         received: Some(second(951)),
         parent: None,
+        rung: None,
         reason: None,
         requested_by: None,
         unplaced: None,
@@ -138,6 +140,7 @@ pub(crate) fn after_success() -> World {
         give_up_seconds: 900.0,
         served: true,
         owner: None,
+        escalate_to: None,
         steps: vec![],
     });
     status.run.first_mutation = Some(second(952));

@@ -424,3 +424,49 @@ fn a_deployment_that_was_put_back_is_not_fought_over() {
     let untouched = Entry::pending("revert");
     assert!(matches!(next(&again, &untouched), Next::Yield(f) if f.reason == Reason::NewRelease));
 }
+
+/// What was made of a pinned image, before its promotion.
+fn brought_up() -> (Plan, Snapshot) {
+    let mut at = promoted();
+    let mut made = set("made", 3, 1);
+    made.template["spec"]["containers"][0]["image"] = "app@sha256:0123".into();
+    at.replica_sets = vec![set("bad", 2, 3), made];
+    let rollout = rollout(&mut at);
+    let image = crate::target::Image {
+        container: "c".into(),
+        reference: "app@sha256:0123".into(),
+    };
+    let mut plan = plan();
+    plan.to = Release::to_be_made(rollout, vec![image.reference.clone()], &image);
+    plan.replica_set = String::new();
+    rollout.current = "made".into();
+    rollout.revision = 3;
+    rollout.operation = Some("op-1".into());
+    (plan, at)
+}
+
+#[test]
+fn what_was_brought_up_is_promoted_by_the_hash_that_the_controller_gave_it() {
+    let (plan, mut at) = brought_up();
+    let past = Entry::pending("revert");
+    let next = |at: &Snapshot| Revert::next(&plan, at, &[], &past, Timestamp::UNIX_EPOCH);
+    assert_eq!(
+        next(&at),
+        Next::Do(Effect::PromoteFull {
+            hash: "made".into()
+        })
+    );
+    assert!(!Revert::safe_point(&plan, &at));
+    rollout(&mut at).stable = "made".into();
+    assert!(Revert::safe_point(&plan, &at));
+    at.pods.iter_mut().for_each(|pod| pod.hash = "made".into());
+    assert!(matches!(next(&at), Next::Done(it) if it.reason == Reason::Restored));
+    // A later deploy of the same image by somebody else is not it.
+    rollout(&mut at).revision = 4;
+    assert!(matches!(next(&at), Next::Yield(_)));
+    // The bad release again, and the mark taken away by whoever did that.
+    let (_, mut back) = brought_up();
+    rollout(&mut back).current = "bad".into();
+    rollout(&mut back).operation = None;
+    assert!(matches!(next(&back), Next::Fail(it) if it.reason == Reason::Overwritten));
+}

@@ -35,7 +35,10 @@ pub(super) struct Job {
     pub(super) story: Story,
     /// The channel, as configured or as Slack named it.
     pub(super) channel: String,
+    /// The first message of the thread that it goes into.
     pub(super) thread: Option<Ts>,
+    /// The message that is kept up to date, once it is posted.
+    pub(super) message: Option<Ts>,
 }
 
 /// A rollback that wants its turn in a channel.
@@ -64,29 +67,32 @@ pub(super) struct Desk {
 
 impl Job {
     pub(super) async fn deliver(&self, slack: &SlackClient) -> Result<Option<Posted>, SlackError> {
-        match (self.delivery, &self.thread) {
+        match (self.delivery, &self.message) {
             (Delivery::Update, Some(ts)) => {
                 let channel = ChannelId::from(self.channel.clone());
                 let message = self.story.parent.message();
                 slack.update(&channel, ts, &message).await.map(|()| None)
             }
-            (Delivery::Reply(at), Some(ts)) => {
+            (Delivery::Reply(at), Some(_)) => {
                 let Some(told) = self.story.further.get(at) else {
                     return Ok(None);
                 };
-                let thread = Thread {
-                    ts,
-                    broadcast: told.broadcast,
-                };
                 let message = told.page.message();
-                let posted = slack.post(&self.channel, &message, Some(thread)).await?;
+                let thread = self.thread(told.broadcast);
+                let posted = slack.post(&self.channel, &message, thread).await?;
                 Ok(Some(posted))
             }
             _ => {
                 let message = self.story.parent.message();
-                slack.post(&self.channel, &message, None).await.map(Some)
+                let thread = self.thread(true);
+                slack.post(&self.channel, &message, thread).await.map(Some)
             }
         }
+    }
+
+    fn thread(&self, broadcast: bool) -> Option<Thread<'_>> {
+        let ts = self.thread.as_ref()?;
+        Some(Thread { ts, broadcast })
     }
 }
 

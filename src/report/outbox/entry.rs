@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::desk::Job;
 use super::next::Delivery;
 use super::{LedgerError, Outcome};
 use crate::report::slack::{Posted, Remedy, SlackError};
-use crate::report::story::Story;
 use crate::rollback::object::SlackReport;
 
 /// The longest pause between two attempts.
@@ -78,17 +78,13 @@ impl Entry {
     }
 
     /// Slack took a message.
-    pub(super) fn delivered(
-        &mut self,
-        delivery: Delivery,
-        story: &Story,
-        posted: Option<Posted>,
-        now: Instant,
-    ) {
-        match (delivery, posted) {
+    pub(super) fn delivered(&mut self, job: &Job, posted: Option<Posted>, now: Instant) {
+        let story = &job.story;
+        match (job.delivery, posted) {
             (Delivery::Post, Some(posted)) => {
                 self.report.channel = Some(posted.channel_id.as_str().to_owned());
                 self.report.ts = Some(posted.ts.as_str().to_owned());
+                self.report.thread = job.thread.as_ref().map(|ts| ts.as_str().to_owned());
                 self.report.shown = Some(story.parent.digest());
                 self.edited = Some(now);
             }

@@ -99,6 +99,7 @@ mod tests {
         SlackReport {
             channel: Some("C1".into()),
             ts: Some("1.1".into()),
+            thread: None,
             shown: Some(shown.parent.digest()),
             told: told.iter().map(|key| (*key).to_owned()).collect(),
             refused: None,

@@ -21,6 +21,7 @@ impl Case<'_> {
         rows.extend(self.persisting());
         rows.extend(self.stopped());
         rows.push(self.why());
+        rows.extend(self.follows());
         rows.extend(self.asked());
         rows.extend(self.observed());
         let state = self.run().state.as_deref();
@@ -138,6 +139,16 @@ impl Case<'_> {
             label: "why",
             lines,
         }
+    }
+
+    /// What it follows, where it is a rung of the ladder.
+    fn follows(&self) -> Option<Row> {
+        let said = self
+            .rollback
+            .spec
+            .rung
+            .and(self.rollback.spec.reason.as_deref())?;
+        Some(Row::text("follows", one_line(said)))
     }
 
     fn timing(&self, alert: &AlertRecord) -> String {

@@ -460,6 +460,17 @@ fn the_question_says_what_would_be_done_and_how_to_answer() {
 }
 
 #[test]
+fn what_follows_a_failed_one_says_so() {
+    let mut rung = asking(NAME);
+    rung["spec"]["rung"] = 1.into();
+    rung["spec"]["parent"] = "options-api-r7-7dc687bd8d".into();
+    rung["spec"]["reason"] =
+        "emergency-canary of options-api-r7-7dc687bd8d failed: forbidden: this image is kept out"
+            .into();
+    assert_snapshot!("rung", read(rung));
+}
+
+#[test]
 fn who_answered_what_is_in_the_thread() {
     let mut approved = given::succeeded(NAME);
     let mut asked = asking(NAME)["status"]["run"]["asked"].clone();

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::target::snapshot::tests::{in_flight, promoted, restored};
+use crate::target::snapshot::tests::{in_flight, promoted, restored, set};
 use crate::target::workload::Strategy;
 use crate::target::{Audience, Ownership, Workload};
 
@@ -108,7 +108,7 @@ fn a_replica_set_that_is_used_again_does_not_date_the_change() {
 fn in_flight_the_stable_release_is_the_destination() {
     let memory = MemoryStatus::default();
     let destination = memory
-        .destination(&target(), &in_flight(), second(1))
+        .destination(&target(), &in_flight(), false, second(1))
         .unwrap();
     assert_eq!(destination.release.to_string(), "r1 good");
     assert_eq!(destination.release.images, ["app:good"]);
@@ -121,14 +121,18 @@ fn a_blamed_stable_release_is_not() {
     let stable = at.release(at.rollout.as_ref().unwrap(), "good");
     assert!(memory.blame(&stable, "rb", second(0)));
     assert!(!memory.blame(&stable, "rb", second(1)));
-    assert!(memory.destination(&target(), &at, second(1)).is_err());
+    assert!(
+        memory
+            .destination(&target(), &at, false, second(1))
+            .is_err()
+    );
 }
 
 #[test]
 fn promoted_the_newest_that_was_stable_long_enough_is() {
     let memory = after_a_bad_promotion();
     let destination = memory
-        .destination(&target(), &promoted(), second(1200))
+        .destination(&target(), &promoted(), false, second(1200))
         .unwrap();
     assert_eq!(destination.release.hash, "good");
     assert_eq!(destination.chosen, "it was stable for 18 min 20 s");
@@ -136,7 +140,7 @@ fn promoted_the_newest_that_was_stable_long_enough_is() {
     strict.min_soak = Duration::from_secs(3600);
     assert_eq!(
         memory
-            .destination(&strict, &promoted(), second(1200))
+            .destination(&strict, &promoted(), false, second(1200))
             .unwrap_err()
             .reason,
         Reason::NoDestination
@@ -146,7 +150,7 @@ fn promoted_the_newest_that_was_stable_long_enough_is() {
 #[test]
 fn without_history_nothing_is_known_to_be_good() {
     let refused = MemoryStatus::default()
-        .destination(&target(), &promoted(), second(0))
+        .destination(&target(), &promoted(), false, second(0))
         .unwrap_err();
     assert_eq!(refused.reason, Reason::NoDestination);
 }
@@ -158,7 +162,7 @@ fn a_destination_without_replica_set_is_none() {
     at.replica_sets.remove(0);
     assert_eq!(
         memory
-            .destination(&target(), &at, second(1200))
+            .destination(&target(), &at, false, second(1200))
             .unwrap_err()
             .reason,
         Reason::NoDestination
@@ -172,13 +176,17 @@ fn a_pin_decides() {
     let memory = MemoryStatus::default();
     assert_eq!(
         memory
-            .destination(&pinned, &promoted(), second(0))
+            .destination(&pinned, &promoted(), false, second(0))
             .unwrap()
             .chosen,
         "the policy pins revision 1"
     );
     pinned.known_good = Some(Pin::Hash("bad".into()));
-    assert!(memory.destination(&pinned, &promoted(), second(0)).is_err());
+    assert!(
+        memory
+            .destination(&pinned, &promoted(), false, second(0))
+            .is_err()
+    );
 }
 
 #[test]
@@ -186,7 +194,11 @@ fn another_workload_of_the_same_name_has_another_history() {
     let memory = after_a_bad_promotion();
     let mut at = promoted();
     at.rollout.as_mut().unwrap().uid = "new".into();
-    assert!(memory.destination(&target(), &at, second(1200)).is_err());
+    assert!(
+        memory
+            .destination(&target(), &at, false, second(1200))
+            .is_err()
+    );
 }
 
 #[test]
@@ -201,7 +213,11 @@ fn what_was_stable_before_a_deployments_update_only_the_history_knows() {
     assert!(recalled.in_flight() && !rollout.in_flight());
     assert_eq!(MemoryStatus::default().recall(rollout).stable, "");
     // Nothing vouches for it but the time that it was stable.
-    let destination = |now| memory.destination(&target(), &at, second(now)).unwrap();
+    let destination = |now| {
+        memory
+            .destination(&target(), &at, false, second(now))
+            .unwrap()
+    };
     assert_eq!(destination(1200).release.hash, "good");
     assert_eq!(destination(1700).release.hash, "bad");
     // While it rolls out, what was complete stays the newest of the history.
@@ -236,4 +252,68 @@ fn a_change_that_was_seen_as_it_happened_is_dated_to_the_look() {
         look,
     );
     assert_eq!(memory.live.unwrap().changed, look);
+}
+
+/// A promoted bad release, and the image `app@sha256:…` pinned for its container.
+fn image_pinned() -> (Target, Snapshot) {
+    let mut pinned = target();
+    pinned.known_good = Some(Pin::Image(Image {
+        container: "c".into(),
+        reference: "app@sha256:0123456789abcdef".into(),
+    }));
+    (pinned, promoted())
+}
+
+fn has_pinned_image(at: &mut Snapshot, hash: &str) {
+    let mut sets = at.replica_sets.iter_mut();
+    let set = sets.find(|set| set.hash == hash).unwrap();
+    set.template["spec"]["containers"][0]["image"] = "app@sha256:0123456789abcdef".into();
+}
+
+#[test]
+fn a_pinned_image_is_its_newest_replica_set() {
+    let (pinned, mut at) = image_pinned();
+    has_pinned_image(&mut at, "good");
+    let mut memory = MemoryStatus::default();
+    let of = |memory: &MemoryStatus, at: &Snapshot| {
+        memory.destination(&pinned, at, false, second(0)).unwrap()
+    };
+    assert_eq!(of(&memory, &at).release.hash, "good");
+    at.replica_sets.push(set("newer", 3, 0));
+    has_pinned_image(&mut at, "newer");
+    assert_eq!(of(&memory, &at).release.hash, "newer");
+    // One that was pulled back comes last.
+    let blamed = at.release(at.rollout.as_ref().unwrap(), "newer");
+    memory.blame(&blamed, "x", second(0));
+    assert_eq!(of(&memory, &at).release.hash, "good");
+}
+
+#[test]
+fn a_pinned_image_without_a_replica_set_can_be_brought_up_where_that_is_asked_for() {
+    let (pinned, mut at) = image_pinned();
+    let memory = MemoryStatus::default();
+    let of = |at: &Snapshot, bring_up| memory.destination(&pinned, at, bring_up, second(0));
+    let refused = of(&at, false).unwrap_err();
+    assert_eq!(refused.reason, Reason::NoDestination);
+    assert!(refused.said.contains("`restore-image`"), "{}", refused.said);
+    let found = of(&at, true).unwrap();
+    assert!(found.release.is_to_be_made());
+    assert_eq!(found.release.images, ["app@sha256:0123456789abcdef"]);
+    assert_eq!(found.release.revision, 3, "the next one");
+    assert_eq!(found.release.to_string(), "r3 sha256:0123456789ab");
+    // The live release has it already, or has no such container.
+    has_pinned_image(&mut at, "bad");
+    let refused = of(&at, true).unwrap_err();
+    assert!(
+        refused.said.starts_with("the live release has"),
+        "{}",
+        refused.said
+    );
+    at.replica_sets[1].template["spec"]["containers"][0]["name"] = "other".into();
+    let refused = of(&at, true).unwrap_err();
+    assert!(
+        refused
+            .said
+            .starts_with("the live template has no container c")
+    );
 }

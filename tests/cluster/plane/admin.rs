@@ -169,7 +169,11 @@ fn collection(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let version = text(&object["apiVersion"]);
     let root = if version.contains('/') { "apis" } else { "api" };
-    let plural = text(&object["kind"]).to_lowercase() + "s";
+    let kind = text(&object["kind"]).to_lowercase();
+    let plural = match kind.strip_suffix("policy") {
+        Some(stem) => format!("{stem}policies"),
+        None => kind + "s",
+    };
     let namespace = text(&object["metadata"]["namespace"]);
     if namespace.is_empty() {
         return format!("/{root}/{version}/{plural}");

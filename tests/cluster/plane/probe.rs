@@ -56,6 +56,10 @@ pub(super) async fn find_out(run: &Run) -> Result<Lacks> {
         "the nodes of somebody's cluster are not labelled",
     );
     lacks.note(
+        Need::ClusterRules,
+        "nothing but namespaces is made in somebody's cluster",
+    );
+    lacks.note(
         Need::DemoNames,
         "the demo's namespaces do not have this run's prefix; it can be played by hand, see CONTRIBUTING.md",
     );

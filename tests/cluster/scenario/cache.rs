@@ -222,6 +222,7 @@ pub(crate) async fn one_pod_stays_cold() {
 pub(crate) async fn not_declared() {
     let mut scene = Scene::start("cache, of which nothing is known").await;
     scene.policy_says(SHIPPED, "procedure: cache-reset");
+    scene.policy_says(", escalate_to: complete", "");
     let (from, to) = ("    redis:\n", "    # Who owns the workload's spec");
     let (_, declared) = scene.policy.split_once(from).unwrap();
     let (declared, _) = declared.split_once(to).unwrap();
@@ -330,7 +331,7 @@ impl Scene {
     }
 
     /// A Redis with keys of the target and of others.
-    async fn filled(&self) -> Redis {
+    pub(super) async fn filled(&self) -> Redis {
         let redis = Redis::start(self.folder.path()).await;
         let names = ["pinn:1", "pinn:2", "session:1"].map(str::to_owned);
         redis.holds(0, names).await;
@@ -341,6 +342,11 @@ impl Scene {
     /// Lets the alert ask for the shipped procedure, with a Redis at this address.
     fn resets(&mut self, address: &str) {
         self.policy_says(SHIPPED, "procedure: cache-reset");
+        self.has_cache(address);
+    }
+
+    /// Lets the target have a Redis at this address, and a request that warms its pods up.
+    pub(super) fn has_cache(&mut self, address: &str) {
         let shipped = format!("address: redis.{}:6379", self.namespaces.release);
         self.policy_says(&shipped, &format!("address: \"{address}\""));
         self.policy_says(

@@ -266,7 +266,7 @@ impl Scene {
             .await;
     }
 
-    async fn edit_deployment(&self, patch: &Value) {
+    pub(crate) async fn edit_deployment(&self, patch: &Value) {
         let path = self.deployment_path();
         self.plane.admin.patch(&path, patch).await.unwrap();
     }

@@ -11,21 +11,21 @@ use crate::support::story::ground::TARGET;
 use crate::support::story::prelude::*;
 
 /// A person with a token.
-struct Person {
+pub(super) struct Person {
     kubeconfig: tempfile::NamedTempFile,
     namespace: String,
 }
 
 /// How a command ended.
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(super) struct Ended {
+    pub(super) code: Option<i32>,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl Person {
     /// Somebody with this role in the release's namespace, or with none.
-    async fn with(scene: &Scene, name: &str, role: Option<&str>) -> Self {
+    pub(super) async fn with(scene: &Scene, name: &str, role: Option<&str>) -> Self {
         let namespace = scene.namespaces.release.clone();
         let admin = &scene.plane.admin;
         let account = json!({
@@ -54,7 +54,7 @@ impl Person {
         }
     }
 
-    async fn types(&self, words: &[&str]) -> Ended {
+    pub(super) async fn types(&self, words: &[&str]) -> Ended {
         let output = Command::new(env!("CARGO_BIN_EXE_ripcord"))
             .args(words)
             .arg("--kubeconfig")
@@ -75,7 +75,7 @@ impl Person {
 }
 
 /// Waits until people are asked about this rollback.
-async fn asked(scene: &Scene, name: &str) -> Value {
+pub(super) async fn asked(scene: &Scene, name: &str) -> Value {
     let mut seen = Value::Null;
     let asked = async || {
         seen = scene.rollback(name).await?;

@@ -128,6 +128,7 @@ fn both_policies_decide_alike_but_for_the_mode() {
     };
     assert_eq!(decided(&deployed), decided(&shown));
     assert_eq!(deployed.severities, shown.severities);
+    assert_eq!(deployed.escalations, shown.escalations);
     assert_eq!(deployed.procedures, shown.procedures);
 }
 

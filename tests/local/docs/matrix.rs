@@ -17,11 +17,24 @@ fn period(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// The name of a procedure and its budget.
-fn runs(policy: &Policy, name: Option<&String>) -> [String; 2] {
+/// The name of a procedure, and whether a person is asked first.
+fn called(policy: &Policy, name: &str) -> String {
+    let asks = policy.procedures.get(name).is_some_and(|it| it.approval);
+    format!("`{name}`{}", if asks { ", asks" } else { "" })
+}
+
+/// The name of a procedure, its budget, and what follows it at this severity.
+fn runs(policy: &Policy, name: Option<&String>, severity: Severity) -> [String; 3] {
     match name.and_then(|name| policy.procedures.get(name)) {
-        Some(procedure) => [format!("`{}`", procedure.name), period(procedure.budget)],
-        None => ["none: a note".to_owned(), String::new()],
+        Some(procedure) => [
+            called(policy, &procedure.name),
+            period(procedure.budget),
+            policy
+                .next_rung(procedure, severity)
+                .map(|next| called(policy, next))
+                .unwrap_or_default(),
+        ],
+        None => ["none: a note".to_owned(), String::new(), String::new()],
     }
 }
 
@@ -44,11 +57,11 @@ fn row(policy: &Policy, trigger: &Trigger) -> String {
         SeverityChoice::Fixed(severity) => (severity.to_string(), policy.severities.get(severity)),
         SeverityChoice::FromLabel { label, .. } => (format!("by `{label}`"), None),
     };
-    let [procedure, budget] = match (&trigger.procedure, &trigger.severity) {
-        (None, SeverityChoice::FromLabel { .. }) => {
-            ["the severity's".to_owned(), "the severity's".to_owned()]
+    let [procedure, budget, then] = match (&trigger.procedure, &trigger.severity) {
+        (own, SeverityChoice::Fixed(severity)) => {
+            runs(policy, own.as_ref().or(by_severity), *severity)
         }
-        (own, _) => runs(policy, own.as_ref().or(by_severity)),
+        (_, SeverityChoice::FromLabel { .. }) => ["the severity's"; 3].map(str::to_owned),
     };
     let decides = if trigger.procedure.is_some() {
         "condition"
@@ -62,7 +75,7 @@ fn row(policy: &Policy, trigger: &Trigger) -> String {
         Mode::Shadow => "shadow",
     };
     format!(
-        "| `{}` | {} | {} | {severity} | {decides} | {procedure} | {budget} | {mode} |",
+        "| `{}` | {} | {} | {severity} | {decides} | {procedure} | {budget} | {then} | {mode} |",
         trigger.name,
         about.join(", "),
         lasting(trigger),
@@ -75,16 +88,17 @@ fn docs_of_the_matrix() {
     let policy = load_policy(&root.join("config/rollbacks.yaml"));
     let policy = policy.unwrap().policy;
     let mut table =
-        "\n| condition | alert | `for` | severity | decided by | procedure | budget | mode |\n\
-        | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "\n| condition | alert | `for` | severity | decided by | procedure | budget | where its revert fails | mode |\n\
+        | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
             .to_owned();
     for trigger in &policy.triggers {
         writeln!(table, "{}", row(&policy, trigger)).unwrap();
     }
-    table += "\n| severity | procedure | budget |\n| --- | --- | --- |\n";
+    table +=
+        "\n| severity | procedure | budget | where its revert fails |\n| --- | --- | --- | --- |\n";
     for severity in Severity::ALL {
-        let [procedure, budget] = runs(&policy, policy.severities.get(&severity));
-        writeln!(table, "| {severity} | {procedure} | {budget} |").unwrap();
+        let [procedure, budget, then] = runs(&policy, policy.severities.get(&severity), severity);
+        writeln!(table, "| {severity} | {procedure} | {budget} | {then} |").unwrap();
     }
     table.push('\n');
     part_is_current("docs/matrix.md", &table);
