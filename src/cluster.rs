@@ -19,6 +19,7 @@ pub mod permissions;
 pub mod redis;
 pub mod settings;
 pub mod shelf;
+pub mod survey;
 pub mod workloads;
 
 pub use caches::Caches;

@@ -42,6 +42,60 @@ fn needed(kind: Kind, mode: Mode) -> Vec<Right> {
     rights
 }
 
+/// What the service needs in a target's namespace besides what a rollback does: to hear of changes, to claim, to remember, and
+/// to tell.
+const STANDING: [Right; 10] = [
+    ("get", GROUP, "rollbacks", ""),
+    ("list", GROUP, "rollbacks", ""),
+    ("watch", GROUP, "rollbacks", ""),
+    ("create", GROUP, "rollbacks", ""),
+    ("delete", GROUP, "rollbacks", ""),
+    ("get", GROUP, "targets", ""),
+    ("list", GROUP, "targets", ""),
+    ("watch", GROUP, "targets", ""),
+    ("create", GROUP, "targets", ""),
+    ("create", "events.k8s.io", "events", ""),
+];
+
+/// What the service needs in its own namespace.
+const AT_HOME: [Right; 13] = [
+    ("get", "coordination.k8s.io", "leases", ""),
+    ("create", "coordination.k8s.io", "leases", ""),
+    ("update", "coordination.k8s.io", "leases", ""),
+    ("get", "", HOLDS, ""),
+    ("list", "", HOLDS, ""),
+    ("watch", "", HOLDS, ""),
+    ("get", GROUP, "rollbacks", ""),
+    ("list", GROUP, "rollbacks", ""),
+    ("watch", GROUP, "rollbacks", ""),
+    ("create", GROUP, "rollbacks", ""),
+    ("delete", GROUP, "rollbacks", ""),
+    ("patch", GROUP, "rollbacks", "status"),
+    ("create", "events.k8s.io", "events", ""),
+];
+
+/// The kind of the off switch, whose right is for the one object.
+const HOLDS: &str = "configmaps";
+
+/// Everything that the service needs for a workload of this kind.
+fn everything(kind: Kind, mode: Mode) -> Vec<Right> {
+    let (group, resource) = (kind.group(), kind.plural());
+    let mut rights = needed(kind, mode);
+    rights.extend([
+        ("list", group, resource, ""),
+        ("watch", group, resource, ""),
+    ]);
+    if kind == Kind::Deployment {
+        // Which release of a Deployment is live is told by its replica sets.
+        rights.push(("watch", "apps", "replicasets", ""));
+    }
+    if mode == Mode::Act {
+        rights.push(("patch", "events.k8s.io", "events", ""));
+    }
+    rights.extend(STANDING);
+    rights
+}
+
 /// A service account whose permissions are asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Account {
@@ -61,7 +115,8 @@ impl Cluster {
         workload: &Workload,
         mode: Mode,
     ) -> Result<Vec<String>, Error> {
-        self.lacking(workload, mode, None).await
+        let rights = needed(workload.kind, mode);
+        self.lacking(&workload.namespace, &rights, None, None).await
     }
 
     /// The permissions that a rollback of this workload by `account` lacks.
@@ -74,23 +129,57 @@ impl Cluster {
         workload: &Workload,
         mode: Mode,
     ) -> Result<Vec<String>, Error> {
-        self.lacking(workload, mode, Some(account)).await
+        let rights = needed(workload.kind, mode);
+        self.lacking(&workload.namespace, &rights, None, Some(account))
+            .await
+    }
+
+    /// Everything that the service may not do in the namespace of this workload: to hear, to claim, to act and to remember.
+    /// `account` is the service's, where it is not the one that asks.
+    ///
+    /// # Errors
+    /// As [`Cluster::missing_permissions_of`].
+    pub async fn missing_rights(
+        &self,
+        account: Option<&Account>,
+        workload: &Workload,
+        mode: Mode,
+    ) -> Result<Vec<String>, Error> {
+        let rights = everything(workload.kind, mode);
+        self.lacking(&workload.namespace, &rights, None, account)
+            .await
+    }
+
+    /// Everything that the service may not do in its own namespace, where the off switch is the `ConfigMap` `hold`.
+    ///
+    /// # Errors
+    /// As [`Cluster::missing_permissions_of`].
+    pub async fn missing_at_home(
+        &self,
+        account: Option<&Account>,
+        namespace: &str,
+        hold: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.lacking(namespace, &AT_HOME, Some(hold), account).await
     }
 
     async fn lacking(
         &self,
-        workload: &Workload,
-        mode: Mode,
+        namespace: &str,
+        rights: &[Right],
+        hold: Option<&str>,
         account: Option<&Account>,
     ) -> Result<Vec<String>, Error> {
-        let namespace = workload.namespace.as_str();
-        let needed = needed(workload.kind, mode).into_iter();
-        let answers = join_all(needed.map(|right| async move {
+        let answers = join_all(rights.iter().map(|right| async move {
+            let mut attributes = attributes(namespace, *right);
+            if right.2 == HOLDS {
+                attributes.name = hold.map(str::to_owned);
+            }
             let allowed = match account {
-                None => self.may(attributes(namespace, right)).await?,
-                Some(account) => self.may_as(account, attributes(namespace, right)).await?,
+                None => self.may(attributes).await?,
+                Some(account) => self.may_as(account, attributes).await?,
             };
-            let (verb, group, resource, subresource) = right;
+            let (verb, group, resource, subresource) = *right;
             let slash = if subresource.is_empty() { "" } else { "/" };
             let dot = if group.is_empty() { "" } else { "." };
             Ok((!allowed).then(|| {
@@ -148,5 +237,64 @@ fn attributes(namespace: &str, right: Right) -> ResourceAttributes {
         resource: Some(resource.to_owned()),
         subresource: Some(subresource.to_owned()).filter(|sub| !sub.is_empty()),
         ..ResourceAttributes::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What the roles in these manifests grant.
+    fn granted(manifests: &[&str]) -> BTreeSet<String> {
+        let documents = manifests.iter().flat_map(|text| text.split("\n---\n"));
+        let roles = documents
+            .map(|text| serde_saphyr::from_str::<Value>(text).unwrap())
+            .filter(|document| document["kind"] == "Role");
+        let mut granted = BTreeSet::new();
+        for role in roles {
+            for rule in role["rules"].as_array().unwrap() {
+                let words = |key: &str| -> Vec<String> {
+                    serde_json::from_value(rule[key].clone()).unwrap()
+                };
+                for resource in words("resources") {
+                    for verb in words("verbs") {
+                        granted.insert(format!("{verb} {} {resource}", words("apiGroups")[0]));
+                    }
+                }
+            }
+        }
+        granted
+    }
+
+    fn asked(rights: &[Right]) -> BTreeSet<String> {
+        let text = |(verb, group, resource, subresource): &Right| {
+            let slash = if subresource.is_empty() { "" } else { "/" };
+            format!("{verb} {group} {resource}{slash}{subresource}")
+        };
+        rights.iter().map(text).collect()
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_the_shipped_roles_grant() {
+        let act = include_str!("../../deploy/rbac/release-namespace/role.yaml");
+        let deployments = include_str!("../../deploy/rbac/deployment-targets/role.yaml");
+        let shadow = include_str!("../../deploy/rbac/shadow-namespace/role.yaml");
+        let watched = include_str!("../../deploy/rbac/shadow-deployment-targets/role.yaml");
+        let home = include_str!("../../deploy/rbac/own-namespace.yaml");
+        for (mode, rollouts, both) in [
+            (Mode::Act, [act].as_slice(), [act, deployments]),
+            (Mode::Shadow, &[shadow], [shadow, watched]),
+        ] {
+            let of_rollouts = everything(Kind::Rollout, mode);
+            assert_eq!(asked(&of_rollouts), granted(rollouts));
+            let mut of_both = everything(Kind::Deployment, mode);
+            of_both.extend(of_rollouts);
+            assert_eq!(asked(&of_both), granted(&both));
+        }
+        assert_eq!(asked(&AT_HOME), granted(&[home]));
     }
 }

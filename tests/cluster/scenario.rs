@@ -6,6 +6,7 @@ mod cache;
 mod chain;
 mod demo;
 mod deployment;
+mod doctor;
 mod hands;
 mod harness;
 mod in_flight;
@@ -88,6 +89,7 @@ real! {
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
     hands: by_hand approves denies silence;
+    doctor: all_well finds_out;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;
     demo: is_told[Pods Network DemoNames];
