@@ -17,8 +17,10 @@ pub mod journal;
 pub mod memories;
 pub mod permissions;
 pub mod redis;
+pub mod rights;
 pub mod settings;
 pub mod shelf;
+pub mod survey;
 pub mod workloads;
 
 pub use caches::Caches;

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
-use crate::cluster::permissions::Rights;
+use crate::cluster::rights::Rights;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::Policy;
 use crate::rollback::Rollback;

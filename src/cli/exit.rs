@@ -40,6 +40,7 @@ exits! {
     RollbackCancelled = 13: "The rollback was cancelled before its end.",
     StillOpen = 14: "The rollback had not ended in the time given by `--timeout`; it goes on.",
     AlreadyEnded = 15: "There is nothing to stop or to answer any more: it has ended, was answered, or asks for no answer.",
+    NotReady = 20: "Something has to be mended before a deployment: each line that says FAILED tells what, and how.",
     Usage = 64: "The command line cannot be understood.",
     BadPayload = 65: "The payload is no Alertmanager notification of version 4.",
     NoInput = 66: "The payload cannot be read.",

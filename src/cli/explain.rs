@@ -238,7 +238,8 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
         .unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-fn refused(diagnostics: &[Diagnostic]) -> Answer {
+/// What is said where a file cannot be read as what it should be.
+pub(super) fn refused(diagnostics: &[Diagnostic]) -> Answer {
     let drawn = diagnostics.iter().map(|one| one.render(true));
     let drawn: Vec<_> = drawn.collect();
     Answer::failed(Exit::Invalid, format!("{}\n", drawn.join("\n\n")))

@@ -60,12 +60,7 @@ impl Reach {
     pub(super) async fn connect(&self) -> Result<Hands, Trouble> {
         let kubeconfig = self.kubeconfig.as_deref();
         let connected = Cluster::connect_as(kubeconfig, self.context.as_deref(), CALL).await;
-        let (cluster, usual) = connected.map_err(|error| {
-            let said = format!("no cluster is configured: {}", super::in_full(&error));
-            Trouble::new(Exit::NoCluster, said).help(
-                "name one with --kubeconfig and --context, or with KUBECONFIG, as for kubectl",
-            )
-        })?;
+        let (cluster, usual) = connected.map_err(|error| Trouble::unconnected(&error))?;
         let namespace = self.namespace.clone().unwrap_or(usual);
         Ok(Hands { cluster, namespace })
     }
@@ -157,6 +152,13 @@ impl Trouble {
             said: said.into(),
             help: None,
         }
+    }
+
+    /// There is no cluster that could be asked.
+    pub(super) fn unconnected(error: &anyhow::Error) -> Self {
+        let said = format!("no cluster is configured: {}", super::in_full(error));
+        Self::new(Exit::NoCluster, said)
+            .help("name one with --kubeconfig and --context, or with KUBECONFIG, as for kubectl")
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {

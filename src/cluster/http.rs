@@ -78,14 +78,10 @@ impl Prober {
     }
 
     async fn look_at(&self, probe: &Probe) -> Sighting {
-        let (good, said) = match tokio::time::timeout(probe.health.timeout, self.ask(probe)).await {
-            Ok(Ok((status, body))) => probe.health.judge(status, &body),
-            Ok(Err(error)) => (false, plain(&error)),
-            Err(_) => (
-                false,
-                format!("no answer within {:?}", probe.health.timeout),
-            ),
-        };
+        let (good, said) = self
+            .answer(probe)
+            .await
+            .unwrap_or_else(|said| (false, said));
         Sighting {
             of: probe.of.clone(),
             at: (self.clock)(),
@@ -94,13 +90,38 @@ impl Prober {
         }
     }
 
-    async fn ask(&self, probe: &Probe) -> reqwest::Result<(u16, Vec<u8>)> {
-        let mut answer = self.client.get(&probe.url).send().await?;
+    /// Looks at one endpoint, and says whether its answer was good, and what it was.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub async fn answer(&self, probe: &Probe) -> Result<(bool, String), String> {
+        let (status, body) = self.get(&probe.url, probe.health.timeout, READ).await?;
+        Ok(probe.health.judge(status, &body))
+    }
+
+    /// Reads what is at an address, up to so many bytes: the status and the body.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub async fn get(
+        &self,
+        url: &str,
+        within: Duration,
+        up_to: usize,
+    ) -> Result<(u16, Vec<u8>), String> {
+        match tokio::time::timeout(within, self.ask(url, up_to)).await {
+            Ok(answer) => answer.map_err(|error| plain(&error)),
+            Err(_) => Err(format!("no answer within {within:?}")),
+        }
+    }
+
+    async fn ask(&self, url: &str, up_to: usize) -> reqwest::Result<(u16, Vec<u8>)> {
+        let mut answer = self.client.get(url).send().await?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             body.extend_from_slice(&chunk);
-            if body.len() > READ {
-                body.truncate(READ);
+            if body.len() > up_to {
+                body.truncate(up_to);
                 break;
             }
         }

@@ -1,11 +1,7 @@
 //! Asks the API server whether the service account may do what a plan needs, before anything is touched; the service asks
 //! for itself, and a person for the service.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
 use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec,
@@ -46,14 +42,58 @@ fn needed(kind: Kind, mode: Mode) -> Vec<Right> {
     rights
 }
 
-/// For how long the answer that nothing is missing counts, in a start: as nothing else stands between an alert and the first
-/// change, it is asked for ahead. What is taken away meanwhile, the API server refuses.
-const COUNTS: SignedDuration = SignedDuration::from_secs(90);
+/// What the service needs in a target's namespace besides what a rollback does: to hear of changes, to claim, to remember, and
+/// to tell.
+const STANDING: [Right; 10] = [
+    ("get", GROUP, "rollbacks", ""),
+    ("list", GROUP, "rollbacks", ""),
+    ("watch", GROUP, "rollbacks", ""),
+    ("create", GROUP, "rollbacks", ""),
+    ("delete", GROUP, "rollbacks", ""),
+    ("get", GROUP, "targets", ""),
+    ("list", GROUP, "targets", ""),
+    ("watch", GROUP, "targets", ""),
+    ("create", GROUP, "targets", ""),
+    ("create", "events.k8s.io", "events", ""),
+];
 
-/// Where nothing was missing when it was last asked: by namespace and kind of workload, as rights are granted so.
-#[derive(Debug, Default)]
-pub struct Rights {
-    complete: Mutex<BTreeMap<(String, Kind), Timestamp>>,
+/// What the service needs in its own namespace.
+const AT_HOME: [Right; 13] = [
+    ("get", "coordination.k8s.io", "leases", ""),
+    ("create", "coordination.k8s.io", "leases", ""),
+    ("update", "coordination.k8s.io", "leases", ""),
+    ("get", "", HOLDS, ""),
+    ("list", "", HOLDS, ""),
+    ("watch", "", HOLDS, ""),
+    ("get", GROUP, "rollbacks", ""),
+    ("list", GROUP, "rollbacks", ""),
+    ("watch", GROUP, "rollbacks", ""),
+    ("create", GROUP, "rollbacks", ""),
+    ("delete", GROUP, "rollbacks", ""),
+    ("patch", GROUP, "rollbacks", "status"),
+    ("create", "events.k8s.io", "events", ""),
+];
+
+/// The kind of the off switch, whose right is for the one object.
+const HOLDS: &str = "configmaps";
+
+/// Everything that the service needs for a workload of this kind.
+fn everything(kind: Kind, mode: Mode) -> Vec<Right> {
+    let (group, resource) = (kind.group(), kind.plural());
+    let mut rights = needed(kind, mode);
+    rights.extend([
+        ("list", group, resource, ""),
+        ("watch", group, resource, ""),
+    ]);
+    if kind == Kind::Deployment {
+        // Which release of a Deployment is live is told by its replica sets.
+        rights.push(("watch", "apps", "replicasets", ""));
+    }
+    if mode == Mode::Act {
+        rights.push(("patch", "events.k8s.io", "events", ""));
+    }
+    rights.extend(STANDING);
+    rights
 }
 
 /// A service account whose permissions are asked for.
@@ -63,29 +103,6 @@ pub struct Account {
     pub namespace: String,
     /// Its name.
     pub name: String,
-}
-
-// === impl Rights ===
-
-impl Rights {
-    /// Notes what was missing at this time.
-    pub fn note(&self, workload: &Workload, missing: &[String], at: Timestamp) {
-        let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (workload.namespace.clone(), workload.kind);
-        if missing.is_empty() {
-            complete.insert(key, at);
-        } else {
-            complete.remove(&key);
-        }
-    }
-
-    /// Whether it is known that nothing is missing.
-    #[must_use]
-    pub fn are_complete(&self, workload: &Workload, now: Timestamp) -> bool {
-        let complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = complete.get(&(workload.namespace.clone(), workload.kind));
-        asked.is_some_and(|asked| now.duration_since(*asked) < COUNTS)
-    }
 }
 
 impl Cluster {
@@ -98,7 +115,8 @@ impl Cluster {
         workload: &Workload,
         mode: Mode,
     ) -> Result<Vec<String>, Error> {
-        self.lacking(workload, mode, None).await
+        let rights = needed(workload.kind, mode);
+        self.lacking(&workload.namespace, &rights, None, None).await
     }
 
     /// The permissions that a rollback of this workload by `account` lacks.
@@ -111,23 +129,57 @@ impl Cluster {
         workload: &Workload,
         mode: Mode,
     ) -> Result<Vec<String>, Error> {
-        self.lacking(workload, mode, Some(account)).await
+        let rights = needed(workload.kind, mode);
+        self.lacking(&workload.namespace, &rights, None, Some(account))
+            .await
+    }
+
+    /// Everything that the service may not do in the namespace of this workload: to hear, to claim, to act and to remember.
+    /// `account` is the service's, where it is not the one that asks.
+    ///
+    /// # Errors
+    /// As [`Cluster::missing_permissions_of`].
+    pub async fn missing_rights(
+        &self,
+        account: Option<&Account>,
+        workload: &Workload,
+        mode: Mode,
+    ) -> Result<Vec<String>, Error> {
+        let rights = everything(workload.kind, mode);
+        self.lacking(&workload.namespace, &rights, None, account)
+            .await
+    }
+
+    /// Everything that the service may not do in its own namespace, where the off switch is the `ConfigMap` `hold`.
+    ///
+    /// # Errors
+    /// As [`Cluster::missing_permissions_of`].
+    pub async fn missing_at_home(
+        &self,
+        account: Option<&Account>,
+        namespace: &str,
+        hold: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.lacking(namespace, &AT_HOME, Some(hold), account).await
     }
 
     async fn lacking(
         &self,
-        workload: &Workload,
-        mode: Mode,
+        namespace: &str,
+        rights: &[Right],
+        hold: Option<&str>,
         account: Option<&Account>,
     ) -> Result<Vec<String>, Error> {
-        let namespace = workload.namespace.as_str();
-        let needed = needed(workload.kind, mode).into_iter();
-        let answers = join_all(needed.map(|right| async move {
+        let answers = join_all(rights.iter().map(|right| async move {
+            let mut attributes = attributes(namespace, *right);
+            if right.2 == HOLDS {
+                attributes.name = hold.map(str::to_owned);
+            }
             let allowed = match account {
-                None => self.may(attributes(namespace, right)).await?,
-                Some(account) => self.may_as(account, attributes(namespace, right)).await?,
+                None => self.may(attributes).await?,
+                Some(account) => self.may_as(account, attributes).await?,
             };
-            let (verb, group, resource, subresource) = right;
+            let (verb, group, resource, subresource) = *right;
             let slash = if subresource.is_empty() { "" } else { "/" };
             let dot = if group.is_empty() { "" } else { "." };
             Ok((!allowed).then(|| {
@@ -190,25 +242,59 @@ fn attributes(namespace: &str, right: Right) -> ResourceAttributes {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
-    #[test]
-    fn what_was_complete_counts_for_a_while_and_until_something_is_missing() {
-        let rights = Rights::default();
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let rollout = |namespace: &str, kind| Workload {
-            kind,
-            namespace: namespace.to_owned(),
-            name: "any".to_owned(),
+    /// What the roles in these manifests grant.
+    fn granted(manifests: &[&str]) -> BTreeSet<String> {
+        let documents = manifests.iter().flat_map(|text| text.split("\n---\n"));
+        let roles = documents
+            .map(|text| serde_saphyr::from_str::<Value>(text).unwrap())
+            .filter(|document| document["kind"] == "Role");
+        let mut granted = BTreeSet::new();
+        for role in roles {
+            for rule in role["rules"].as_array().unwrap() {
+                let words = |key: &str| -> Vec<String> {
+                    serde_json::from_value(rule[key].clone()).unwrap()
+                };
+                for resource in words("resources") {
+                    for verb in words("verbs") {
+                        granted.insert(format!("{verb} {} {resource}", words("apiGroups")[0]));
+                    }
+                }
+            }
+        }
+        granted
+    }
+
+    fn asked(rights: &[Right]) -> BTreeSet<String> {
+        let text = |(verb, group, resource, subresource): &Right| {
+            let slash = if subresource.is_empty() { "" } else { "/" };
+            format!("{verb} {group} {resource}{slash}{subresource}")
         };
-        let shop = rollout("shop", Kind::Rollout);
-        assert!(!rights.are_complete(&shop, at(0)), "nobody has asked");
-        rights.note(&shop, &[], at(0));
-        assert!(rights.are_complete(&shop, at(89)));
-        assert!(!rights.are_complete(&shop, at(90)));
-        assert!(!rights.are_complete(&rollout("bank", Kind::Rollout), at(1)));
-        assert!(!rights.are_complete(&rollout("shop", Kind::Deployment), at(1)));
-        rights.note(&shop, &["patch rollouts".to_owned()], at(2));
-        assert!(!rights.are_complete(&shop, at(3)));
+        rights.iter().map(text).collect()
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_the_shipped_roles_grant() {
+        let act = include_str!("../../deploy/rbac/release-namespace/role.yaml");
+        let deployments = include_str!("../../deploy/rbac/deployment-targets/role.yaml");
+        let shadow = include_str!("../../deploy/rbac/shadow-namespace/role.yaml");
+        let watched = include_str!("../../deploy/rbac/shadow-deployment-targets/role.yaml");
+        let home = include_str!("../../deploy/rbac/own-namespace.yaml");
+        for (mode, rollouts, both) in [
+            (Mode::Act, [act].as_slice(), [act, deployments]),
+            (Mode::Shadow, &[shadow], [shadow, watched]),
+        ] {
+            let of_rollouts = everything(Kind::Rollout, mode);
+            assert_eq!(asked(&of_rollouts), granted(rollouts));
+            let mut of_both = everything(Kind::Deployment, mode);
+            of_both.extend(of_rollouts);
+            assert_eq!(asked(&of_both), granted(&both));
+        }
+        assert_eq!(asked(&AT_HOME), granted(&[home]));
     }
 }

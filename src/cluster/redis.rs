@@ -46,6 +46,30 @@ pub async fn flush(flush: &Flush) -> Outcome {
     Outcome { verdict, said }
 }
 
+/// Goes the way of a flush and takes nothing away: says what a flush would find.
+///
+/// # Errors
+/// Why a flush would not be done, and whether that may pass.
+pub async fn look(redis: &Redis, within: Duration) -> std::result::Result<String, Outcome> {
+    let counted = async {
+        let (mut master, place) = master(redis).await?;
+        // A user who may flush by a prefix need not be one who may count.
+        let held: Option<u64> = master.ask(&place, redis::cmd("DBSIZE")).await.ok();
+        let held = held.map_or_else(String::new, |held| {
+            format!(", with {} in database {}", keys(held), redis.database)
+        });
+        Ok(format!("{place} is a master{held}"))
+    };
+    match tokio::time::timeout(within, counted).await {
+        Ok(Ok(said)) => Ok(said),
+        Ok(Err(Failure { verdict, said })) => Err(Outcome { verdict, said }),
+        Err(_) => Err(Outcome {
+            verdict: Verdict::Failed,
+            said: format!("{} did not answer within {within:?}", redis.address),
+        }),
+    }
+}
+
 async fn done(flush: &Flush) -> Result<String> {
     let redis = &flush.redis;
     let (mut master, place) = master(redis).await?;

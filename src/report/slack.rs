@@ -25,6 +25,8 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait when Slack says "too fast" but not for how long.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// The header in which Slack says what a token may do.
+const SCOPES: &str = "x-oauth-scopes";
 /// An answer longer than this is not Slack's.
 const LONGEST_ANSWER: usize = 256 * 1024;
 /// Shorter than the idle times of usual firewalls and balancers: a connection that was dropped without a word
@@ -200,11 +202,30 @@ impl SlackClient {
         self.call("auth.test", &NoBody {}).await
     }
 
+    /// The same, with what the token may do (its scopes), where Slack says so.
+    pub async fn scopes(&self) -> Result<(Identity, Option<Vec<String>>), SlackError> {
+        let (headers, identity) = self.exchange("auth.test", &NoBody {}).await?;
+        let scopes = headers
+            .get(SCOPES)
+            .and_then(|value| value.to_str().ok())
+            .map(|all| all.split(',').map(|one| one.trim().to_owned()).collect());
+        Ok((identity, scopes))
+    }
+
     async fn call<A: for<'de> Deserialize<'de>>(
         &self,
         method: &'static str,
         body: &impl Serialize,
     ) -> Result<A, SlackError> {
+        let (_, answer) = self.exchange(method, body).await?;
+        Ok(answer)
+    }
+
+    async fn exchange<A: for<'de> Deserialize<'de>>(
+        &self,
+        method: &'static str,
+        body: &impl Serialize,
+    ) -> Result<(HeaderMap, A), SlackError> {
         let unsent = |error: serde_json::Error| SlackError::NotSent {
             reason: error.to_string(),
         };
@@ -219,7 +240,8 @@ impl SlackClient {
             .send()
             .await
             .map_err(|error| SlackError::from_transport(&error))?;
-        let retry_after = retry_after(response.headers());
+        let headers = response.headers().clone();
+        let retry_after = retry_after(&headers);
         match response.status() {
             StatusCode::OK => {}
             StatusCode::TOO_MANY_REQUESTS => return Err(SlackError::RateLimited { retry_after }),
@@ -241,7 +263,8 @@ impl SlackClient {
         if let Some(warning) = envelope.warning {
             tracing::debug!(slack.method = method, slack.warning = %error::code(&warning), "slack warns");
         }
-        serde_json::from_slice(&bytes).map_err(unreadable)
+        let answer = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        Ok((headers, answer))
     }
 
     fn address(&self, method: &str) -> Url {

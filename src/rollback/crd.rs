@@ -3,6 +3,8 @@
 //! They are generated from the types, then made to fit: a status holds its defaults from the first moment on, so that
 //! the first tested patch finds its path, and formats that only Rust knows are left out.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
@@ -22,6 +24,38 @@ pub fn rollbacks() -> CustomResourceDefinition {
 #[must_use]
 pub fn targets() -> CustomResourceDefinition {
     fitted(Memory::crd())
+}
+
+/// The fields of spec and status in the schema of an object, as paths such as `status.run.epoch`; those of the items of a
+/// list are behind `[]`.
+#[must_use]
+pub fn fields(schema: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for part in ["spec", "status"] {
+        walk(&schema["properties"][part], part, &mut found);
+    }
+    found
+}
+
+/// The same of a definition, in the version that is stored.
+#[must_use]
+pub fn fields_of(definition: &CustomResourceDefinition) -> BTreeSet<String> {
+    let mut versions = definition.spec.versions.iter();
+    let stored = versions.find(|version| version.storage);
+    let schema = stored.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    let schema = schema.and_then(|schema| serde_json::to_value(schema).ok());
+    schema.map(|schema| fields(&schema)).unwrap_or_default()
+}
+
+fn walk(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        walk(inner, &path, found);
+        found.insert(path);
+    }
+    if schema["items"].is_object() {
+        walk(&schema["items"], &format!("{path}[]"), found);
+    }
 }
 
 /// A definition that a person would have written.
@@ -230,6 +264,21 @@ mod tests {
                 .to_string()
                 .contains("x-kubernetes-validations")
         );
+    }
+
+    #[test]
+    fn fields_are_named_by_their_paths() {
+        let fields = fields_of(&rollbacks());
+        for path in [
+            "spec.target",
+            "status.run.epoch",
+            "status.run.steps[].step",
+            "status.alerts.items[].name",
+        ] {
+            assert!(fields.contains(path), "{path}: {fields:#?}");
+        }
+        let all = fields_of(&targets());
+        assert!(all.contains("status.history[].since"), "{all:#?}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) struct Kind {
     pub(super) plural: String,
     pub(super) name: String,
     /// The structural schema, or null.
-    schema: Value,
+    pub(super) schema: Value,
 }
 
 impl Kind {

@@ -1,7 +1,7 @@
 //! The API server's HTTP side: paths, verbs, patches, refusals and the log of requests.
 //!
 //! Answers GET, LIST, WATCH, POST, PUT, PATCH (JSON patch and merge patch; others 415) and DELETE of the stored kinds, their
-//! `/status`, and access reviews. No discovery, and no authentication: it listens on loopback.
+//! `/status`, access reviews, its version and the schemas of CRDs. No discovery, and no authentication: it listens on loopback.
 
 use std::sync::Arc;
 
@@ -102,6 +102,13 @@ fn answer(
         review["status"] = json!({ "allowed": !denied });
         return Ok(reply(201, &review));
     }
+    if request.path == "/version" {
+        let version = json!({ "major": "1", "minor": "34", "gitVersion": "v1.34.0-sandbox" });
+        return Ok(reply(200, &version));
+    }
+    if let Some(version) = request.path.strip_prefix("/openapi/v3/apis/") {
+        return published(&state.store, version).map(|document| reply(200, &document));
+    }
     let place = Place::of(&state.store, &request.path)?;
     let verb = request.verb(&place.key)?;
     let (group, plural) = (place.kind.group(), &place.key.plural);
@@ -199,6 +206,23 @@ fn patched(mut object: Value, request: &Request) -> Result<Value, Refusal> {
         }
     }
     Ok(object)
+}
+
+/// The schemas of the stored CRDs of this group and version, as the document of `OpenAPI` has them.
+fn published(store: &Store, version: &str) -> Result<Value, Refusal> {
+    let kinds = store.kinds().filter(|kind| kind.api_version == version);
+    let mut schemas = serde_json::Map::new();
+    for kind in kinds.filter(|kind| kind.schema.is_object()) {
+        let mut schema = kind.schema.clone();
+        let (group, number) = version.split_once('/').unwrap_or_default();
+        schema["x-kubernetes-group-version-kind"] =
+            json!([{ "group": group, "version": number, "kind": kind.name }]);
+        schemas.insert(format!("{version}.{}", kind.name), schema);
+    }
+    if schemas.is_empty() {
+        return Err(not_found(version));
+    }
+    Ok(json!({ "openapi": "3.0.0", "components": { "schemas": schemas } }))
 }
 
 fn is_denied(state: &Cluster, asked: [&str; 4]) -> bool {

@@ -7,6 +7,7 @@ mod chain;
 mod complete;
 mod demo;
 mod deployment;
+mod doctor;
 mod hands;
 mod harness;
 mod in_flight;
@@ -95,6 +96,7 @@ real! {
     ladder:
         refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]
         not_after_unhealthy;
+    doctor: all_well finds_out;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;
     demo: is_told[Pods Network DemoNames];

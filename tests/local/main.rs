@@ -13,6 +13,7 @@ mod support;
 mod cli;
 mod deploy;
 mod docs;
+mod doctor;
 mod engine;
 mod explain;
 mod hands;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::permissions::Rights;
+use crate::cluster::rights::Rights;
 use crate::cluster::{Clock, Cluster, Error};
 use crate::policy::Policy;
 use crate::rollback::object::Mode;

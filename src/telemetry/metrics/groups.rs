@@ -215,7 +215,7 @@ impl Rollbacks {
                 &Entry(
                     "permissions_missing",
                     "`target`",
-                    "Rights that a rollback of the target needs and Ripcord lacks; asked one minute after the start, then every five",
+                    "Rights that a rollback of the target needs and Ripcord lacks; asked soon after the start, then every minute",
                 ),
                 Family::default(),
             ),

@@ -220,7 +220,12 @@ impl IntoResponse for Outcome {
         match self {
             Self::Ok(mut answer) => {
                 answer["ok"] = true.into();
-                axum::Json(answer).into_response()
+                // Slack says with each answer what the token may do.
+                (
+                    [("x-oauth-scopes", "chat:write,chat:write.public")],
+                    axum::Json(answer),
+                )
+                    .into_response()
             }
             Self::Refused(code) => axum::Json(json!({"ok": false, "error": code})).into_response(),
             Self::TooMany => too_many(1),

@@ -1,0 +1,149 @@
+//! What stands around the service: Slack, Alertmanager, and a target's Redis.
+//!
+//! Each is asked without changing anything: no message, no alert and no key is written.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::alertmanager;
+use super::check::{Check, Section, expect};
+use super::ground::Ground;
+use super::health::REACH;
+use crate::cli::preflight;
+use crate::cluster::redis;
+use crate::config::Settings;
+use crate::report::slack::{Identity, SlackClient, SlackError};
+use crate::target::Target;
+use crate::target::effect::{Outcome, Verdict};
+use crate::target::redis::PasswordAt;
+
+/// How long each may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What a token must be able to do.
+const SCOPE: &str = "chat:write";
+
+/// Looks at what the settings and the command line name: one line each.
+pub(super) async fn section(
+    ground: &Ground<'_>,
+    alertmanager: Option<&str>,
+    receiver: &str,
+) -> Section {
+    let mut checks = vec![slack(ground.settings).await];
+    if let Some(url) = alertmanager {
+        let status = alertmanager::status(&ground.prober, url).await;
+        checks.extend(alertmanager::judge(url, receiver, status));
+    }
+    // The place of a Prometheus, once the settings can name one.
+    Section::of("around it", checks)
+}
+
+/// Whether Slack takes the token.
+async fn slack(settings: &Settings) -> Check {
+    let asked = expect("Slack", format!("it takes the token, which may {SCOPE}"));
+    let slack = &settings.report.slack;
+    let token: SecretString = match (&slack.token, &slack.token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => match preflight::slack_token(path) {
+            Ok(token) => token,
+            Err(why) => {
+                let help = "run this where the token is, such as in a pod of the service";
+                return asked.warning(format!("not checked: {why}"), help);
+            }
+        },
+        (None, None) => {
+            let help = "name `report.slack.token_file` in the settings";
+            return asked.warning("there is no token: nobody is told anything", help);
+        }
+    };
+    let client = SlackClient::new(&slack.api, PATIENCE, Arc::new(move || token.clone()));
+    match client {
+        Ok(client) => taken(client.scopes().await),
+        Err(error) => asked.failed(error.to_string(), "see `report.slack.api`"),
+    }
+}
+
+fn taken(answer: Result<(Identity, Option<Vec<String>>), SlackError>) -> Check {
+    let asked = expect("Slack", format!("it takes the token, which may {SCOPE}"));
+    match answer {
+        Ok((who, Some(scopes))) if !scopes.iter().any(|scope| scope == SCOPE) => asked.failed(
+            format!("{} in {} may {}", who.user, who.team, scopes.join(", ")),
+            format!("give the app the scope {SCOPE}, and install it again"),
+        ),
+        Ok((who, _)) => asked.ok(format!("it is {} in {}", who.user, who.team)),
+        Err(error @ SlackError::NotSent { .. }) => asked.failed(error.to_string(), REACH),
+        Err(error) => asked.failed(error.to_string(), "see the token, and Slack's word for it"),
+    }
+}
+
+/// Whether the target's Redis would be flushed where a procedure asks for it.
+pub(super) async fn redis(ground: &Ground<'_>, target: &Target) -> Option<Check> {
+    let redis = target.redis.as_ref()?;
+    let asked = expect("Redis", format!("{} leads to a master", redis.address));
+    if let Some(why) = redis.password.as_ref().and_then(unreadable) {
+        let help = "run this where the password is, such as in a pod of the service";
+        return Some(asked.warning(format!("not checked: {why}"), help));
+    }
+    let found = redis::look(redis, PATIENCE).await;
+    Some(match found {
+        Ok(said) => asked.ok(said),
+        Err(Outcome {
+            verdict: Verdict::Failed,
+            said,
+        }) if ground.outside => asked.warning(
+            format!("not checked: {said}"),
+            "run this in a pod of the service",
+        ),
+        Err(Outcome {
+            verdict: Verdict::Failed,
+            said,
+        }) => asked.failed(said, REACH),
+        Err(Outcome { said, .. }) => asked.failed(said, "see `redis` in the policy"),
+    })
+}
+
+/// Why a password that the service reads cannot be read here.
+fn unreadable(at: &PasswordAt) -> Option<String> {
+    match at {
+        PasswordAt::File(path) if !Path::new(path).exists() => {
+            Some(format!("its password's file {path} is not here"))
+        }
+        PasswordAt::Env(name) if std::env::var_os(name).is_none() => {
+            Some(format!("its password's variable {name} is not set here"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict as Came;
+    use super::*;
+
+    fn of(scopes: Option<&[&str]>) -> Came {
+        let who = Identity {
+            team: "ops".into(),
+            user: "ripcord".into(),
+        };
+        let scopes = scopes.map(|all| all.iter().map(|it| (*it).to_owned()).collect());
+        taken(Ok((who, scopes))).verdict
+    }
+
+    #[test]
+    fn a_token_must_be_able_to_write() {
+        assert_eq!(of(Some(&["chat:write", "channels:read"])), Came::Ok);
+        assert_eq!(of(Some(&["channels:read"])), Came::Failed);
+        assert_eq!(of(None), Came::Ok, "where Slack does not say");
+        assert_eq!(taken(Err(SlackError::NoToken)).verdict, Came::Failed);
+    }
+
+    #[test]
+    fn a_password_that_is_elsewhere_is_not_looked_for() {
+        let file = PasswordAt::File("/nowhere/password".into());
+        assert!(unreadable(&file).is_some());
+        assert!(unreadable(&PasswordAt::Env("PATH".into())).is_none());
+        assert!(unreadable(&PasswordAt::Env("NO_SUCH_VARIABLE_HERE".into())).is_some());
+    }
+}
