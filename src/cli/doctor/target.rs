@@ -17,7 +17,7 @@ use crate::rollback::history::rough;
 use crate::rollback::{Memory, MemoryStatus, Rollback};
 use crate::target::snapshot::pods_text;
 use crate::target::workload::Rollout;
-use crate::target::{Kind, Pin, Snapshot, Target};
+use crate::target::{Kind, Pin, Snapshot, Target, template};
 
 /// How long the controller may take to observe a change.
 const OBSERVES: Duration = Duration::from_secs(5);
@@ -231,12 +231,15 @@ impl Seen {
             let set = self.at.replica_sets.iter().find(|set| match pin {
                 Pin::Hash(hash) => set.hash == *hash,
                 Pin::Revision(revision) => set.revision == *revision,
+                Pin::Image(image) => template::container(&set.template, &image.container)
+                    .is_some_and(|(_, reference)| reference == image.reference),
             });
             return match set {
                 Some(set) => asked.ok(format!(
                     "r{} {}: the policy pins {pin}",
                     set.revision, set.hash
                 )),
+                None if matches!(pin, Pin::Image(_)) => self.gone_back_to(asked, target, &state),
                 None => asked.failed(
                     format!("the release that the policy pins ({pin}) has no replica set"),
                     "pin another one, or none",
@@ -244,15 +247,20 @@ impl Seen {
             };
         }
         if recalled.in_flight() {
-            return match state.destination(target, &self.at, self.now) {
-                Ok(found) => asked.ok(format!("{}: {}", found.release, found.chosen)),
-                Err(finding) => asked.failed(
-                    finding.to_string(),
-                    "pin a release that is good (`known_good` in the policy)",
-                ),
-            };
+            return self.gone_back_to(asked, target, &state);
         }
         self.live_as_good(asked, target, rollout, &state)
+    }
+
+    /// Where a rollback would lead now; a pinned image counts also where it must be brought up.
+    fn gone_back_to(&self, asked: Expected, target: &Target, state: &MemoryStatus) -> Check {
+        match state.destination(target, &self.at, true, self.now) {
+            Ok(found) => asked.ok(format!("{}: {}", found.release, found.chosen)),
+            Err(finding) => asked.failed(
+                finding.to_string(),
+                "pin a release that is good (`known_good` in the policy)",
+            ),
+        }
     }
 
     /// Whether the live release would be gone back to from the next one.
