@@ -1,22 +1,25 @@
-//! Looks at health endpoints, and sends the requests that warm pods up.
+//! Looks at health endpoints, and at numbers through [`Prometheus`]; sends the requests that warm pods up.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::Clock;
+use super::prometheus::{NoNumber, Prometheus};
 use crate::target::call::Method;
 use crate::target::effect::{Outcome, Verdict};
-use crate::target::{Call, Probe, Sighting};
+use crate::target::measure::rounded;
+use crate::target::{Call, Health, Probe, Sighting};
 
 /// How much of an answer is read.
 const READ: usize = 256 * 1024;
 
-/// Asks pods over HTTP.
+/// Asks pods over HTTP, and Prometheus where there is one.
 #[derive(Clone)]
 pub struct Prober {
     client: reqwest::Client,
     clock: Clock,
+    prometheus: Option<Prometheus>,
 }
 
 impl Prober {
@@ -31,7 +34,28 @@ impl Prober {
             .connect_timeout(Duration::from_secs(2))
             .no_proxy()
             .build()?;
-        Ok(Self { client, clock })
+        Ok(Self {
+            client,
+            clock,
+            prometheus: None,
+        })
+    }
+
+    /// The same with a Prometheus.
+    #[must_use]
+    pub fn with(self, prometheus: Option<Prometheus>) -> Self {
+        Self { prometheus, ..self }
+    }
+
+    /// The number that an expression has now.
+    ///
+    /// # Errors
+    /// See [`NoNumber`].
+    pub async fn measure(&self, query: &str) -> Result<f64, NoNumber> {
+        match &self.prometheus {
+            Some(prometheus) => prometheus.ask(query).await,
+            None => Err(NoNumber::NotConfigured),
+        }
     }
 
     /// Looks at all of these at once.
@@ -74,28 +98,40 @@ impl Prober {
             at: (self.clock)(),
             good,
             said,
+            value: None,
         }
     }
 
     async fn look_at(&self, probe: &Probe) -> Sighting {
-        let (good, said) = match tokio::time::timeout(probe.health.timeout, self.ask(probe)).await {
-            Ok(Ok((status, body))) => probe.health.judge(status, &body),
-            Ok(Err(error)) => (false, plain(&error)),
-            Err(_) => (
-                false,
-                format!("no answer within {:?}", probe.health.timeout),
-            ),
+        let (of, good, said, value) = match probe {
+            Probe::Health { of, url, health } => {
+                let (good, said) = self.health(url, health).await;
+                (of, good, said, None)
+            }
+            Probe::Metric { of, query } => match self.measure(query).await {
+                Ok(value) => (of, true, rounded(value), Some(value)),
+                Err(none) => (of, false, none.to_string(), None),
+            },
         };
         Sighting {
-            of: probe.of.clone(),
+            of: of.clone(),
             at: (self.clock)(),
             good,
             said,
+            value,
         }
     }
 
-    async fn ask(&self, probe: &Probe) -> reqwest::Result<(u16, Vec<u8>)> {
-        let mut answer = self.client.get(&probe.url).send().await?;
+    async fn health(&self, url: &str, health: &Health) -> (bool, String) {
+        match tokio::time::timeout(health.timeout, self.ask(url)).await {
+            Ok(Ok((status, body))) => health.judge(status, &body),
+            Ok(Err(error)) => (false, plain(&error)),
+            Err(_) => (false, format!("no answer within {:?}", health.timeout)),
+        }
+    }
+
+    async fn ask(&self, url: &str) -> reqwest::Result<(u16, Vec<u8>)> {
+        let mut answer = self.client.get(url).send().await?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             body.extend_from_slice(&chunk);
@@ -117,7 +153,7 @@ const fn method(method: Method) -> reqwest::Method {
 }
 
 /// A transport error without the address, which is said elsewhere.
-fn plain(error: &reqwest::Error) -> String {
+pub(super) fn plain(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -4,6 +4,7 @@
 //! that a person sees all of them at once; a policy comes out only if there is none.
 
 mod companion;
+mod measure;
 mod order;
 mod procedure;
 mod target;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, flush_redis, gone, healthy, http, pause, restart, revert, wait_ready};
+use super::{Entry, flush_redis, gone, healthy, http, metric, pause, restart, revert, wait_ready};
 use crate::reason::{Finding, Reason};
 use crate::target::workload::Rollout;
 use crate::target::{Effect, Probe, Release, Sighting, Snapshot, Target};
@@ -219,4 +219,5 @@ steps! {
     Http = "http" in http,
     Pause = "pause" in pause,
     Healthy = "healthy" in healthy,
+    Metric = "metric" in metric,
 }
