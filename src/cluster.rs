@@ -16,6 +16,7 @@ pub mod http;
 pub mod journal;
 pub mod memories;
 pub mod permissions;
+pub mod prometheus;
 pub mod redis;
 pub mod rights;
 pub mod settings;

@@ -3,6 +3,7 @@
 //! Reads and writes of the cluster go through `cluster`; what to do next is decided by the pure rooms.
 
 pub mod admission;
+pub mod after;
 mod approval;
 pub mod dispatch;
 pub mod ending;

@@ -8,6 +8,7 @@ pub mod flush_redis;
 pub mod gone;
 pub mod healthy;
 pub mod http;
+pub mod metric;
 pub mod pause;
 pub mod restart;
 pub mod restore_image;

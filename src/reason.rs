@@ -112,6 +112,8 @@ reasons! {
     Settling = "settling": "The workload has not reached its final state yet.",
     Sampling = "sampling": "Health samples are being collected.",
     Unhealthy = "unhealthy": "A destination pod or the shared address does not answer as healthy.",
+    MetricBad = "metric_bad": "A number of Prometheus is not where the policy wants it.",
+    MetricUnknown = "metric_unknown": "Prometheus gives no number: no data, several series, a query that it refuses, or no answer.",
     Retrying = "retrying": "A call failed and is tried again.",
 
     // How a step or a rollback ended.
@@ -126,6 +128,8 @@ reasons! {
     Warmed = "warmed": "Every destination pod answered the warm-up as it should.",
     PausedFor = "paused_for": "The pause is over.",
     Healthy = "healthy": "Every destination pod answered as healthy often enough in a row.",
+    MetricGood = "metric_good": "The number was good often enough in a row.",
+    NotChecked = "not_checked": "The release was not looked at after the end: Prometheus could not be asked, or nobody looked in time.",
     Done = "done": "Every step of the plan reached its state.",
     Overwritten = "overwritten": "What was restored or aborted was undone: somebody else owns the spec, or wants the bad release.",
     Diverged = "diverged": "The restored template became a release of its own instead of the pinned one.",

@@ -6,10 +6,17 @@
 pub mod audience;
 pub mod blocks;
 pub mod ledger;
+pub mod notice;
+pub mod once;
 pub mod outbox;
 pub mod pace;
 pub mod page;
+pub mod pagerduty;
+pub mod post;
+pub mod reporter;
+pub mod secret;
 pub mod settings;
 pub mod slack;
 pub mod story;
 pub mod text;
+pub mod webhook;

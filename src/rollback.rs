@@ -3,6 +3,7 @@
 //!
 //! This room holds their shape and what can be concluded from them. It reads no clock and calls nobody.
 
+pub mod after;
 pub mod crd;
 pub mod history;
 #[expect(

@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod effect;
 pub mod kind;
 pub mod link;
+pub mod measure;
 pub mod owner;
 pub mod probe;
 pub mod redis;
@@ -25,6 +26,7 @@ pub use call::{Call, WarmUp};
 pub use effect::Effect;
 pub use kind::Kind;
 pub use link::LinkFacts;
+pub use measure::Measure;
 pub use owner::{Owner, Ownership};
 pub use probe::{Probe, Sighting};
 pub use redis::{Flush, Redis};
@@ -67,6 +69,8 @@ pub struct Target {
     pub audience: Audience,
     /// Links for people, as templates over the report's facts.
     pub links: Vec<Link>,
+    /// What is asked for after a rollback that succeeded.
+    pub after: Vec<Measure>,
 }
 
 /// How a pod, and optionally a shared address, proves that it is healthy.
@@ -141,6 +145,7 @@ impl Target {
             give_up: Duration::MAX,
             audience: Audience::default(),
             links: Vec::new(),
+            after: Vec::new(),
         }
     }
 }

@@ -2,15 +2,18 @@
 //!
 //! It refuses to ask the cluster or Slack: an answer from there is no property of the configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kube::config::Kubeconfig;
-use secrecy::SecretString;
+use secrecy::ExposeSecret as _;
 
 use crate::config::{Diagnostic, Settings};
 use crate::intake::auth::{self, AuthError, AuthMode, Tokens};
 use crate::policy::Policy;
 use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
+use crate::procedure::{Procedure, StepSpec};
+use crate::report::webhook::{read_headers, web_address};
+use crate::report::{self, secret};
 use crate::rollback::object::Mode;
 use crate::telemetry::{logs, otlp};
 
@@ -41,6 +44,8 @@ pub(super) fn inspect(
         tame(&mut policy, settings);
         found.extend(mute(settings, &policy));
         found.extend(unheard(settings, &policy));
+        found.extend(unasked(settings, &policy));
+        found.extend(unused_channel(settings, &policy));
         found.extend(protect(&mut policy, &own_namespace(settings)).err());
     }
     found
@@ -115,6 +120,16 @@ fn mute(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
     })
 }
 
+/// Channels of targets that nothing is ever sent to.
+fn unused_channel(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
+    settings.report.slack.webhook_file.as_ref()?;
+    let mut all = policy.targets.values();
+    let target = all.find(|target| target.audience.channel.is_some())?;
+    let title = format!("the channel of target `{}` is not used", target.name);
+    let help = "an incoming webhook (`report.slack.webhook_file`) has a channel of its own";
+    Some(Diagnostic::warning(title).help(help))
+}
+
 /// Triggers whose alerts can lead to no target, and so to no target's channel, where there is no other.
 fn unheard(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
     let open = |trigger: &&Trigger| {
@@ -130,6 +145,25 @@ fn unheard(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
         );
         Diagnostic::warning(title).help("name a channel in `report.slack.channel`")
     })
+}
+
+/// Numbers that the policy asks for, where there is no Prometheus to ask.
+fn unasked(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
+    if settings.prometheus.url.is_some() {
+        return None;
+    }
+    let mut targets = policy.targets.values();
+    let target = targets.find(|target| !target.after.is_empty());
+    let asks = |procedure: &&Procedure| {
+        let mut steps = procedure.steps.iter();
+        steps.any(|step| matches!(step, StepSpec::Metric(_)))
+    };
+    let procedure = policy.procedures.values().find(asks);
+    let who = target.map(|it| format!("`after` of target `{}`", it.name));
+    let who =
+        who.or_else(|| procedure.map(|it| format!("step `metric` of procedure `{}`", it.name)))?;
+    let title = format!("{who} asks for a number, and no Prometheus is configured");
+    Some(Diagnostic::error(title).help("give its address as `prometheus.url` in the settings"))
 }
 
 /// The files that the settings name and that the service could not use.
@@ -150,11 +184,19 @@ fn unusable(settings: &Settings) -> Vec<Diagnostic> {
             )));
         }
     }
-    if let Some(path) = &settings.report.slack.token_file
-        && let Err(why) = slack_token(path)
+    found.extend(
+        secrets(&settings.report)
+            .into_iter()
+            .filter_map(|(key, why)| {
+                let why = why?;
+                Some(Diagnostic::error(format!("setting `report.{key}`: {why}")))
+            }),
+    );
+    if let Some(path) = &settings.prometheus.bearer_file
+        && let Err(why) = secret::read(path)
     {
         found.push(Diagnostic::error(format!(
-            "setting `report.slack.token_file`: {why}"
+            "setting `prometheus.bearer_file`: {why}"
         )));
     }
     if let Some(path) = &settings.telemetry.otlp.headers_file
@@ -175,14 +217,28 @@ fn unusable(settings: &Settings) -> Vec<Diagnostic> {
     found
 }
 
-/// The Slack token in a file, or why there is none.
-pub(super) fn slack_token(path: &Path) -> Result<SecretString, String> {
-    let shown = path.display();
-    match std::fs::read_to_string(path) {
-        Ok(text) if text.trim().is_empty() => Err(format!("{shown} is empty")),
-        Ok(text) => Ok(SecretString::from(text.trim().to_owned())),
-        Err(error) => Err(format!("cannot read {shown}: {error}")),
-    }
+/// The files of the report's secrets, each with what is wrong with it.
+fn secrets(report: &report::settings::Settings) -> Vec<(&'static str, Option<String>)> {
+    let unreadable = |path: &Option<PathBuf>| secret::read(path.as_ref()?).err();
+    let no_address = |path: &Option<PathBuf>| match secret::read(path.as_ref()?) {
+        Ok(url) if web_address(url.expose_secret()).is_some() => None,
+        Ok(_) => Some("holds no address that begins with https:// or http://".to_owned()),
+        Err(why) => Some(why),
+    };
+    let headers = report.webhook.headers_file.as_ref();
+    vec![
+        ("slack.token_file", unreadable(&report.slack.token_file)),
+        ("slack.webhook_file", no_address(&report.slack.webhook_file)),
+        (
+            "pagerduty.routing_key_file",
+            unreadable(&report.pagerduty.routing_key_file),
+        ),
+        ("webhook.url_file", no_address(&report.webhook.url_file)),
+        (
+            "webhook.headers_file",
+            headers.and_then(|path| read_headers(path).err()),
+        ),
+    ]
 }
 
 /// Ripcord's own namespace: what the settings say, else what Kubernetes says.

@@ -17,18 +17,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::gauges::gauges;
-use self::reporter::Reporter;
+use self::reporter::Reporters;
 use self::rights::rights;
 use super::preflight;
 use super::reload::Reloader;
 use crate::cluster::events::Events;
 use crate::cluster::http::Prober;
+use crate::cluster::prometheus::Prometheus;
 use crate::cluster::{Caches, Clock, Cluster};
 use crate::config::settings::Settings;
 use crate::engine::dispatch::Busy;
 use crate::engine::lease::{Lease, Standing, Term};
 use crate::engine::supervise::supervise;
-use crate::engine::{Context, dispatch, keeper, leader};
+use crate::engine::{Context, after, dispatch, keeper, leader};
 use crate::intake::auth::{Schemes, Tokens};
 use crate::intake::desk::Registrar;
 use crate::intake::{Limits, Running, Server};
@@ -134,7 +135,7 @@ impl Service {
             caches: Arc::clone(&caches),
             policy: Arc::clone(&policy),
             rights: Arc::default(),
-            prober: Prober::new(Arc::clone(&clock)).context("the HTTP client cannot be built")?,
+            prober: prober(&settings, &clock).context("the HTTP client cannot be built")?,
             clock: Arc::clone(&clock),
             events: Events::new(&cluster, &identity),
             identity: identity.clone(),
@@ -237,7 +238,7 @@ fn elect(
     stop: CancellationToken,
     standing: watch::Sender<Standing>,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let reporter = Reporter::new(settings, namespace)?;
+    let reporters = Reporters::new(settings, namespace)?;
     let clock = Arc::clone(&context.clock);
     let lease = Lease::new(
         context.cluster.client(),
@@ -247,22 +248,25 @@ fn elect(
         settings.engine.lease.clone(),
         move || clock(),
     );
-    let on_term = move |term: &Term| begin(&context, reporter.as_ref(), term);
+    let on_term = move |term: &Term| begin(&context, &reporters, term);
     Ok(tokio::spawn(leader::lead(lease, stop, standing, on_term)))
 }
 
 /// Puts the engine and the report to work for a term.
-fn begin(context: &Context, reporter: Option<&Reporter>, term: &Term) {
+fn begin(context: &Context, reporters: &Reporters, term: &Term) {
     let context = Context {
         ended: term.ended().clone(),
         ..context.clone()
     };
     let ended = term.ended();
-    if let Some(reporter) = reporter.cloned() {
-        let (context, ended) = (context.clone(), ended.clone());
-        let work = move || reporter.clone().work(context.clone());
-        term.spawn(async move { supervise("the report", &ended, work).await });
-    }
+    reporters.clone().begin(&context, |via, work| {
+        let ended = ended.clone();
+        let what = format!("the report by {}", via.as_str());
+        term.spawn(async move { supervise(&what, &ended, work).await });
+    });
+    let (looks, until) = (context.clone(), ended.clone());
+    let work = move || after::work(looks.clone());
+    term.spawn(async move { supervise("the looks after the end", &until, work).await });
     let (engine, busy, own) = (context.clone(), Busy::default(), term.clone());
     let work = move || dispatch::work(engine.clone(), own.clone(), Busy::clone(&busy));
     let until = ended.clone();
@@ -287,6 +291,12 @@ fn export(
     let (spans, export) = Export::start(&destination, identity, metrics.clone())?;
     tracing::info!(collector = %destination.url, "traces of rollbacks are exported");
     Ok((spans, Some(export)))
+}
+
+/// Looks at health endpoints, and at Prometheus where one is configured.
+fn prober(settings: &Settings, clock: &Clock) -> reqwest::Result<Prober> {
+    let prometheus = Prometheus::new(&settings.prometheus)?;
+    Ok(Prober::new(Arc::clone(clock))?.with(prometheus))
 }
 
 fn tokens(settings: &Settings) -> anyhow::Result<Option<Tokens>> {

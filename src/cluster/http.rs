@@ -1,22 +1,25 @@
-//! Looks at health endpoints, and sends the requests that warm pods up.
+//! Looks at health endpoints, and at numbers through [`Prometheus`]; sends the requests that warm pods up.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::Clock;
+use super::prometheus::{NoNumber, Prometheus};
 use crate::target::call::Method;
 use crate::target::effect::{Outcome, Verdict};
-use crate::target::{Call, Probe, Sighting};
+use crate::target::measure::rounded;
+use crate::target::{Call, Health, Probe, Sighting};
 
 /// How much of an answer is read.
 const READ: usize = 256 * 1024;
 
-/// Asks pods over HTTP.
+/// Asks pods over HTTP, and Prometheus where there is one.
 #[derive(Clone)]
 pub struct Prober {
     client: reqwest::Client,
     clock: Clock,
+    prometheus: Option<Prometheus>,
 }
 
 impl Prober {
@@ -31,7 +34,28 @@ impl Prober {
             .connect_timeout(Duration::from_secs(2))
             .no_proxy()
             .build()?;
-        Ok(Self { client, clock })
+        Ok(Self {
+            client,
+            clock,
+            prometheus: None,
+        })
+    }
+
+    /// The same with a Prometheus.
+    #[must_use]
+    pub fn with(self, prometheus: Option<Prometheus>) -> Self {
+        Self { prometheus, ..self }
+    }
+
+    /// The number that an expression has now.
+    ///
+    /// # Errors
+    /// See [`NoNumber`].
+    pub async fn measure(&self, query: &str) -> Result<f64, NoNumber> {
+        match &self.prometheus {
+            Some(prometheus) => prometheus.ask(query).await,
+            None => Err(NoNumber::NotConfigured),
+        }
     }
 
     /// Looks at all of these at once.
@@ -74,19 +98,28 @@ impl Prober {
             at: (self.clock)(),
             good,
             said,
+            value: None,
         }
     }
 
     async fn look_at(&self, probe: &Probe) -> Sighting {
-        let (good, said) = self
-            .answer(probe)
-            .await
-            .unwrap_or_else(|said| (false, said));
+        let (of, good, said, value) = match probe {
+            Probe::Health { of, url, health } => {
+                let answer = self.answer(url, health).await;
+                let (good, said) = answer.unwrap_or_else(|said| (false, said));
+                (of, good, said, None)
+            }
+            Probe::Metric { of, query } => match self.measure(query).await {
+                Ok(value) => (of, true, rounded(value), Some(value)),
+                Err(none) => (of, false, none.to_string(), None),
+            },
+        };
         Sighting {
-            of: probe.of.clone(),
+            of: of.clone(),
             at: (self.clock)(),
             good,
             said,
+            value,
         }
     }
 
@@ -94,9 +127,9 @@ impl Prober {
     ///
     /// # Errors
     /// Why there was no answer.
-    pub async fn answer(&self, probe: &Probe) -> Result<(bool, String), String> {
-        let (status, body) = self.get(&probe.url, probe.health.timeout, READ).await?;
-        Ok(probe.health.judge(status, &body))
+    pub async fn answer(&self, url: &str, health: &Health) -> Result<(bool, String), String> {
+        let (status, body) = self.get(url, health.timeout, READ).await?;
+        Ok(health.judge(status, &body))
     }
 
     /// Reads what is at an address, up to so many bytes: the status and the body.
@@ -138,7 +171,7 @@ const fn method(method: Method) -> reqwest::Method {
 }
 
 /// A transport error without the address, which is said elsewhere.
-fn plain(error: &reqwest::Error) -> String {
+pub(super) fn plain(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

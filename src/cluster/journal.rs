@@ -2,12 +2,13 @@
 
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams, Preconditions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::claims::{add, patch, replace, test};
 use super::client::MANAGER;
 use super::{Cluster, Error};
 use crate::reason::Finding;
+use crate::rollback::after::After;
 use crate::rollback::object::{Plan, Run};
 use crate::rollback::{FINALIZER, Phase, Rollback};
 
@@ -127,18 +128,40 @@ impl Cluster {
         }
     }
 
-    /// Writes what people were told.
+    /// Writes what was seen after the end, if nobody else has meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] where somebody has.
+    pub async fn write_after(&self, rollback: &Rollback, after: &After) -> Result<(), Error> {
+        let before = rollback.state().after.seq;
+        let operations = vec![
+            test("/metadata/uid", json!(rollback.metadata.uid)),
+            test("/status/after/seq", json!(before)),
+            replace("/status/after", json!(after)),
+        ];
+        let api = self.api::<Rollback>(rollback.namespace());
+        self.call(api.patch_status(
+            rollback.name(),
+            &PatchParams::apply(MANAGER),
+            &patch(operations),
+        ))
+        .await
+        .map(drop)
+    }
+
+    /// Writes what people were told through one reporter, under its key of the report.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn write_report(
         &self,
         rollback: &Rollback,
-        report: &crate::rollback::object::Report,
+        key: &'static str,
+        record: Value,
     ) -> Result<(), Error> {
         let operations = vec![
             test("/metadata/uid", json!(rollback.metadata.uid)),
-            replace("/status/report", json!(report)),
+            add(&format!("/status/report/{key}"), record),
         ];
         let api = self.api::<Rollback>(rollback.namespace());
         self.call(api.patch_status(

@@ -5,6 +5,7 @@
 
 mod companion;
 mod ladder;
+mod measure;
 mod order;
 mod procedure;
 mod target;

@@ -125,6 +125,28 @@ pub struct Target {
     /// Templates of addresses by name.
     #[serde(default)]
     pub links: Named<Spanned<String>>,
+    /// What is asked for after a rollback that succeeded.
+    #[serde(default)]
+    pub after: Vec<Measure>,
+}
+
+/// A number of Prometheus, and when it is good.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// What it is called.
+    pub name: Spanned<String>,
+    /// The PromQL expression, as a template.
+    pub query: Spanned<String>,
+    /// The unit that is said behind the number.
+    #[serde(default)]
+    pub unit: Option<Spanned<String>>,
+    /// It is good below this.
+    #[serde(default)]
+    pub good_below: Option<Spanned<f64>>,
+    /// It is good above this.
+    #[serde(default)]
+    pub good_above: Option<Spanned<f64>>,
 }
 
 /// Names a workload.

@@ -36,6 +36,8 @@ pub struct Settings {
     pub report: report::settings::Settings,
     /// What the service says about itself.
     pub telemetry: telemetry::settings::Settings,
+    /// Where numbers are asked for.
+    pub prometheus: cluster::prometheus::Settings,
 }
 
 /// The settings that were read, or everything that is wrong with them.
@@ -120,6 +122,9 @@ impl Settings {
         }
         if let Err(error) = self.report.validate() {
             faults.push((format!("report.{}", error.key()), error.to_string()));
+        }
+        if let Err(error) = self.prometheus.validate() {
+            faults.push((format!("prometheus.{}", error.key()), error.to_string()));
         }
         if let Err(error) = self.telemetry.validate() {
             faults.push((format!("telemetry.{}", error.key()), error.to_string()));

@@ -386,6 +386,7 @@ mod tests {
             at: Timestamp::from_second(nth).unwrap(),
             good: true,
             said: String::new(),
+            value: None,
         };
         let mut seen: Vec<_> = (0..10_000).map(sighting).collect();
         latest(&mut seen, 100);

@@ -88,7 +88,7 @@ impl Step for Healthy {
             .into_iter()
             .filter(|(of, _)| due(of))
             .filter_map(|(of, url)| {
-                Some(Probe {
+                Some(Probe::Health {
                     of,
                     url: url?,
                     health: plan.health.clone(),
@@ -208,6 +208,7 @@ mod tests {
             at: second(at),
             good,
             said: format!("status=\"{good}\""),
+            value: None,
         }
     }
 
@@ -295,7 +296,10 @@ mod tests {
         let of = |seen: &[Sighting], now| {
             Healthy::probes(&plan(), &at, seen, second(now))
                 .into_iter()
-                .map(|p| p.url)
+                .map(|p| match p {
+                    Probe::Health { url, .. } => url,
+                    Probe::Metric { .. } => panic!("{p:?}"),
+                })
                 .collect::<Vec<_>>()
         };
         assert_eq!(

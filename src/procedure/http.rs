@@ -175,6 +175,7 @@ mod tests {
             at: second(at),
             good,
             said: if good { "HTTP 200" } else { "HTTP 503" }.into(),
+            value: None,
         }
     }
 

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, flush_redis, gone, healthy, http, pause, restart, restore_image, revert, wait_ready,
+    Entry, flush_redis, gone, healthy, http, metric, pause, restart, restore_image, revert,
+    wait_ready,
 };
 use crate::reason::{Finding, Reason};
 use crate::target::workload::Rollout;
@@ -222,4 +223,5 @@ steps! {
     Http = "http" in http,
     Pause = "pause" in pause,
     Healthy = "healthy" in healthy,
+    Metric = "metric" in metric,
 }

@@ -1,16 +1,19 @@
 //! Keeps what was told in the rollback's own status.
 
+use serde_json::Value;
+
 use super::outbox::{Ledger, LedgerError};
 use crate::cluster::{Cluster, Error};
 use crate::rollback::Rollback;
-use crate::rollback::object::{Report, SlackReport};
 
 impl Ledger for Cluster {
-    async fn write(&self, rollback: &Rollback, report: &SlackReport) -> Result<(), LedgerError> {
-        let report = Report {
-            slack: report.clone(),
-        };
-        match self.write_report(rollback, &report).await {
+    async fn write(
+        &self,
+        rollback: &Rollback,
+        key: &'static str,
+        record: Value,
+    ) -> Result<(), LedgerError> {
+        match self.write_report(rollback, key, record).await {
             Ok(()) => Ok(()),
             // The uid is the write's only precondition: another object has the name now.
             Err(Error::NotFound(_) | Error::Precondition(_)) => Err(LedgerError::Gone),

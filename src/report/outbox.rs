@@ -1,15 +1,13 @@
-//! Delivers stories: posts, edits and answers whatever is missing in Slack, by what each rollback says was told.
+//! Delivers stories through one reporter: sends whatever is missing there, by what each rollback says was told.
 //!
 //! Level-triggered: it never asks what happened, only what differs, so it catches up after any silence. Nobody waits
-//! for it. Each rollback has one call under way at most, and so has each channel, so that trouble with one delays no
-//! other. A message counts as told once the ledger has it; until then nothing more is sent for that rollback, which
+//! for it. Each rollback has one call under way at most, and so has each place, so that trouble with one delays no
+//! other; each reporter has an outbox of its own. A message counts as told once the ledger has it; until then nothing more is sent for that rollback, which
 //! bounds what a crash can repeat to one message.
 
 mod desk;
 mod entry;
-pub mod next;
 mod outcome;
-mod thread;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -17,26 +15,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::{self, JoinError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::desk::{Candidate, Desk, Done, Job};
+use self::desk::{Candidate, Desk, Done};
 use self::entry::{Entry, Standing, Version};
-use self::next::{Delivery, Next, next, untold};
 pub use self::outcome::Outcome;
 use super::audience::Everyone;
-use super::slack::{Posted, Remedy, SlackClient, SlackError, Ts};
-use super::story::{self, Story};
+use super::reporter::{Failure, Kind, Letter, Next, Receipt, Remedy, Reporter, Telling};
+use super::story;
 use crate::policy::Policy;
-use crate::rollback::object::SlackReport;
 use crate::rollback::{Memory, Rollback};
 use crate::telemetry::{Span, Spans};
 
 /// What ended longer ago than this and was never told is not told any more: a channel that is newly configured is not
 /// flooded with history.
 pub const TOO_OLD: SignedDuration = SignedDuration::from_hours(24);
+/// How long one call may take, whatever bounds the reporter has of its own.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one write of the ledger may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what is under way may go on once the outbox is stopped: a call, and the write that records it.
@@ -49,14 +48,15 @@ pub type Subject = (Arc<Rollback>, Option<Arc<Memory>>);
 
 /// Keeps what was told, with the rollback itself.
 pub trait Ledger: Send + Sync + 'static {
-    /// Records what was told of a rollback.
+    /// Records what was told of a rollback, under a reporter's key.
     ///
     /// # Errors
     /// The object is gone, or could not be written.
     fn write(
         &self,
         rollback: &Rollback,
-        report: &SlackReport,
+        key: &'static str,
+        record: Value,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 }
 
@@ -72,9 +72,9 @@ pub enum LedgerError {
 }
 
 /// What an outbox works with.
-pub struct Outbox<L> {
-    /// The Slack client.
-    pub slack: SlackClient,
+pub struct Outbox<R, L> {
+    /// The way in which people are told.
+    pub reporter: R,
     /// Where it is recorded what was told.
     pub ledger: Arc<L>,
     /// The policy as it is now.
@@ -93,7 +93,7 @@ pub struct Outbox<L> {
 
 // === impl Outbox ===
 
-impl<L: Ledger> Outbox<L> {
+impl<R: Reporter, L: Ledger> Outbox<R, L> {
     /// Reports until it is stopped; then what is under way is finished and recorded, and nothing new is begun.
     ///
     /// `rollbacks` gives all rollbacks as they are now; `changed` says that one of them, a memory or the policy may
@@ -127,7 +127,7 @@ impl<L: Ledger> Outbox<L> {
     }
 
     /// Begins all calls and writes that can be made now; says when to look again.
-    fn dispatch(&self, desk: &mut Desk, subjects: &[Subject]) -> Instant {
+    fn dispatch(&self, desk: &mut Desk<R>, subjects: &[Subject]) -> Instant {
         let now = Instant::now();
         let mut wake = now + LOOK_AGAIN;
         let listed: HashSet<String> = subjects.iter().map(|(it, _)| id_of(it)).collect();
@@ -135,7 +135,7 @@ impl<L: Ledger> Outbox<L> {
             .retain(|id, entry| entry.standing == Standing::Busy || listed.contains(id));
         wake = wake.min(self.write_down(desk, subjects).unwrap_or(wake));
         let policy = (self.policy)();
-        let mut candidates: HashMap<String, Candidate> = HashMap::new();
+        let mut candidates: HashMap<String, Candidate<R>> = HashMap::new();
         for (rollback, memory) in subjects {
             let id = id_of(rollback);
             let entry = desk.entry(&id, rollback);
@@ -150,18 +150,16 @@ impl<L: Ledger> Outbox<L> {
             if version.0.is_some() && entry.settled.as_ref() == Some(&version) {
                 continue;
             }
-            let followed = thread::followed(rollback, subjects);
+            let followed = followed(rollback, subjects);
             match self.wanted(entry, rollback, followed, memory.as_deref(), &policy, now) {
                 Err(None) => entry.settled = Some(version),
                 Err(Some(left)) => wake = wake.min(now + left),
-                Ok(job) => {
-                    let urgent = urgent(&entry.report, &job.story);
+                Ok(letter) => {
                     let turn = entry.turn;
                     let candidate = Candidate {
                         id,
                         rollback: Arc::clone(rollback),
-                        job,
-                        urgent,
+                        letter,
                         turn,
                     };
                     desk.enlist(&mut candidates, candidate);
@@ -170,91 +168,88 @@ impl<L: Ledger> Outbox<L> {
         }
         let unsettled = desk.entries.values().filter(|it| it.settled.is_none());
         (self.waiting)(unsettled.count());
-        for (channel, candidate) in candidates {
-            if desk.occupied.contains(&channel) {
+        for (place, candidate) in candidates {
+            if desk.occupied.contains(&place) {
                 continue;
             }
-            match desk.pace.take(&channel) {
-                Ok(()) => self.call(desk, channel, candidate, now),
+            match desk.pace.take(&place) {
+                Ok(()) => self.call(desk, place, candidate, now),
                 Err(left) => wake = wake.min(now + left),
             }
         }
         wake
     }
 
-    /// The next delivery for a rollback; else in how long there is one, if there will be.
+    /// The next letter about a rollback; else in how long there is one, if there will be.
     fn wanted(
         &self,
-        entry: &Entry,
+        entry: &Entry<R>,
         rollback: &Rollback,
         followed: Option<&Rollback>,
         memory: Option<&Memory>,
         policy: &Policy,
         now: Instant,
-    ) -> Result<Job, Option<Duration>> {
-        let report = &entry.report;
+    ) -> Result<Letter<R::Content>, Option<Duration>> {
         let latest = story::latest(rollback);
-        let old = rollback.phase().ended()
-            && latest.is_some_and(|at| (self.clock)().duration_since(at) > TOO_OLD);
-        if old && report.ts.is_none() {
-            return Err(None);
-        }
+        let time = (self.clock)();
+        let old =
+            rollback.phase().ended() && latest.is_some_and(|at| time.duration_since(at) > TOO_OLD);
         let target = policy.targets.get(&rollback.spec.target);
         let target = target.filter(|it| it.workload.namespace == rollback.namespace());
-        let story = story::tell(rollback, memory, target, &self.everyone).ok_or(None)?;
-        if old && untold(report, &story).is_none() {
-            return Err(None);
-        }
-        let first = thread::first(rollback, followed, report, (self.clock)())?;
-        let posted = report.channel.as_deref().filter(|_| report.ts.is_some());
-        let posted = posted.or_else(|| first.as_ref()?.channel.as_deref());
-        let Some(channel) = posted.or_else(|| self.everyone.channel(target)) else {
-            (self.observe)(Outcome::NoChannel);
-            return Err(None);
+        let everyone = &self.everyone;
+        let telling = Telling {
+            rollback,
+            followed,
+            memory,
+            target,
+            everyone,
+            story: story::tell(rollback, memory, target, everyone).ok_or(None)?,
+            old,
+            now: time,
+            since_edit: entry.edited.map(|at| now.duration_since(at)),
         };
-        let channel = channel.to_owned();
-        let since_edit = entry.edited.map(|at| now.duration_since(at));
-        match next(report, &story, since_edit) {
+        match self.reporter.next(&entry.record, &telling) {
             Next::Nothing => Err(None),
+            Next::Nowhere => {
+                (self.observe)(Outcome::NoChannel);
+                Err(None)
+            }
             Next::In(left) => Err(Some(left)),
-            Next::Now(delivery) => Ok(Job {
-                delivery,
-                story,
-                channel,
-                thread: thread::root(report, first.as_ref()),
-                message: report.ts.clone().map(Ts::from),
-            }),
+            Next::Now(letter) => Ok(letter),
         }
     }
 
     /// Begins the call for a candidate whose turn it is.
-    fn call(&self, desk: &mut Desk, channel: String, candidate: Candidate, now: Instant) {
+    fn call(&self, desk: &mut Desk<R>, place: String, candidate: Candidate<R>, now: Instant) {
         let Candidate {
-            id, rollback, job, ..
+            id,
+            rollback,
+            letter,
+            ..
         } = candidate;
         let Some(entry) = desk.entries.get_mut(&id) else {
             return;
         };
         entry.turn = Some(now);
         let ask_first = entry.ask_first;
-        let slack = self.slack.clone();
+        let reporter = self.reporter.clone();
         let (spans, clock) = (self.spans.clone(), Arc::clone(&self.clock));
-        desk.begin(id, Some(channel), async move {
+        desk.begin(id, Some(place), async move {
             if ask_first {
-                Done::Asked(slack.auth_test().await.map(|_| ()))
+                Done::Asked(in_time(reporter.ask()).await)
             } else {
                 let start = clock();
-                let result = job.deliver(&slack).await;
-                let failed = result.as_ref().err().map(SlackError::kind);
-                let what = job.delivery.word();
-                spans.record(|| Span::report(&rollback, what, start, clock(), failed));
-                Done::Called(Box::new(job), result)
+                let result = in_time(reporter.send(&letter)).await;
+                let failed = result.as_ref().err().map(|it| it.remedy.word());
+                let (via, what) = (R::VIA.as_str(), letter.kind.word());
+                spans.record(|| Span::report(&rollback, via, what, start, clock(), failed));
+                Done::Called(Box::new(letter), result)
             }
         });
     }
 
     /// Begins the writes that are due; says when the next one is.
-    fn write_down(&self, desk: &mut Desk, subjects: &[Subject]) -> Option<Instant> {
+    fn write_down(&self, desk: &mut Desk<R>, subjects: &[Subject]) -> Option<Instant> {
         let now = Instant::now();
         let mut wake: Option<Instant> = None;
         for (rollback, _) in subjects {
@@ -270,9 +265,10 @@ impl<L: Ledger> Outbox<L> {
                 continue;
             }
             let (ledger, rollback) = (Arc::clone(&self.ledger), Arc::clone(rollback));
-            let report = entry.report.clone();
+            // Texts and lists of texts: they cannot fail to be written as JSON.
+            let record = serde_json::to_value(&entry.record).unwrap_or_default();
             desk.begin(id, None, async move {
-                let write = ledger.write(&rollback, &report);
+                let write = ledger.write(&rollback, R::KEY, record);
                 let result = match tokio::time::timeout(WRITE_TIMEOUT, write).await {
                     Ok(result) => result,
                     Err(_) => Err(LedgerError::Failed("no answer in time".to_owned())),
@@ -283,7 +279,7 @@ impl<L: Ledger> Outbox<L> {
         wake
     }
 
-    fn settle(&self, desk: &mut Desk, done: Result<(task::Id, Done), JoinError>) {
+    fn settle(&self, desk: &mut Desk<R>, done: Result<(task::Id, Done<R>), JoinError>) {
         let now = Instant::now();
         let task = done.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
         let Some(id) = desk.end(task) else {
@@ -292,7 +288,7 @@ impl<L: Ledger> Outbox<L> {
         match done.map(|(_, done)| done) {
             Ok(Done::Wrote(result)) => {
                 if let Err(error) = &result {
-                    tracing::warn!(rollback = %id, %error, "it could not be recorded what was told");
+                    tracing::warn!(rollback = %id, reporter = R::VIA.as_str(), %error, "it could not be recorded what was told");
                     (self.observe)(Outcome::Unrecorded);
                 }
                 if let Some(entry) = desk.entries.get_mut(&id) {
@@ -304,15 +300,17 @@ impl<L: Ledger> Outbox<L> {
                     entry.answered();
                 }
             }
-            Ok(Done::Asked(Err(error))) => self.failed(desk, &id, None, &error, now),
-            Ok(Done::Called(job, Ok(posted))) => self.delivered(desk, &id, &job, posted, now),
-            Ok(Done::Called(job, Err(error))) => self.failed(desk, &id, Some(&job), &error, now),
+            Ok(Done::Asked(Err(failure))) => self.failed(desk, &id, None, &failure, now),
+            Ok(Done::Called(letter, Ok(receipt))) => {
+                self.delivered(desk, &id, &letter, receipt, now);
+            }
+            Ok(Done::Called(letter, Err(failure))) => {
+                self.failed(desk, &id, Some(&letter), &failure, now);
+            }
             Err(error) => {
                 // A defect of ours: what it was to do is tried again, later and later.
-                tracing::error!(rollback = %id, %error, "a report ended abnormally");
-                let lost = SlackError::Unknown {
-                    reason: "the call was broken off".to_owned(),
-                };
+                tracing::error!(rollback = %id, reporter = R::VIA.as_str(), %error, "a report ended abnormally");
+                let lost = Failure::new(Remedy::MayHaveHappened, "the call was broken off");
                 self.failed(desk, &id, None, &lost, now);
             }
         }
@@ -320,49 +318,59 @@ impl<L: Ledger> Outbox<L> {
 
     fn delivered(
         &self,
-        desk: &mut Desk,
+        desk: &mut Desk<R>,
         id: &str,
-        job: &Job,
-        posted: Option<Posted>,
+        letter: &Letter<R::Content>,
+        receipt: Option<Receipt>,
         now: Instant,
     ) {
         (self.observe)(Outcome::Delivered);
-        if let Some(posted) = &posted {
-            desk.learn(&job.channel, posted.channel_id.as_str());
+        if let Some(receipt) = &receipt {
+            desk.learn(&letter.place, &receipt.place);
         }
-        if job.delivery == Delivery::Post {
-            for fault in &job.story.faults {
-                tracing::warn!(rollback = %id, %fault, "a part of the report is missing");
+        if letter.kind == Kind::Opens {
+            for fault in &letter.faults {
+                tracing::warn!(rollback = %id, reporter = R::VIA.as_str(), %fault, "a part of the report is missing");
             }
         }
         if let Some(entry) = desk.entries.get_mut(id) {
-            entry.delivered(job, posted, now);
+            entry.delivered(letter, receipt, now);
         }
     }
 
     fn failed(
         &self,
-        desk: &mut Desk,
+        desk: &mut Desk<R>,
         id: &str,
-        job: Option<&Job>,
-        error: &SlackError,
+        letter: Option<&Letter<R::Content>>,
+        failure: &Failure,
         now: Instant,
     ) {
-        if let (Remedy::Wait(pause), Some(job)) = (error.remedy(), job) {
-            desk.pace.pause(&desk.key(&job.channel), pause);
+        if let (Remedy::Wait(pause), Some(letter)) = (failure.remedy, letter) {
+            desk.pace.pause(&desk.key(&letter.place), pause);
         }
         let Some(entry) = desk.entries.get_mut(id) else {
             return;
         };
-        let outcome = entry.failed(job.map(|job| job.delivery), error, now);
+        let outcome = entry.failed(letter.map(|letter| letter.kind), failure, now);
         (self.observe)(outcome);
+        let reporter = R::VIA.as_str();
         match outcome {
             Outcome::Refused | Outcome::Unknown | Outcome::Anew => {
-                tracing::warn!(rollback = %id, %error, outcome = outcome.name(), "slack was not told");
+                tracing::warn!(rollback = %id, reporter, error = %failure, outcome = outcome.name(), "people were not told");
             }
-            _ => tracing::debug!(rollback = %id, %error, "slack was not told yet"),
+            _ => {
+                tracing::debug!(rollback = %id, reporter, error = %failure, "people were not told yet");
+            }
         }
     }
+}
+
+/// A call that hangs is broken off: it would occupy its place for ever.
+async fn in_time<T>(call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = || Failure::new(Remedy::MayHaveHappened, "no answer in time");
+    let answer = tokio::time::timeout(CALL_TIMEOUT, call).await;
+    answer.unwrap_or_else(|_| Err(late()))
 }
 
 fn id_of(rollback: &Rollback) -> String {
@@ -378,10 +386,10 @@ fn version(rollback: &Rollback, memory: Option<&Memory>, policy: &Policy) -> Ver
     (rollback, memory, policy.digest.clone())
 }
 
-/// Whether what is untold calls somebody.
-fn urgent(report: &SlackReport, story: &Story) -> bool {
-    let untold = |key: &String| !report.told.contains(key);
-    let mut further = story.further.iter();
-    (report.ts.is_none() && !story.parent.call.is_empty())
-        || further.any(|told| !told.page.call.is_empty() && untold(&told.key))
+/// The rollback that this one follows, where it is a rung of the ladder.
+fn followed<'a>(rollback: &Rollback, subjects: &'a [Subject]) -> Option<&'a Rollback> {
+    let parent = rollback.spec.rung.and(rollback.spec.parent.as_deref())?;
+    let mut all = subjects.iter().map(|(it, _)| it);
+    let found = all.find(|it| it.name() == parent && it.namespace() == rollback.namespace())?;
+    Some(found.as_ref())
 }

@@ -8,14 +8,21 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::blocks::Mention;
+use super::notice::Moment;
 use super::slack::DEFAULT_BASE;
+use super::webhook::{check_body, web_address};
+use super::{pagerduty, webhook};
 
-/// How people are told.
+/// How people are told. Each way is off until it is told where to send.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Slack. Without a token nothing is sent there.
+    /// Slack. Without a token or a webhook nothing is sent there.
     pub slack: Slack,
+    /// PagerDuty.
+    pub pagerduty: pagerduty::Settings,
+    /// Any incident tracker.
+    pub webhook: webhook::Settings,
 }
 
 /// Where messages go in Slack, and as whom.
@@ -32,52 +39,49 @@ pub struct Slack {
     pub token: Option<SecretString>,
     /// Where Slack's web API is.
     pub api: String,
+    /// The file that holds the address of an incoming webhook, for whoever cannot have a bot: no thread and no progress, only
+    /// what `webhook_tell` says, in the webhook's own channel. Give this or a token, not both.
+    pub webhook_file: Option<PathBuf>,
+    /// What the webhook tells: any of `started`, `late`, `needed`, `ended`, `checked` and `untouched`.
+    pub webhook_tell: Vec<Moment>,
     /// Who is mentioned when a person is needed and the target names nobody: Slack ids (`U…`, `W…`, `S…`) or `here`.
     pub on_call: Vec<Mention>,
 }
 
 /// Why [`Settings`] cannot work.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum SettingsError {
-    /// Two tokens.
-    #[error("give `token` or `token_file`, not both")]
-    TwoTokens,
-    /// A channel that nothing could be sent to.
-    #[error("is given, but neither `token_file` nor `token` is: nothing could be sent")]
-    NoToken,
-    /// Not a channel.
-    #[error("must be `#name` in lower case or a channel's id such as `C0123ABCD`")]
-    BadChannel,
-    /// Not an address.
-    #[error("must be an address that begins with https:// or http://, without a query")]
-    BadApi,
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{what}")]
+pub struct SettingsError {
+    key: &'static str,
+    what: String,
 }
 
 // === impl Settings ===
 
 impl Settings {
-    /// Checks that Slack can be reached with what is given.
+    /// Checks that people can be told with what is given.
     pub fn validate(&self) -> Result<(), SettingsError> {
-        let slack = &self.slack;
-        if slack.token.is_some() && slack.token_file.is_some() {
-            return Err(SettingsError::TwoTokens);
+        self.slack.validate()?;
+        if web_address(&self.pagerduty.api).is_none() {
+            return wrong("pagerduty.api", NO_ADDRESS);
         }
-        if let Some(channel) = &slack.channel {
-            if !is_channel(channel) {
-                return Err(SettingsError::BadChannel);
-            }
-            if slack.token.is_none() && slack.token_file.is_none() {
-                return Err(SettingsError::NoToken);
-            }
+        self.webhook_is_sound()
+    }
+
+    fn webhook_is_sound(&self) -> Result<(), SettingsError> {
+        let webhook = &self.webhook;
+        if webhook.url.is_some() && webhook.url_file.is_some() {
+            return wrong("webhook.url", "give `url` or `url_file`, not both");
         }
-        let sound = Url::parse(&slack.api).is_ok_and(|url| {
-            matches!(url.scheme(), "https" | "http") && url.has_host() && url.query().is_none()
-        });
-        if sound {
-            Ok(())
-        } else {
-            Err(SettingsError::BadApi)
+        if let Some(url) = &webhook.url
+            && web_address(url).is_none()
+        {
+            return wrong("webhook.url", NO_ADDRESS);
         }
+        if webhook.tell.is_empty() {
+            return wrong("webhook.tell", TELLS_NOTHING);
+        }
+        check_body(webhook.body()).or_else(|said| wrong("webhook.body", said))
     }
 }
 
@@ -90,7 +94,50 @@ impl Default for Slack {
             token_file: None,
             token: None,
             api: DEFAULT_BASE.to_owned(),
+            webhook_file: None,
+            webhook_tell: vec![Moment::Needed, Moment::Ended],
             on_call: Vec::new(),
+        }
+    }
+}
+
+impl Slack {
+    fn validate(&self) -> Result<(), SettingsError> {
+        if self.token.is_some() && self.token_file.is_some() {
+            return wrong("slack.token", "give `token` or `token_file`, not both");
+        }
+        if self.webhook_file.is_some() {
+            if self.token.is_some() || self.token_file.is_some() {
+                let said = "give a token or `webhook_file`, not both";
+                return wrong("slack.webhook_file", said);
+            }
+            if self.channel.is_some() {
+                let said = "has no effect with `webhook_file`: an incoming webhook has a channel of its own";
+                return wrong("slack.channel", said);
+            }
+            if self.webhook_tell.is_empty() {
+                return wrong("slack.webhook_tell", TELLS_NOTHING);
+            }
+        }
+        if let Some(channel) = &self.channel {
+            if !is_channel(channel) {
+                let said = "must be `#name` in lower case or a channel's id such as `C0123ABCD`";
+                return wrong("slack.channel", said);
+            }
+            if self.token.is_none() && self.token_file.is_none() {
+                let said =
+                    "is given, but neither `token_file` nor `token` is: nothing could be sent";
+                return wrong("slack.channel", said);
+            }
+        }
+        let sound = Url::parse(&self.api).is_ok_and(|url| {
+            matches!(url.scheme(), "https" | "http") && url.has_host() && url.query().is_none()
+        });
+        if sound {
+            Ok(())
+        } else {
+            let said = "must be an address that begins with https:// or http://, without a query";
+            wrong("slack.api", said)
         }
     }
 }
@@ -100,13 +147,17 @@ impl Default for Slack {
 impl SettingsError {
     /// The key at fault.
     #[must_use]
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::TwoTokens => "slack.token",
-            Self::NoToken | Self::BadChannel => "slack.channel",
-            Self::BadApi => "slack.api",
-        }
+    pub const fn key(&self) -> &'static str {
+        self.key
     }
+}
+
+const NO_ADDRESS: &str = "must be an address that begins with https:// or http://";
+const TELLS_NOTHING: &str = "is empty: nothing would ever be told";
+
+fn wrong(key: &'static str, what: impl Into<String>) -> Result<(), SettingsError> {
+    let what = what.into();
+    Err(SettingsError { key, what })
 }
 
 /// Whether a text has the shape of a channel: `#name` as Slack spells it, or an id.
@@ -138,7 +189,7 @@ mod tests {
     fn fault(change: fn(&mut Slack)) -> Option<&'static str> {
         let mut settings = Settings::default();
         change(&mut settings.slack);
-        settings.validate().err().map(SettingsError::key)
+        settings.validate().err().map(|error| error.key())
     }
 
     #[test]
@@ -167,6 +218,54 @@ mod tests {
             fault(|s| s.api = "https://slack.com/api?x=1".into()),
             Some("slack.api")
         );
+    }
+
+    #[test]
+    fn other_reporters_need_an_address_and_a_body_that_is_json() {
+        let fault = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.validate().err().map(|error| error.key())
+        };
+        assert_eq!(
+            fault(|s| s.pagerduty.api = "events".into()),
+            Some("pagerduty.api")
+        );
+        assert_eq!(
+            fault(|s| s.webhook.url = Some("ftp://x/".into())),
+            Some("webhook.url")
+        );
+        assert_eq!(
+            fault(|s| {
+                s.webhook.url = Some("https://x/".into());
+                s.webhook.url_file = Some("/x".into());
+            }),
+            Some("webhook.url")
+        );
+        assert_eq!(
+            fault(|s| s.webhook.body = Some("{{ title }}".into())),
+            Some("webhook.body")
+        );
+        assert_eq!(fault(|s| s.webhook.tell.clear()), Some("webhook.tell"));
+    }
+
+    #[test]
+    fn a_slack_webhook_is_instead_of_a_bot() {
+        let file = || Some("/url".into());
+        assert_eq!(fault(|s| s.webhook_file = Some("/url".into())), None);
+        assert_eq!(
+            fault(|s| {
+                s.webhook_file = Some("/url".into());
+                s.token_file = Some("/token".into());
+            }),
+            Some("slack.webhook_file")
+        );
+        let slack = Slack {
+            webhook_file: file(),
+            channel: Some("#ops".into()),
+            ..Slack::default()
+        };
+        assert_eq!(slack.validate().unwrap_err().key(), "slack.channel");
     }
 
     #[test]

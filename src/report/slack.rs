@@ -4,38 +4,35 @@
 //! each failure whether the message may exist ([`SlackError::remedy`]). Nothing is retried, paced or rendered
 //! here, and neither an error nor a log line ever holds the token or an address.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, StatusCode, Url};
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
-pub use self::error::{Remedy, SetupError, SlackError};
+pub use self::error::{SetupError, SlackError};
 use super::blocks::{Block, Message};
+use super::post::{client, is_local, retry_after, root_cause};
+pub use super::reporter::Remedy;
+pub use super::secret::Source as TokenSource;
 
 mod error;
+mod followed;
+mod hook;
+pub mod next;
+mod thread;
+
+pub use hook::Hook;
+pub use thread::InSlack;
 
 /// Where Slack's web API is.
 pub const DEFAULT_BASE: &str = "https://slack.com/api";
-/// How long one call may take, from connecting to the last byte of the answer.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to wait when Slack says "too fast" but not for how long.
-const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The header in which Slack says what a token may do.
 const SCOPES: &str = "x-oauth-scopes";
 /// An answer longer than this is not Slack's.
 const LONGEST_ANSWER: usize = 256 * 1024;
-/// Shorter than the idle times of usual firewalls and balancers: a connection that was dropped without a word
-/// turns a message into one of which nobody knows whether it arrived.
-const LONGEST_IDLE: Duration = Duration::from_secs(20);
-
-/// Gives the bot token for one call; it is asked each time, so a token that was replaced is used at once.
-pub type TokenSource = Arc<dyn Fn() -> SecretString + Send + Sync>;
-
 /// A client of Slack's web API.
 #[derive(Clone)]
 pub struct SlackClient {
@@ -140,21 +137,8 @@ impl SlackClient {
         if !matches!(base.scheme(), "http" | "https") || user || base.query().is_some() {
             return Err(SetupError::Base);
         }
-        let mut http = Client::builder()
-            .timeout(timeout)
-            // So that a host which does not answer is told from an answer which does not come.
-            .connect_timeout(timeout / 2)
-            .pool_idle_timeout(LONGEST_IDLE)
-            // A redirect would carry the token elsewhere.
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("ripcord/", env!("CARGO_PKG_VERSION")));
-        if matches!(base.host_str(), Some("127.0.0.1" | "[::1]" | "localhost")) {
-            // What runs on this host is not behind the proxy that the environment names.
-            http = http.no_proxy();
-        }
-        let http = http
-            .build()
-            .map_err(|error| SetupError::Client(error::root_cause(&error)))?;
+        let http = client(timeout, is_local(&base))
+            .map_err(|error| SetupError::Client(root_cause(&error)))?;
         Ok(Self { http, base, token })
     }
 
@@ -349,13 +333,6 @@ impl<'a> Content<'a> {
     }
 }
 
-fn retry_after(headers: &HeaderMap) -> Duration {
-    let seconds = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    seconds.map_or(DEFAULT_RETRY_AFTER, Duration::from_secs)
-}
-
 async fn read(mut response: Response) -> Result<Vec<u8>, SlackError> {
     let mut body = Vec::new();
     while let Some(chunk) = response
@@ -369,19 +346,4 @@ async fn read(mut response: Response) -> Result<Vec<u8>, SlackError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_seconds_with_a_default() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(retry_after(&headers), DEFAULT_RETRY_AFTER);
-        headers.insert(RETRY_AFTER, HeaderValue::from_static(" 30 "));
-        assert_eq!(retry_after(&headers), Duration::from_secs(30));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("soon"));
-        assert_eq!(retry_after(&headers), DEFAULT_RETRY_AFTER);
-    }
 }

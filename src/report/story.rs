@@ -3,6 +3,7 @@
 //! One message that is kept up to date, and further ones that are told once each. The story knows no clock: nothing
 //! is edited because time passed, and the same record always tells the same. It neither sends nor remembers.
 
+mod after;
 mod asked;
 mod command;
 mod full;
@@ -24,7 +25,7 @@ use super::page::{Page, Span};
 use crate::reason::Reason;
 use crate::rollback::object::{AlertRecord, Run};
 use crate::rollback::{Memory, Phase, Rollback, RollbackStatus};
-use crate::target::{Release, Target};
+use crate::target::{LinkFacts, Release, Target};
 
 /// The longest piece of foreign text in a message.
 const LONGEST: usize = 300;
@@ -38,6 +39,10 @@ pub struct Story {
     pub further: Vec<Told>,
     /// Whether the rollback has ended.
     pub ended: bool,
+    /// Whether the one message is all there is: nothing was begun.
+    pub alone: bool,
+    /// Whether it needs a person as it is now.
+    pub needs: bool,
     /// What could not be rendered, for the log.
     pub faults: Vec<String>,
 }
@@ -51,6 +56,8 @@ pub struct Told {
     pub page: Page,
     /// Whether the channel sees it too. An edit rings no phone, so whatever somebody must learn is a new message.
     pub broadcast: bool,
+    /// Whether it needs a person.
+    pub needs: bool,
 }
 
 /// A rollback and all that is known around it.
@@ -76,6 +83,12 @@ pub fn tell(
     Some(Case::of(rollback, memory, target, everyone).story())
 }
 
+/// What templates can say about a rollback.
+#[must_use]
+pub fn facts(rollback: &Rollback, target: Option<&Target>, everyone: &Everyone) -> LinkFacts {
+    Case::of(rollback, None, target, everyone).facts()
+}
+
 /// When the last thing happened of which the story tells.
 #[must_use]
 pub fn latest(rollback: &Rollback) -> Option<Timestamp> {
@@ -83,7 +96,12 @@ pub fn latest(rollback: &Rollback) -> Option<Timestamp> {
     let noticed = state.alerts.persisting.as_ref().map(|it| it.noticed);
     let ends = rollback.records().into_iter().filter_map(|it| it.ended);
     let run = state.run.finished.or(rollback.received());
-    run.into_iter().chain(noticed).chain(ends).max()
+    let looks = state.after.checks.iter().map(|check| check.at);
+    run.into_iter()
+        .chain(noticed)
+        .chain(ends)
+        .chain(looks)
+        .max()
 }
 
 // === impl Case ===
@@ -129,6 +147,8 @@ impl Case<'_> {
                 self.thread(&on_call)
             },
             ended: self.phase().ended(),
+            alone,
+            needs: self.needs_person(),
             faults,
         }
     }

@@ -1,11 +1,13 @@
 //! The `Rollback` object: the request, and everything that was done and seen.
 //!
-//! Its name is the lock (see [`name`](super::name)). The spec is the request and never changes; the status has three
-//! writers with a subtree each: the engine (`phase`, `plan`, `run`), intake (`alerts`) and the report (`report`).
+//! Its name is the lock (see [`name`](super::name)). The spec is the request and never changes; the status has four
+//! writers with a subtree each: the engine (`phase`, `plan`, `run`), intake (`alerts`), the report (`report`) and the looks
+//! after the end (`after`).
 //! The spec carries *what* is wanted, never steps, addresses or commands: creating one gives nobody more power.
 
 mod approval;
 mod reading;
+mod report;
 
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
@@ -13,6 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::approval::{Approval, Asked, Verdict};
+pub use self::report::{NoticeReport, Report, SlackReport};
+use super::after::After;
 use super::phase::Phase;
 use crate::alert::Severity;
 use crate::procedure::{Entry, StepPlan};
@@ -205,6 +209,8 @@ pub struct RollbackStatus {
     pub alerts: Alerts,
     /// What people were told.
     pub report: Report,
+    /// What was seen of the release after the end.
+    pub after: After,
 }
 
 /// The plan: resolved once, before anything is touched.
@@ -323,39 +329,6 @@ pub struct Persisting {
     pub noticed: Timestamp,
     /// Which alert, and why it counts.
     pub finding: Finding,
-}
-
-/// What people were told. Written by the report.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(default)]
-pub struct Report {
-    /// Slack.
-    pub slack: SlackReport,
-}
-
-/// The state of a rollback's Slack messages.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-#[schemars(default)]
-pub struct SlackReport {
-    /// The id of the channel that holds the message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub channel: Option<String>,
-    /// The message that is updated, and the parent of the thread.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ts: Option<String>,
-    /// The first message of the thread that it was posted into, where that is another rollback's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thread: Option<String>,
-    /// A digest of what that message shows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shown: Option<String>,
-    /// The keys of the further messages that were delivered.
-    pub told: Vec<String>,
-    /// Why a message could not be delivered for good, until a change of the settings.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
 }
 
 // === impl Mode ===

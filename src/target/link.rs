@@ -56,7 +56,7 @@ pub struct AlertFacts {
     pub source: String,
 }
 
-/// Why a template makes no link.
+/// Why a template makes no link, or no query.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{what}")]
 pub struct LinkError {

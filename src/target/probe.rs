@@ -7,26 +7,38 @@ use super::Health;
 
 /// Something to look at.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Probe {
-    /// What is asked, for people: a pod's name or the shared address.
-    pub of: String,
-    /// The URL to get.
-    pub url: String,
-    /// How the answer is judged, and how long it may take.
-    pub health: Health,
+pub enum Probe {
+    /// A health endpoint.
+    Health {
+        /// What is asked, for people: a pod's name or the shared address.
+        of: String,
+        /// The URL to get.
+        url: String,
+        /// How the answer is judged, and how long it may take.
+        health: Health,
+    },
+    /// A number of Prometheus.
+    Metric {
+        /// What it is called, for people.
+        of: String,
+        /// The PromQL expression.
+        query: String,
+    },
 }
 
 /// What one look showed.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sighting {
     /// What was asked.
     pub of: String,
     /// When the answer came.
     pub at: Timestamp,
-    /// Whether it was good.
+    /// Whether it was good; of a number, whether there was one.
     pub good: bool,
     /// What was answered, in words.
     pub said: String,
+    /// The number, where one was asked for and came.
+    pub value: Option<f64>,
 }
 
 impl Health {

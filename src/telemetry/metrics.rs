@@ -14,14 +14,14 @@ use book::Book;
 use groups::{Door, Replica, Rollbacks, Traces};
 use labels::{
     AlertLabels, DeliveryLabels, ExportedLabels, PolicyLabels, ReceivedLabels, RefusedLabels,
-    ReloadLabels, RollbackLabels, SpanLabels, TargetLabels,
+    ReloadLabels, ReporterLabels, RollbackLabels, SpanLabels, TargetLabels,
 };
 
 mod book;
 mod groups;
 mod labels;
 
-pub use labels::{Delivery, Exported, Received, Refused, Reload, SpanFate};
+pub use labels::{Delivery, Exported, Received, Refused, Reload, SpanFate, Via};
 
 /// The `Content-Type` of what [`Metrics::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -230,18 +230,22 @@ impl Metrics {
         self.inner.replica.hold.set(i64::from(held));
     }
 
-    /// What became of a message to Slack.
-    pub fn slack(&self, result: Delivery) {
+    /// What became of a message to people.
+    pub fn report(&self, reporter: Via, result: Delivery) {
         self.inner
             .replica
-            .slack
-            .get_or_create(&DeliveryLabels { result })
+            .reports
+            .get_or_create(&DeliveryLabels { reporter, result })
             .inc();
     }
 
-    /// How many rollbacks have something that Slack was not told yet.
-    pub fn slack_pending(&self, rollbacks: usize) {
-        self.inner.replica.slack_pending.set(whole(rollbacks));
+    /// How many rollbacks have something that was not told yet in this way.
+    pub fn reports_pending(&self, reporter: Via, rollbacks: usize) {
+        self.inner
+            .replica
+            .reports_pending
+            .get_or_create(&ReporterLabels { reporter })
+            .set(whole(rollbacks));
     }
 
     /// The policy with this digest is in force, in place of the one before.

@@ -223,18 +223,22 @@ impl Span {
         span.erred(failed)
     }
 
-    /// One call that tells people. `what` is a word for the kind of message.
+    /// One call that tells people. `reporter` is the way in which they are told, `what` a word for the kind of message.
     #[must_use]
     pub fn report(
         rollback: &Rollback,
+        reporter: &'static str,
         what: &'static str,
         start: Timestamp,
         end: Timestamp,
         failed: Option<&'static str>,
     ) -> Self {
-        let mut span = Self::of(rollback, Part::Report, &start.to_string(), start, end);
+        // Two reporters may begin at the same instant.
+        let nth = format!("{reporter} {start}");
+        let mut span = Self::of(rollback, Part::Report, &nth, start, end);
         span.kind = SpanKind::Client;
         span.name = format!("report {what}").into();
+        span.say("ripcord.reporter", reporter);
         span.say("ripcord.report", what);
         span.erred(failed)
     }

@@ -81,6 +81,11 @@ impl Prometheus {
         prometheus
     }
 
+    /// Where it answers.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The series that an expression has now; none while it cannot answer.
     pub(crate) async fn ask(&self, expression: &str) -> Vec<Value> {
         let url = format!("{}/api/v1/query", self.url);

@@ -1,6 +1,7 @@
 //! The scenarios, by name. Each is a short story: the state before, the alert, and the end as the API, the ready endpoints
 //! and a client of the Service see it. Those in `tests/support/story/` are played on the simulated cluster too.
 
+mod after;
 mod blue_green;
 mod cache;
 mod chain;
@@ -98,6 +99,7 @@ real! {
         not_after_unhealthy;
     doctor: all_well finds_out;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
+    after: numbers_are_good;
     chain: errors errors_everywhere good_releases;
     demo: is_told[Pods Network DemoNames];
     pair: oldest_alertmanagers newest_alertmanagers;

@@ -38,6 +38,8 @@ pub(crate) struct Scene {
     pub(crate) folder: TempDir,
     /// Stands between the replicas and the API server, where a scenario wants one.
     pub(crate) witness: Option<Witness>,
+    /// Where the replicas find Prometheus.
+    pub(crate) prometheus: Option<String>,
     /// Whether the replicas may do anything: `act` or `shadow`.
     pub(crate) mode: &'static str,
     pub(crate) policy: String,
@@ -81,6 +83,7 @@ impl Scene {
             name,
             folder,
             witness: None,
+            prometheus: None,
             mode: "act",
             policy,
             _turn: turn,
@@ -126,6 +129,7 @@ impl Scene {
             policy: &self.policy,
             slack: self.slack.url(),
             slack_token: slack::TOKEN,
+            prometheus: self.prometheus.clone(),
         };
         let replica = Replica::start(&setup).await;
         replica.ready().await;

@@ -216,6 +216,7 @@ fn docs_name_every_key_of_the_policy() {
         ("redis", "targets:\n  x:\n    redis: "),
         ("redis", "targets:\n  x:\n    redis:\n      tls: "),
         ("warm_up", "targets:\n  x:\n    warm_up: "),
+        ("after", "targets:\n  x:\n    after:\n      - "),
         ("known_good", "targets:\n  x:\n    known_good: "),
         (
             "known_good",
@@ -241,6 +242,7 @@ fn docs_name_every_key_of_the_policy() {
         ("steps", "procedures:\n  x:\n    steps:\n      - http: "),
         ("steps", "procedures:\n  x:\n    steps:\n      - pause: "),
         ("steps", "procedures:\n  x:\n    steps:\n      - healthy: "),
+        ("steps", "procedures:\n  x:\n    steps:\n      - metric: "),
     ] {
         let part = policy
             .split("\n### ")

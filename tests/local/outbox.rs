@@ -12,9 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use ripcord::policy::Policy;
 use ripcord::report::audience::Everyone;
 use ripcord::report::outbox::{Ledger, LedgerError, Outbox, Outcome};
-use ripcord::report::slack::{SlackClient, TokenSource};
+use ripcord::report::reporter::Reporter;
+use ripcord::report::slack::{InSlack, SlackClient, TokenSource};
 use ripcord::rollback::Rollback;
-use ripcord::rollback::object::SlackReport;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,6 +26,8 @@ use crate::support::slack::{FakeSlack, Recorded, TOKEN};
 
 mod faults;
 mod ladder;
+mod notices;
+mod trouble;
 
 const CHANNEL: &str = "C0DEPLOYS1";
 const PAYMENTS: &str = "C0PAYMENTS";
@@ -64,7 +66,12 @@ impl Objects {
 }
 
 impl Ledger for Objects {
-    async fn write(&self, rollback: &Rollback, report: &SlackReport) -> Result<(), LedgerError> {
+    async fn write(
+        &self,
+        rollback: &Rollback,
+        key: &'static str,
+        record: Value,
+    ) -> Result<(), LedgerError> {
         if self.stuck.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -73,7 +80,7 @@ impl Ledger for Objects {
         }
         let mut stored = self.stored.lock().unwrap();
         let object = stored.get_mut(rollback.name()).ok_or(LedgerError::Gone)?;
-        object["status"]["report"]["slack"] = serde_json::to_value(report).unwrap();
+        object["status"]["report"][key] = record;
         raise_version(object);
         Ok(())
     }
@@ -124,14 +131,19 @@ impl World {
         self.changed.send_modify(|seq| *seq += 1);
     }
 
-    /// A leader begins to report.
+    /// A leader begins to report, in Slack.
     fn lead(&self) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let token: TokenSource = Arc::new(|| TOKEN.to_owned().into());
         let slack = SlackClient::new(&self.slack.url(), Duration::from_secs(10), token).unwrap();
+        self.report(InSlack(slack));
+    }
+
+    /// A leader begins to report, in this way.
+    fn report<R: Reporter>(&self, reporter: R) {
         let (outcomes, start) = (Arc::clone(&self.outcomes), self.start);
         let outbox = Outbox {
-            slack,
+            reporter,
             ledger: Arc::clone(&self.objects),
             policy: Arc::new(policy),
             everyone: self.everyone.lock().unwrap().clone(),
@@ -239,6 +251,7 @@ fn policy() -> Arc<Policy> {
             on_call: vec![],
         },
         links: vec![],
+        after: vec![],
     };
     Arc::new(Policy {
         digest: "d".into(),

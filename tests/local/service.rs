@@ -8,6 +8,7 @@ pub(crate) mod hands;
 mod lateness;
 mod mishaps;
 mod nowhere;
+mod numbers;
 mod owned;
 mod queue;
 mod refused_journal;

@@ -90,6 +90,7 @@ impl Scene {
             policy: &self.policy,
             slack: self.slack.url(),
             slack_token: slack::TOKEN,
+            prometheus: None,
         };
         Replica::start(&setup).await
     }

@@ -1,6 +1,8 @@
 //! What several integration tests share. (The one `mod.rs` here: a file beside `tests/` would be a test of its own.)
 
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod rollback;
 pub mod slack;
 pub(crate) mod stage;

@@ -37,6 +37,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) slack: String,
     /// The text of the token for it.
     pub(crate) slack_token: &'a str,
+    /// Where Prometheus is, if it is to be asked.
+    pub(crate) prometheus: Option<String>,
 }
 
 /// A replica that runs, or ran.
@@ -66,6 +68,7 @@ impl Replica {
                 "lease": {"duration": "4s", "renew_deadline": "3s", "retry": "500ms", "drain": "5s"},
             },
             "report": {"slack": {"channel": "#releases", "token_file": file("slack", setup.slack_token), "api": setup.slack}},
+            "prometheus": {"url": setup.prometheus},
             "telemetry": {"log": {"filter": "info,ripcord=debug", "format": "json"}},
         });
         let settings = file("settings.yaml", &settings.to_string());

@@ -125,6 +125,7 @@ pub(crate) fn policy() -> Policy {
         give_up: Duration::from_secs(900),
         audience: Audience::default(),
         links: vec![],
+        after: vec![],
     };
     let procedure = Procedure {
         name: BUILT_IN.into(),

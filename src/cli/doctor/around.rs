@@ -12,9 +12,9 @@ use super::alertmanager;
 use super::check::{Check, Section, expect};
 use super::ground::Ground;
 use super::health::REACH;
-use crate::cli::preflight;
 use crate::cluster::redis;
 use crate::config::Settings;
+use crate::report::secret;
 use crate::report::slack::{Identity, SlackClient, SlackError};
 use crate::target::Target;
 use crate::target::effect::{Outcome, Verdict};
@@ -46,7 +46,7 @@ async fn slack(settings: &Settings) -> Check {
     let slack = &settings.report.slack;
     let token: SecretString = match (&slack.token, &slack.token_file) {
         (Some(token), _) => token.clone(),
-        (None, Some(path)) => match preflight::slack_token(path) {
+        (None, Some(path)) => match secret::read(path) {
             Ok(token) => token,
             Err(why) => {
                 let help = "run this where the token is, such as in a pod of the service";

@@ -10,7 +10,7 @@ use super::check::{Check, Expected, expect};
 use super::ground::Ground;
 use super::target::Seen;
 use crate::target::snapshot::pods_text;
-use crate::target::{Health, Probe, Target};
+use crate::target::{Health, Target};
 
 /// What is done where something cannot be reached.
 pub(super) const REACH: &str = "see its address and the network policies; where this machine is outside of the cluster's \
@@ -87,16 +87,11 @@ async fn ask(ground: &Ground<'_>, health: &Health, of: String, url: Option<Strin
     let Some(url) = url else {
         return (of, Err("it has no address yet".to_owned()));
     };
-    let probe = Probe {
-        of,
-        url,
-        health: Health {
-            timeout: health.timeout.max(Duration::from_secs(1)),
-            ..health.clone()
-        },
+    let health = Health {
+        timeout: health.timeout.max(Duration::from_secs(1)),
+        ..health.clone()
     };
-    let answer = ground.prober.answer(&probe).await;
-    (probe.of, answer)
+    (of, ground.prober.answer(&url, &health).await)
 }
 
 /// What the answers come to. A bad one counts before one that did not come.

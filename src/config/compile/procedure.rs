@@ -1,13 +1,14 @@
 //! Procedures: steps that make sense together, within bounds.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Check, FoundProcedure, order, place};
+use super::{Check, FoundProcedure, measure, order, place};
 use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
-use crate::procedure::{BUILT_IN, NOTE, Procedure, StepSpec, healthy::Healthy};
+use crate::procedure::{BUILT_IN, NOTE, Procedure, StepSpec, healthy::Healthy, metric::Metric};
 
 /// What recovery should take where the policy does not say.
 const BUDGET: Duration = Duration::from_secs(30);
@@ -100,6 +101,7 @@ fn options(check: &mut Check<'_>, source: &Arc<Source>, at: &Place, step: &StepS
         StepSpec::Restart(restart) => time(check, source, at, "within", restart.within, second),
         StepSpec::WaitReady(ready) => time(check, source, at, "within", ready.within, second),
         StepSpec::Pause(pause) => time(check, source, at, "for", pause.time, second),
+        StepSpec::Metric(metric) => measured(check, source, at, metric),
         StepSpec::Http(http) => {
             time(check, source, at, "within", http.within, second);
             if !(1..=MOST_AT_ONCE).contains(&http.concurrency) {
@@ -131,11 +133,28 @@ fn time(
 }
 
 fn proof(check: &mut Check<'_>, source: &Arc<Source>, step: &Place, healthy: &Healthy) {
+    samples(
+        check,
+        source,
+        step,
+        (healthy.consecutive, healthy.every, healthy.within),
+        Duration::from_millis(100)..=Duration::from_secs(60),
+    );
+}
+
+/// So many good answers in a row, with this pause between them, within this time.
+fn samples(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    step: &Place,
+    (consecutive, every, within): (u32, Duration, Duration),
+    pauses: RangeInclusive<Duration>,
+) {
     let mut wrong = |title: &str, key: &str, label: String| {
         let at = option(source, step, key);
         check.say(Diagnostic::error(title).at(at, label));
     };
-    if !(1..=MOST_ANSWERS).contains(&healthy.consecutive) {
+    if !(1..=MOST_ANSWERS).contains(&consecutive) {
         let title = "`consecutive` proves nothing or never ends";
         wrong(
             title,
@@ -143,22 +162,34 @@ fn proof(check: &mut Check<'_>, source: &Arc<Source>, step: &Place, healthy: &He
             format!("expected 1 to {MOST_ANSWERS} good answers in a row"),
         );
     }
-    let every = Duration::from_millis(100)..=Duration::from_secs(60);
-    if !every.contains(&healthy.every) {
-        let label = "expected between 100ms and 1m".to_owned();
+    if !pauses.contains(&every) {
+        let longest = humantime::format_duration(*pauses.end());
+        let label = format!("expected between 100ms and {longest}");
         wrong("`every` is no sensible pause", "every", label);
     }
-    let least = healthy
-        .every
-        .saturating_mul(healthy.consecutive.saturating_sub(1));
-    if healthy.within <= least || healthy.within > HOUR {
+    let least = every.saturating_mul(consecutive.saturating_sub(1));
+    if within <= least || within > HOUR {
         let least = humantime::format_duration(least);
-        let label = format!(
-            "expected more than {least}, which {} answers take, and at most 1h",
-            healthy.consecutive
-        );
+        let label =
+            format!("expected more than {least}, which {consecutive} answers take, and at most 1h");
         wrong("`within` leaves no sensible time", "within", label);
     }
+}
+
+fn measured(check: &mut Check<'_>, source: &Arc<Source>, step: &Place, metric: &Metric) {
+    let at = |key: &str| option(source, step, key);
+    measure::name(check, &at("name"), &metric.name);
+    measure::unit(check, &at("unit"), metric.unit.as_deref());
+    measure::query(check, &at("query"), &metric.query);
+    let bounds = (metric.good_below, metric.good_above);
+    measure::bound(check, step, &metric.name, bounds.0, bounds.1);
+    samples(
+        check,
+        source,
+        step,
+        (metric.consecutive, metric.every, metric.within),
+        Duration::from_millis(100)..=Duration::from_secs(600),
+    );
 }
 
 /// Where an option of a step stands: the first time that its key is written from the step on, or else the step itself.

@@ -117,6 +117,7 @@ fn one(
         give_up: times.give_up,
         audience: audience(check, source, raw.channel, raw.on_call),
         links: links(check, source, raw.links),
+        after: super::measure::all(check, source, raw.after),
     }
 }
 

@@ -88,7 +88,7 @@ fn every_unknown_key_is_said_with_its_source_and_what_is_allowed() {
     assert_eq!(
         said,
         [
-            "error: setting `colour` (from ripcord.yaml) does not exist | known are `cluster`, `engine`, `intake`, `report` and `telemetry`",
+            "error: setting `colour` (from ripcord.yaml) does not exist | known are `cluster`, `engine`, `intake`, `prometheus`, `report` and `telemetry`",
             "error: setting `engine.lease.duraton` (from variable RIPCORD__ENGINE__LEASE__DURATON) does not exist | did you mean `duration`? `engine.lease` has `drain`, `duration`, `renew_deadline` and `retry`",
             "error: setting `intake.listn` (from ripcord.yaml) does not exist | did you mean `listen`? `intake` has `basic_auth_files`, `bearer_token_files`, `body_timeout`, `bytes_in_flight`, `drain_delay`, `header_timeout`, `listen`, `max_body` and `shutdown_grace`",
         ]

@@ -1,14 +1,11 @@
-//! What the outbox remembers of one rollback, and what each answer of Slack makes of it. No call is made here.
+//! What the outbox remembers of one rollback, and what each answer makes of it. No call is made here.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::desk::Job;
-use super::next::Delivery;
 use super::{LedgerError, Outcome};
-use crate::report::slack::{Posted, Remedy, SlackError};
-use crate::rollback::object::SlackReport;
+use crate::report::reporter::{Failure, Kind, Letter, Receipt, Remedy, Reporter};
 
 /// The longest pause between two attempts.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
@@ -17,14 +14,14 @@ const UNTIL_MENDED: Duration = Duration::from_secs(600);
 
 /// What is remembered of one rollback while this process reports.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Entry<R: Reporter> {
     /// What was told, as far as this process knows; ahead of the object until it is written.
-    pub(super) report: SlackReport,
+    pub(super) record: R::Record,
     /// Whether the object does not say so yet. Nothing more is sent until it does.
     pub(super) unwritten: bool,
     /// Whether anything can be begun for it.
     pub(super) standing: Standing,
-    /// Whether Slack must answer something harmless first, because a message may or may not exist.
+    /// Whether the other side must answer something harmless first, because a message may or may not exist.
     pub(super) ask_first: bool,
     /// The versions of everything that the story is made of, when nothing was left to tell.
     pub(super) settled: Option<Version>,
@@ -58,10 +55,10 @@ pub(super) type Version = (Option<String>, Option<String>, String);
 
 // === impl Entry ===
 
-impl Entry {
-    pub(super) fn new(report: SlackReport) -> Self {
+impl<R: Reporter> Entry<R> {
+    pub(super) fn new(record: R::Record) -> Self {
         Self {
-            report,
+            record,
             unwritten: false,
             standing: Standing::Idle,
             ask_first: false,
@@ -77,65 +74,55 @@ impl Entry {
         }
     }
 
-    /// Slack took a message.
-    pub(super) fn delivered(&mut self, job: &Job, posted: Option<Posted>, now: Instant) {
-        let story = &job.story;
-        match (job.delivery, posted) {
-            (Delivery::Post, Some(posted)) => {
-                self.report.channel = Some(posted.channel_id.as_str().to_owned());
-                self.report.ts = Some(posted.ts.as_str().to_owned());
-                self.report.thread = job.thread.as_ref().map(|ts| ts.as_str().to_owned());
-                self.report.shown = Some(story.parent.digest());
-                self.edited = Some(now);
-            }
-            (Delivery::Reply(at), _) => {
-                let key = story.further.get(at).map(|told| told.key.clone());
-                self.report.told.extend(key);
-            }
-            (Delivery::Update | Delivery::Post, _) => {
-                self.report.shown = Some(story.parent.digest());
-                self.edited = Some(now);
-            }
+    /// A message was taken.
+    pub(super) fn delivered(
+        &mut self,
+        letter: &Letter<R::Content>,
+        receipt: Option<Receipt>,
+        now: Instant,
+    ) {
+        R::sent(&mut self.record, letter, receipt);
+        if letter.kind != Kind::Follows {
+            self.edited = Some(now);
         }
-        self.report.refused = None;
+        *R::refused(&mut self.record) = None;
         self.unwritten = true;
         self.failures = 0;
         self.unknowns = 0;
         self.call_after = None;
     }
 
-    /// Slack answered the harmless question.
+    /// The harmless question was answered.
     pub(super) fn answered(&mut self) {
         self.ask_first = false;
         self.failures = 0;
     }
 
-    /// A call failed. `delivery` is what was to be delivered, or nothing for the harmless question.
+    /// A call failed. `kind` is what was to be sent, or nothing for the harmless question.
     pub(super) fn failed(
         &mut self,
-        delivery: Option<Delivery>,
-        error: &SlackError,
+        kind: Option<Kind>,
+        failure: &Failure,
         now: Instant,
     ) -> Outcome {
-        let posts = matches!(delivery, Some(Delivery::Post | Delivery::Reply(_)));
-        let follows = matches!(delivery, Some(Delivery::Update | Delivery::Reply(_)));
-        match error.remedy() {
+        let posts = kind.is_some_and(Kind::posts);
+        let leans = kind.is_some_and(Kind::leans);
+        match failure.remedy {
             Remedy::Wait(pause) => {
-                // The channel is paused as a whole; only the harmless question has none.
-                if delivery.is_none() {
+                // The place is paused as a whole; only the harmless question has none.
+                if kind.is_none() {
                     self.call_after = Some(now + pause);
                 }
                 Outcome::Limited
             }
-            Remedy::PostAnew if follows => {
-                self.report.ts = None;
-                self.report.shown = None;
+            Remedy::PostAnew if leans => {
+                R::lost(&mut self.record);
                 self.anew += 1;
                 self.call_after = Some(now + backoff(self.anew));
                 Outcome::Anew
             }
             Remedy::MayHaveHappened if posts => {
-                self.ask_first = true;
+                self.ask_first = R::ASKS;
                 self.unknowns += 1;
                 // A second doubt about the same message could make a third of it: then it is left for long.
                 let pause = if self.unknowns > 1 {
@@ -152,9 +139,10 @@ impl Entry {
                 Outcome::Retried
             }
             Remedy::Fix => {
-                let refused = Some(error.to_string());
-                self.unwritten |= self.report.refused != refused;
-                self.report.refused = refused;
+                let refused = Some(failure.to_string());
+                let before = R::refused(&mut self.record);
+                self.unwritten |= *before != refused;
+                *before = refused;
                 self.call_after = Some(now + UNTIL_MENDED);
                 Outcome::Refused
             }
@@ -187,6 +175,11 @@ fn backoff(times: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::slack::{InSlack, SlackError};
+
+    fn entry() -> Entry<InSlack> {
+        Entry::new(crate::rollback::object::SlackReport::default())
+    }
 
     #[test]
     fn the_pause_doubles_up_to_a_minute() {
@@ -197,34 +190,34 @@ mod tests {
     #[test]
     fn a_second_doubt_about_a_message_is_left_for_long() {
         let now = Instant::now();
-        let unknown = SlackError::Http { status: 502 };
-        let mut entry = Entry::new(SlackReport::default());
-        let failed = entry.failed(Some(Delivery::Post), &unknown, now);
+        let unknown = SlackError::Http { status: 502 }.into();
+        let mut entry = entry();
+        let failed = entry.failed(Some(Kind::Opens), &unknown, now);
         assert_eq!((failed, entry.ask_first), (Outcome::Unknown, true));
         assert_eq!(entry.call_after, Some(now + Duration::from_secs(1)));
         entry.answered();
-        entry.failed(Some(Delivery::Post), &unknown, now);
+        entry.failed(Some(Kind::Opens), &unknown, now);
         assert_eq!(entry.call_after, Some(now + UNTIL_MENDED));
     }
 
     #[test]
     fn an_edit_in_doubt_is_simply_sent_again() {
         let now = Instant::now();
-        let mut entry = Entry::new(SlackReport::default());
-        let unknown = SlackError::Http { status: 502 };
-        let failed = entry.failed(Some(Delivery::Update), &unknown, now);
+        let mut entry = entry();
+        let unknown = SlackError::Http { status: 502 }.into();
+        let failed = entry.failed(Some(Kind::Edits), &unknown, now);
         assert_eq!((failed, entry.ask_first), (Outcome::Retried, false));
     }
 
     #[test]
     fn a_refusal_is_recorded_once() {
         let now = Instant::now();
-        let mut entry = Entry::new(SlackReport::default());
-        let refused = SlackError::Http { status: 404 };
-        entry.failed(Some(Delivery::Post), &refused, now);
-        assert!(entry.unwritten && entry.report.refused.is_some());
+        let mut entry = entry();
+        let refused = SlackError::Http { status: 404 }.into();
+        entry.failed(Some(Kind::Opens), &refused, now);
+        assert!(entry.unwritten && entry.record.refused.is_some());
         entry.written(&Ok(()), now);
-        entry.failed(Some(Delivery::Post), &refused, now);
+        entry.failed(Some(Kind::Opens), &refused, now);
         assert!(!entry.unwritten, "the same refusal needs no second write");
     }
 }

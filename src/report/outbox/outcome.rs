@@ -3,21 +3,21 @@
 /// What became of one attempt to report, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Slack took the message.
+    /// The message was taken.
     Delivered,
-    /// Slack asked to wait.
+    /// The other side asked to wait.
     Limited,
     /// It failed without an effect, and is tried again.
     Retried,
-    /// It may have had an effect, and is tried again once Slack answers.
+    /// It may have had an effect, and is tried again once the other side answers.
     Unknown,
     /// The message was out of reach; a new one is posted.
     Anew,
     /// A person must change something first.
     Refused,
-    /// The message is in Slack, but the record of it could not be written.
+    /// The message was taken, but the record of it could not be written.
     Unrecorded,
-    /// No channel is configured for the rollback.
+    /// There is nowhere to tell of the rollback.
     NoChannel,
 }
 

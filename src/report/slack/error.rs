@@ -3,8 +3,10 @@
 //! The one place that knows which refusals are for good. It does not retry; and it keeps addresses and tokens
 //! out of what it says.
 
-use std::error::Error;
 use std::time::Duration;
+
+use crate::report::post::root_cause;
+use crate::report::reporter::{Failure, Remedy};
 
 /// Why a call did not do what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,21 +46,6 @@ pub enum SlackError {
     },
 }
 
-/// What helps after a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remedy {
-    /// Nothing happened; the same call may succeed later.
-    Retry,
-    /// Nothing happened; the same call may be sent after this long.
-    Wait(Duration),
-    /// The message that was to be edited or answered is out of reach: post a new one.
-    PostAnew,
-    /// It may have happened. An edit can simply be sent again; a post that is sent again may be a duplicate.
-    MayHaveHappened,
-    /// The same call fails until a person changes the token, the channel, the app's rights or Ripcord.
-    Fix,
-}
-
 /// Why there is no client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
@@ -68,6 +55,12 @@ pub enum SetupError {
     /// TLS could not be set up.
     #[error("no http client for slack: {0}")]
     Client(String),
+}
+
+impl From<SlackError> for Failure {
+    fn from(error: SlackError) -> Self {
+        Self::new(error.remedy(), error.to_string())
+    }
 }
 
 // === impl SlackError ===
@@ -102,19 +95,6 @@ impl SlackError {
         }
     }
 
-    /// The kind of failure, in one word.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::NoToken => "no_token",
-            Self::NotSent { .. } => "not_sent",
-            Self::RateLimited { .. } => "rate_limited",
-            Self::Refused { .. } => "refused",
-            Self::Unknown { .. } => "unknown",
-            Self::Http { .. } => "http",
-        }
-    }
-
     pub(super) fn unknown(reason: &str) -> Self {
         Self::Unknown {
             reason: reason.to_owned(),
@@ -140,19 +120,6 @@ impl SlackError {
         } else {
             Self::unknown("the connection was lost")
         }
-    }
-}
-
-/// The innermost cause. The outer ones of this client name the address.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if cause.is::<reqwest::Error>() {
-        "the request was not made".to_owned()
-    } else {
-        cause.to_string()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::row::words;
 use super::{Case, Story, clock, date, one_line};
 use crate::report::audience::Everyone;
 use crate::report::page::{Row, Span};
@@ -75,22 +76,35 @@ impl Case<'_> {
 
     /// Who was told what, as far as it is on record.
     pub(super) fn told(&self) -> Row {
-        let slack = &self.state.report.slack;
-        let mut said = match (&slack.channel, &slack.ts) {
-            (Some(channel), Some(_)) => {
-                let thread: Vec<_> = slack.told.iter().map(|key| one_line(key)).collect();
-                let thread = if thread.is_empty() {
-                    String::new()
-                } else {
-                    format!("; in its thread: {}", thread.join(", "))
-                };
-                format!("Slack, channel {}{thread}", one_line(channel))
-            }
-            _ => "nobody yet".to_owned(),
-        };
-        if let Some(refused) = &slack.refused {
-            said = format!("{said}; Slack refuses: {}", one_line(refused));
+        let report = &self.state.report;
+        let slack = &report.slack;
+        let mut lines = Vec::new();
+        if let (Some(channel), Some(_)) = (&slack.channel, &slack.ts) {
+            let thread = keys(&slack.told);
+            let thread = thread.map_or_else(String::new, |keys| format!("; in its thread: {keys}"));
+            lines.push(format!("Slack, channel {}{thread}", one_line(channel)));
         }
-        Row::text("told", said)
+        let mut refusals = vec![("Slack", &slack.refused)];
+        for (name, record) in report.notices() {
+            lines.extend(keys(&record.told).map(|keys| format!("{name}: {keys}")));
+            refusals.push((name, &record.refused));
+        }
+        if lines.is_empty() {
+            lines.push("nobody yet".to_owned());
+        }
+        let refusals = refusals.into_iter();
+        lines.extend(refusals.filter_map(|(name, why)| {
+            Some(format!("{name} refuses: {}", one_line(why.as_ref()?)))
+        }));
+        Row {
+            label: "told",
+            lines: lines.into_iter().map(words).collect(),
+        }
     }
+}
+
+/// The keys of what was told; none where nothing was.
+fn keys(told: &[String]) -> Option<String> {
+    let keys: Vec<_> = told.iter().map(|key| one_line(key)).collect();
+    (!keys.is_empty()).then(|| keys.join(", "))
 }

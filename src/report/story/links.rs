@@ -45,7 +45,7 @@ impl Case<'_> {
         span(&url, &wanted.name).ok_or_else(|| format!("link {} is no web address", wanted.name))
     }
 
-    fn facts(&self) -> LinkFacts {
+    pub(super) fn facts(&self) -> LinkFacts {
         let spec = &self.rollback.spec;
         let plan = self.state.plan.as_ref();
         let procedure = plan

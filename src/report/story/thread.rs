@@ -51,6 +51,7 @@ impl Case<'_> {
             let text = format!("{what} ended, at {}", clock(at));
             told.push((Some(at), line("resolved", text)));
         }
+        told.extend(self.looks());
         // What has no time yet stays where it is, behind all that has.
         told.sort_by_key(|(at, _)| at.unwrap_or(Timestamp::MAX));
         told.into_iter().map(|(_, told)| told).collect()
@@ -107,7 +108,10 @@ impl Case<'_> {
             next: alone.next(),
             footer: Vec::new(),
         };
-        ring(format!("end/{}", self.phase()), page)
+        Told {
+            needs: alone.needs_person(),
+            ..ring(format!("end/{}", self.phase()), page)
+        }
     }
 
     fn persists(&self, on_call: &[Mention]) -> Told {
@@ -141,7 +145,7 @@ impl Case<'_> {
     }
 }
 
-fn line(key: impl Into<String>, text: String) -> Told {
+pub(super) fn line(key: impl Into<String>, text: String) -> Told {
     Told {
         key: key.into(),
         page: Page {
@@ -149,13 +153,16 @@ fn line(key: impl Into<String>, text: String) -> Told {
             ..Page::default()
         },
         broadcast: false,
+        needs: false,
     }
 }
 
-fn ring(key: impl Into<String>, page: Page) -> Told {
+/// A message that rings, and needs somebody.
+pub(super) fn ring(key: impl Into<String>, page: Page) -> Told {
     Told {
         key: key.into(),
         page,
         broadcast: true,
+        needs: true,
     }
 }

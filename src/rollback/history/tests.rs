@@ -31,6 +31,7 @@ pub(crate) fn target() -> Target {
         give_up: Duration::from_secs(900),
         audience: Audience::default(),
         links: vec![],
+        after: vec![],
     }
 }
 

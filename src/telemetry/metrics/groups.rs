@@ -10,8 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::book::{Book, Entry};
 use super::labels::{
     AlertLabels, BuildLabels, Delivery, DeliveryLabels, Exported, ExportedLabels, PolicyLabels,
-    Received, ReceivedLabels, Refused, RefusedLabels, Reload, ReloadLabels, RollbackLabels,
-    SpanFate, SpanLabels, TargetLabels,
+    Received, ReceivedLabels, Refused, RefusedLabels, Reload, ReloadLabels, ReporterLabels,
+    RollbackLabels, SpanFate, SpanLabels, TargetLabels, Via,
 };
 
 /// Bounds, in seconds, for how long a recovery takes: from "at once" to the time after which it is given up.
@@ -59,8 +59,8 @@ pub(super) struct Replica {
     pub(super) leader: Gauge,
     pub(super) transitions: Counter,
     pub(super) hold: Gauge,
-    pub(super) slack: Family<DeliveryLabels, Counter>,
-    pub(super) slack_pending: Gauge,
+    pub(super) reports: Family<DeliveryLabels, Counter>,
+    pub(super) reports_pending: Family<ReporterLabels, Gauge>,
     pub(super) policy: Family<PolicyLabels, Gauge>,
     pub(super) reloads: Family<ReloadLabels, Counter>,
 }
@@ -278,21 +278,21 @@ impl Replica {
                 &Entry("hold", "", "1 while the global hold stops every start"),
                 Gauge::default(),
             ),
-            slack: book.add(
+            reports: book.add(
                 &Entry(
-                    "slack_messages",
-                    "`result`",
-                    "Messages to Slack, by what became of them",
+                    "reports",
+                    "`reporter`, `result`",
+                    "Messages to people, by the way they went and what became of them",
                 ),
                 Family::default(),
             ),
-            slack_pending: book.add(
+            reports_pending: book.add(
                 &Entry(
-                    "slack_pending",
-                    "",
-                    "Rollbacks with something that Slack was not told yet",
+                    "reports_pending",
+                    "`reporter`",
+                    "Rollbacks with something that was not told yet",
                 ),
-                Gauge::default(),
+                Family::default(),
             ),
             policy: book.add(
                 &Entry("policy_info", "`digest`", "Always 1: the policy in force"),
@@ -307,8 +307,11 @@ impl Replica {
                 Family::default(),
             ),
         };
-        for &result in Delivery::ALL {
-            drop(replica.slack.get_or_create(&DeliveryLabels { result }));
+        for &reporter in Via::ALL {
+            for &result in Delivery::ALL {
+                let labels = DeliveryLabels { reporter, result };
+                drop(replica.reports.get_or_create(&labels));
+            }
         }
         for &result in Reload::ALL {
             drop(replica.reloads.get_or_create(&ReloadLabels { result }));

@@ -50,11 +50,21 @@ closed! {
 }
 
 closed! {
-    /// What became of a message to Slack.
+    /// The way in which people are told.
+    Via {
+        Slack = "slack": "Slack, as a bot.",
+        SlackWebhook = "slack_webhook": "Slack, by an incoming webhook.",
+        PagerDuty = "pagerduty": "PagerDuty.",
+        Webhook = "webhook": "A webhook.",
+    }
+}
+
+closed! {
+    /// What became of a message to people.
     Delivery {
-        Delivered = "delivered": "Slack took it.",
+        Delivered = "delivered": "It was taken.",
         Retried = "retried": "It failed and is sent again.",
-        Refused = "refused": "Slack refused it for good.",
+        Refused = "refused": "It was refused for good.",
         Lost = "lost": "It was given up.",
     }
 }
@@ -111,10 +121,17 @@ pub(super) struct RollbackLabels {
     pub(super) outcome: Phase,
 }
 
-/// The labels of one message to Slack.
+/// The labels of one message to people.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct DeliveryLabels {
+    pub(super) reporter: Via,
     pub(super) result: Delivery,
+}
+
+/// The labels of what waits to be told.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(super) struct ReporterLabels {
+    pub(super) reporter: Via,
 }
 
 /// The labels of one changed policy.

@@ -36,8 +36,8 @@ fn touched() -> Metrics {
     metrics.leader(true);
     metrics.lease_transition();
     metrics.hold(true);
-    metrics.slack(Delivery::Retried);
-    metrics.slack_pending(5);
+    metrics.report(Via::Slack, Delivery::Retried);
+    metrics.reports_pending(Via::Slack, 5);
     metrics.policy("sha256:aa");
     metrics.policy("sha256:bb");
     metrics.policy_reload(Reload::Refused);
@@ -100,9 +100,15 @@ fn every_call_is_seen_in_its_series() {
         ("ripcord_lease_leader", "1"),
         ("ripcord_lease_transitions_total", "1"),
         ("ripcord_hold", "1"),
-        (r#"ripcord_slack_messages_total{result="retried"}"#, "1"),
-        (r#"ripcord_slack_messages_total{result="lost"}"#, "0"),
-        ("ripcord_slack_pending", "5"),
+        (
+            r#"ripcord_reports_total{reporter="slack",result="retried"}"#,
+            "1",
+        ),
+        (
+            r#"ripcord_reports_total{reporter="webhook",result="lost"}"#,
+            "0",
+        ),
+        (r#"ripcord_reports_pending{reporter="slack"}"#, "5"),
         (r#"ripcord_policy_info{digest="sha256:bb"}"#, "1"),
         (r#"ripcord_policy_reload_total{result="refused"}"#, "1"),
         (r#"ripcord_otlp_requests_total{result="failed"}"#, "1"),

@@ -7,8 +7,11 @@ mod alertmanager;
 mod people;
 mod watch;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use ripcord::alert::{Alert, Notification, Severity};
 use ripcord::cli::service::{Parts, Service};
 use ripcord::cluster::{Cluster, clock};
@@ -48,6 +51,10 @@ pub(crate) struct Scene {
     pub(crate) slack: Option<String>,
     /// Where the next replica sends its spans; without one it sends none.
     pub(crate) collector: Option<String>,
+    /// Where the next replica finds Prometheus.
+    pub(crate) prometheus: Option<String>,
+    /// How far the replicas' clock is ahead, in milliseconds.
+    ahead: Arc<AtomicI64>,
     /// What the next replica reaches the API server through.
     proxy: Option<Proxy>,
     policy: Policy,
@@ -96,6 +103,8 @@ impl Scene {
             drain_delay: Duration::ZERO,
             slack: None,
             collector: None,
+            prometheus: None,
+            ahead: Arc::default(),
             proxy: None,
             policy,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -167,12 +176,17 @@ impl Scene {
             settings.report.slack.token = Some(slack::TOKEN.into());
             settings.report.slack.channel = Some("#ops".to_owned());
         }
+        settings.prometheus.url.clone_from(&self.prometheus);
+        let ahead = Arc::clone(&self.ahead);
         let service = Service::start(Parts {
             settings,
             policy: self.policy.clone(),
             policy_path: None,
             cluster,
-            clock: clock::system(),
+            clock: Arc::new(move || {
+                let ahead = SignedDuration::from_millis(ahead.load(Ordering::SeqCst));
+                clock::system()() + ahead
+            }),
         })
         .unwrap();
         let mut changes = service.caches.changes();
@@ -216,6 +230,16 @@ impl Scene {
         Answer {
             status: response.status().as_u16(),
             body: serde_json::from_str(&response.text().await.unwrap()).unwrap(),
+        }
+    }
+
+    /// Moves the replicas' clock forward to this time.
+    pub(crate) fn at(&self, time: Timestamp) {
+        let ahead = time.duration_since(clock::system()());
+        let ahead = i64::try_from(ahead.as_millis()).unwrap() + 1;
+        self.ahead.store(ahead, Ordering::SeqCst);
+        for replica in &self.replicas {
+            replica.caches.nudge();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::report::reporter::Next;
 use crate::report::story::Story;
 use crate::rollback::object::SlackReport;
 
@@ -19,34 +20,11 @@ pub enum Delivery {
     Reply(usize),
 }
 
-impl Delivery {
-    /// The kind of message, in one word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Post => "post",
-            Self::Update => "update",
-            Self::Reply(_) => "reply",
-        }
-    }
-}
-
-/// What is to be done about a story now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// All is told.
-    Nothing,
-    /// An edit, once this much time has passed.
-    In(Duration),
-    /// This.
-    Now(Delivery),
-}
-
 /// What is missing, by what was told, and by how long ago the parent was last edited or posted.
 ///
 /// The parent comes first, so that whoever is called by a further message finds it as it is.
 #[must_use]
-pub fn next(report: &SlackReport, story: &Story, since_edit: Option<Duration>) -> Next {
+pub fn next(report: &SlackReport, story: &Story, since_edit: Option<Duration>) -> Next<Delivery> {
     if report.ts.is_none() || report.channel.is_none() {
         return Next::Now(Delivery::Post);
     }
@@ -88,9 +66,12 @@ mod tests {
                     key: (*key).to_owned(),
                     page: page(key),
                     broadcast: false,
+                    needs: false,
                 })
                 .collect(),
             ended,
+            needs: false,
+            alone: false,
             faults: vec![],
         }
     }

@@ -1,0 +1,71 @@
+//! Numbers of a real Prometheus: a step waits for one, and the release is looked at right after the end.
+
+use crate::prometheus::Prometheus;
+use crate::scene::{LIMIT, NAME, Scene};
+use crate::support::replica::until;
+use crate::support::story::prelude::*;
+
+/// What fails of the requests to the destination, in per cent.
+const ERRORS: &str = r#"100 * sum(rate(http_requests_total{handler="price", code=~"5..", namespace="{{ namespace }}", rollouts_pod_template_hash="{{ hash }}"}[5s]) or vector(0)) / sum(rate(http_requests_total{handler="price", namespace="{{ namespace }}", rollout="{{ workload }}", rollouts_pod_template_hash="{{ hash }}"}[5s]))"#;
+
+/// A scene whose replicas ask a Prometheus that watches the release.
+async fn watched(name: &'static str) -> (Scene, Prometheus) {
+    let mut scene = Scene::start(name).await;
+    // Nobody listens for alerts there: these stories post theirs by hand.
+    let prometheus = Prometheus::start(
+        scene.folder.path(),
+        scene.plane.admin.client(),
+        &scene.namespaces.release,
+        "127.0.0.1:1",
+    )
+    .await;
+    scene.prometheus = Some(prometheus.url().to_owned());
+    (scene, prometheus)
+}
+
+/// The rollback ends when few enough requests fail, and that is still so right after the end.
+pub(crate) async fn numbers_are_good() {
+    let (mut scene, _prometheus) = watched("numbers after a rollback").await;
+    let shipped = "      - healthy: { consecutive: 3, every: 500ms, within: 2m }\n";
+    let step = format!(
+        "{shipped}      - metric: {{ name: errors, query: '{ERRORS}', unit: \"%\", good_below: 5, consecutive: 3, every: 1s, within: 1m }}\n"
+    );
+    scene.policy_says(shipped, &step);
+    let ready =
+        r#"count(up{namespace="{{ namespace }}", rollouts_pod_template_hash="{{ hash }}"} == 1)"#;
+    scene.target_has(&format!(
+        "after: [{{ name: errors, query: '{ERRORS}', unit: \"%\", good_below: 5 }}, {{ name: pods scraped, query: '{ready}', good_above: 0 }}, {{ name: hit rate, query: 'cache_hits', unit: \"%\", good_above: 80 }}]"
+    ));
+    let (ripcord, bad) = scene.bad_canary().await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
+    let steps = &rollback["status"]["run"]["steps"];
+    assert_eq!(steps[2]["observed"]["reason"], "metric_good", "{steps:#}");
+
+    let lock = format!("{NAME}-r2-{bad}");
+    let looked = async || {
+        let rollback = scene.rollback(&lock).await?;
+        let check = rollback.pointer("/status/after/checks/0")?.clone();
+        let told = rollback.pointer("/status/report/slack/told")?.as_array()?;
+        told.iter().any(|it| it == "after/0m").then_some(check)
+    };
+    let check = until(looked, LIMIT)
+        .await
+        .expect("it is looked at, and told");
+    let numbers = &check["numbers"];
+    assert_eq!(check["minutes"], 0, "{check:#}");
+    assert_eq!(
+        (&numbers[0]["good"], &numbers[1]["good"]),
+        (&true.into(), &true.into()),
+        "{check:#}"
+    );
+    // What nobody measures is not good.
+    assert_eq!(numbers[2]["good"], false, "{check:#}");
+    assert_eq!(
+        numbers[2]["said"],
+        "hit rate: no data: the query gives no series"
+    );
+    let mut messages = scene.slack.messages().into_iter();
+    assert!(
+        messages.any(|it| it.broadcast && it.text.contains("right after the end, not all is well"))
+    );
+}
