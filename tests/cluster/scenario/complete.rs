@@ -59,7 +59,7 @@ pub(crate) async fn no_replica_set() {
 /// The same of a blue-green.
 pub(crate) async fn no_replica_set_of_a_blue_green() {
     let mut scene = super::blue_green::start("complete, a blue-green without history").await;
-    scene.completes(PINNED).await;
+    let _redis = scene.completes(PINNED).await;
     let strategy = crate::scene::blue_green::strategy(&json!({ "scaleDownDelaySeconds": 1 }));
     let (ripcord, bad) = scene.bad_without_history(&strategy).await;
     let name = scene.approved(&ripcord, &bad).await;
@@ -72,7 +72,7 @@ pub(crate) async fn no_replica_set_of_a_blue_green() {
 /// A replica set is left: its whole template is restored, and no image is written.
 pub(crate) async fn replica_set() {
     let mut scene = Scene::start("complete, a replica set is left").await;
-    scene.completes(PINNED).await;
+    let _redis = scene.completes(PINNED).await;
     scene.good = PINNED;
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     let good = scene.memory().await.unwrap()["status"]["history"][0]["hash"].clone();
@@ -87,7 +87,7 @@ pub(crate) async fn replica_set() {
 /// The pods of the pinned image are never ready: what serves is kept, a person is called, and ends it.
 pub(crate) async fn pods_never_ready() {
     let mut scene = Scene::start("complete, pods that are never ready").await;
-    scene.completes(STUCK).await;
+    let _redis = scene.completes(STUCK).await;
     scene.gives_up_after("10s");
     let (ripcord, bad) = scene.bad_without_history(&pausing()).await;
     let work = async {
@@ -119,7 +119,7 @@ pub(crate) async fn pods_never_ready() {
 /// The right to change the workload is taken away while a person is asked: nothing is done, and it is said.
 pub(crate) async fn right_is_gone() {
     let mut scene = Scene::start("complete, the right is gone").await;
-    scene.completes(PINNED).await;
+    let _redis = scene.completes(PINNED).await;
     let (ripcord, bad) = scene.bad_without_history(&pausing()).await;
     let jo = Person::with(&scene, "jo", Some("ripcord-operator")).await;
     scene.alert(&ripcord).await;
