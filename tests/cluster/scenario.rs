@@ -7,6 +7,7 @@ mod chain;
 mod demo;
 mod deployment;
 mod doctor;
+mod drill;
 mod hands;
 mod harness;
 mod in_flight;
@@ -90,6 +91,7 @@ real! {
         leader_killed;
     hands: by_hand approves denies silence;
     doctor: all_well finds_out;
+    drill: in_flight promoted;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     chain: errors errors_everywhere good_releases;
     demo: is_told[Pods Network DemoNames];
