@@ -9,6 +9,7 @@ pub mod crd;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod doctor;
+pub mod drill;
 pub mod exit;
 pub mod explain;
 pub mod list;
@@ -73,6 +74,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Check the ground of a deployment: cluster, service, targets, and what stands around.
     Doctor(doctor::Args),
+    /// Say what a rollback would do now, and try its changes without an effect.
+    Drill(drill::Args),
     /// Print the custom resource definitions.
     Crd(crd::Args),
     /// Show what is under care: live, known good, blamed, latched, held.
@@ -147,6 +150,7 @@ pub async fn run(cli: Cli) -> Exit {
         Command::Check(args) => check::run(args, cli.settings_path(), &cli.policy),
         Command::Explain(args) => explain::run(args, cli.settings_path(), &cli.policy).await,
         Command::Doctor(args) => doctor::run(args, cli.settings_path(), &cli.policy).await,
+        Command::Drill(args) => drill::run(args, cli.settings_path(), &cli.policy).await,
         Command::Crd(args) => crd::run(args),
         Command::Targets(args) => targets::run(args).await,
         Command::List(args) => list::run(args).await,
@@ -193,7 +197,9 @@ impl Cli {
     ) -> Result<(), clap::Error> {
         let name = matches.subcommand_name().unwrap_or_default();
         let (reads, spare) = match self.command {
-            Command::Serve | Command::Check(_) | Command::Doctor(_) => return Ok(()),
+            Command::Serve | Command::Check(_) | Command::Doctor(_) | Command::Drill(_) => {
+                return Ok(());
+            }
             Command::Explain(ref args) if args.live => return Ok(()),
             Command::Explain(_) => (
                 "reads no settings unless it asks the cluster (--live)",

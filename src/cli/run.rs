@@ -55,7 +55,7 @@ pub struct Args {
     patience: Patience,
 }
 
-fn severity(text: &str) -> Result<Severity, String> {
+pub(super) fn severity(text: &str) -> Result<Severity, String> {
     let mut all = Severity::ALL.into_iter();
     all.find(|it| it.as_str().eq_ignore_ascii_case(text))
         .ok_or_else(|| "expected P0, P1, P2 or P3".to_owned())

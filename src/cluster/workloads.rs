@@ -115,6 +115,33 @@ impl Cluster {
         effect: &Effect,
         operation: &str,
     ) -> Result<(), Error> {
+        let params = PatchParams::apply(MANAGER);
+        self.change(workload, at, effect, operation, &params).await
+    }
+
+    /// Tries the same change: the API server asks everybody who could refuse it, and takes it back.
+    ///
+    /// # Errors
+    /// As [`Cluster::apply`].
+    pub async fn rehearse(
+        &self,
+        workload: &Workload,
+        at: &Snapshot,
+        effect: &Effect,
+        operation: &str,
+    ) -> Result<(), Error> {
+        let params = PatchParams::apply(MANAGER).dry_run();
+        self.change(workload, at, effect, operation, &params).await
+    }
+
+    async fn change(
+        &self,
+        workload: &Workload,
+        at: &Snapshot,
+        effect: &Effect,
+        operation: &str,
+        params: &PatchParams,
+    ) -> Result<(), Error> {
         let gone = || Error::NotFound(workload.to_string());
         let rollout = at.rollout.as_ref().ok_or_else(gone)?;
         let mut operations = vec![
@@ -122,7 +149,6 @@ impl Cluster {
             test("/metadata/generation", json!(rollout.generation)),
         ];
         let api = self.workloads(workload);
-        let params = PatchParams::apply(MANAGER);
         match effect {
             Effect::RestoreTemplate { hash, unpause, .. } => {
                 let set = at.replica_set(hash).ok_or_else(gone)?;
@@ -131,7 +157,7 @@ impl Cluster {
                 if *unpause {
                     operations.push(add("/spec/paused", json!(false)));
                 }
-                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                self.call(api.patch(&workload.name, params, &patch(operations)))
                     .await?;
             }
             Effect::SetImage { image, unpause } => {
@@ -146,12 +172,12 @@ impl Cluster {
             Effect::PromoteFull { hash } => {
                 operations.extend(reconciled(rollout, hash));
                 operations.push(add("/status/promoteFull", json!(true)));
-                self.call(api.patch_status(&workload.name, &params, &patch(operations)))
+                self.call(api.patch_status(&workload.name, params, &patch(operations)))
                     .await?;
             }
             Effect::Nudge => {
                 operations.extend(annotate(rollout, NUDGE_ANNOTATION, json!(at.taken)));
-                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                self.call(api.patch(&workload.name, params, &patch(operations)))
                     .await?;
             }
             Effect::Restart { at: moment } => {
@@ -162,7 +188,7 @@ impl Cluster {
                     *moment,
                     operation,
                 )?);
-                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                self.call(api.patch(&workload.name, params, &patch(operations)))
                     .await?;
             }
             Effect::Flush(_) | Effect::Call(_) => {
@@ -178,7 +204,7 @@ impl Cluster {
                 }
                 operations.push(add("/status/abort", json!(true)));
                 operations.push(add("/status/promoteFull", json!(false)));
-                self.call(api.patch_status(&workload.name, &params, &patch(operations)))
+                self.call(api.patch_status(&workload.name, params, &patch(operations)))
                     .await?;
             }
         }

@@ -9,6 +9,7 @@ mod complete;
 mod demo;
 mod deployment;
 mod doctor;
+mod drill;
 mod hands;
 mod harness;
 mod in_flight;
@@ -98,6 +99,7 @@ real! {
         refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]
         not_after_unhealthy;
     doctor: all_well finds_out;
+    drill: in_flight promoted;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     after: numbers_are_good;
     chain: errors errors_everywhere good_releases;

@@ -1,4 +1,4 @@
-//! `ripcord doctor` against the whole service on the sandbox: what is well, what is not, and that nothing is changed.
+//! `ripcord doctor` and `ripcord drill` against the whole service on the sandbox: what is well, what is not, and that nothing is changed.
 
 use std::fs;
 
@@ -54,6 +54,11 @@ async fn open() -> Scene {
 
 async fn run(kubeconfig: &str, slack: Option<&FakeSlack>, words: &[&str]) -> Ended {
     typed("doctor", kubeconfig, slack, words).await
+}
+
+async fn drill(kubeconfig: &str, words: &[&str]) -> Ended {
+    let words = [&["--target", NAME], words].concat();
+    typed("drill", kubeconfig, None, &words).await
 }
 
 async fn typed(name: &str, kubeconfig: &str, slack: Option<&FakeSlack>, words: &[&str]) -> Ended {
@@ -272,4 +277,100 @@ async fn what_may_not_be_read_is_not_well() {
     let gone = run(&kubeconfig, None, &[]).await;
     assert_eq!(gone.code, Some(69), "{}", gone.out);
     assert!(gone.err.contains("cannot be reached"), "{}", gone.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_tells_what_is_then_done_and_moves_nothing() {
+    let scene = Scene::incident(policy()).await;
+    scene.in_step().await;
+    let settled = |view: &ripcord::sandbox::Store| {
+        stage::phase(view.object("rollouts", stage::NAMESPACE, NAME)) == "Paused"
+    };
+    assert!(scene.sandbox.wait(settled, stage::LIMIT).await);
+    let version = || {
+        let rollout = scene.sandbox.object("rollouts", stage::NAMESPACE, NAME);
+        rollout.unwrap()["metadata"]["resourceVersion"].clone()
+    };
+    let before = version();
+    let first = scene.sandbox.requests().len();
+    let kubeconfig = scene.sandbox.kubeconfig();
+    let drill = drill(&kubeconfig, &["-o", "json"]).await;
+    assert_eq!(drill.code, Some(0), "{}{}", drill.out, drill.err);
+    assert_eq!(version(), before, "nothing was moved");
+    assert!(scene.rollbacks().is_empty(), "nothing was asked for");
+    let writes: Vec<_> = scene
+        .sandbox
+        .requests()
+        .into_iter()
+        .skip(first)
+        .filter(|it| it.path.contains("/rollouts/") && it.method != "GET")
+        .collect();
+    assert_eq!(writes.len(), 1, "{writes:#?}");
+    assert_eq!(
+        (writes[0].method.as_str(), writes[0].status),
+        ("PATCH", 200)
+    );
+    assert_eq!(
+        writes[0].query.get("dryRun").map(String::as_str),
+        Some("All")
+    );
+
+    let report: Value = serde_json::from_str(&drill.out).unwrap();
+    let told = &check(&report, "what a rollback would do", "decision")["found"];
+    let told = told.as_str().unwrap().to_owned();
+    let step = check(&report, "what a rollback would do", "revert");
+    let step = step["found"].as_str().unwrap();
+    assert!(step.ends_with("the API server would take it"), "{step}");
+
+    // What it told is what is then done.
+    scene.send(&scene::firing(scene::LATENCY)).await;
+    let done = scene.done().await;
+    let state = done.state();
+    let plan = state.plan.as_ref().unwrap();
+    let way = format!(
+        "would pull {} back to {}: {}",
+        plan.from, plan.to, plan.chosen
+    );
+    assert_eq!(told, way);
+    let mut made = scene.sandbox.requests().into_iter().skip(first);
+    let made = made.find(|it| {
+        it.path.ends_with("/rollouts/api")
+            && it.method == "PATCH"
+            && !it.query.contains_key("dryRun")
+    });
+    let template = |body: &Value| -> Value {
+        let all = body.as_array().unwrap();
+        let replaced = all.iter().find(|it| it["path"] == "/spec/template");
+        replaced.unwrap()["value"].clone()
+    };
+    assert_eq!(template(&made.unwrap().body), template(&writes[0].body));
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_of_what_leads_nowhere_or_is_refused_says_so() {
+    let scene = Scene::open(policy()).await;
+    let kubeconfig = scene.sandbox.kubeconfig();
+    let nowhere = drill(&kubeconfig, &["-o", "json"]).await;
+    assert_eq!(nowhere.code, Some(20), "{}", nowhere.err);
+    let report = serde_json::from_str(&nowhere.out).unwrap();
+    failed(
+        &report,
+        "what a rollback would do",
+        "decision",
+        "no_destination",
+    );
+
+    stage::bad_canary(&scene.sandbox).await;
+    scene.in_step().await;
+    scene.sandbox.deny("patch", "argoproj.io", "rollouts", "");
+    let refused = drill(&kubeconfig, &[]).await;
+    assert_eq!(refused.code, Some(20), "{}", refused.out);
+    assert!(
+        refused.out.contains("permission_missing")
+            || refused.out.contains("may not patch rollouts"),
+        "{}",
+        refused.out
+    );
+    scene.close().await;
 }

@@ -1,0 +1,223 @@
+//! What a plan would change, step by step, foretold by the steps' own code.
+//!
+//! Nothing is changed, so the look that a later step would have is made up from the one that there is: as if each change before
+//! it had done what it is for. What the cluster would really do is not foretold.
+
+use jiff::Timestamp;
+
+use crate::procedure::{Entry, Next, StepPlan};
+use crate::rollback::object::Plan;
+use crate::target::snapshot::pods_text;
+use crate::target::{Effect, Snapshot};
+
+/// One step, and the changes that it would ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Foreseen {
+    /// The step's name.
+    pub(super) step: &'static str,
+    /// In this order; none for a step that only looks.
+    pub(super) effects: Vec<Effect>,
+}
+
+/// Walks through the steps of a plan that was made on this look.
+pub(super) fn walk(plan: &Plan, operation: &str, at: &Snapshot, now: Timestamp) -> Vec<Foreseen> {
+    let restored = restored(plan, operation, at, now);
+    let settled = settled(plan, &restored);
+    let steps = plan.steps.iter().enumerate();
+    let steps = steps.map(|(index, step)| {
+        let looks: &[&Snapshot] = if index == 0 {
+            &[at, &restored]
+        } else {
+            &[&settled]
+        };
+        let effects = looks.iter().filter_map(|at| next(step, at, now));
+        Foreseen {
+            step: step.name(),
+            effects: effects.collect(),
+        }
+    });
+    steps.collect()
+}
+
+/// The change that a step would ask for at once.
+fn next(step: &StepPlan, at: &Snapshot, now: Timestamp) -> Option<Effect> {
+    let mut fresh = Entry::pending(step.name());
+    fresh.started = Some(now);
+    match step.next(at, &[], &fresh, now) {
+        Next::Do(effect) => Some(effect),
+        Next::Wait(_) | Next::Done(_) | Next::Fail(_) | Next::Yield(_) => None,
+    }
+}
+
+/// The look right after the first change: the controller has taken it up, and has promoted nothing yet.
+fn restored(plan: &Plan, operation: &str, at: &Snapshot, now: Timestamp) -> Snapshot {
+    let mut at = at.clone();
+    let Some(rollout) = &mut at.rollout else {
+        return at;
+    };
+    if plan.owner.is_some() {
+        rollout.aborted = true;
+        rollout.aborted_at = Some(now);
+        return at;
+    }
+    rollout.current.clone_from(&plan.to.hash);
+    rollout.images.clone_from(&plan.to.images);
+    rollout.revision += 1;
+    rollout.operation = Some(operation.to_owned());
+    rollout.paused = false;
+    rollout.aborted = false;
+    at
+}
+
+/// The look after the first step: all traffic is on the destination, and nothing else runs.
+fn settled(plan: &Plan, restored: &Snapshot) -> Snapshot {
+    let mut at = restored.clone();
+    if let Some(rollout) = &mut at.rollout {
+        rollout.stable.clone_from(&plan.to.hash);
+        rollout.promote_full = false;
+        "Healthy".clone_into(&mut rollout.phase);
+    }
+    for set in at
+        .replica_sets
+        .iter_mut()
+        .filter(|it| it.hash == plan.from.hash)
+    {
+        (set.replicas, set.available) = (0, 0);
+    }
+    for pod in &mut at.pods {
+        pod.hash.clone_from(&plan.to.hash);
+    }
+    at
+}
+
+/// A change in words.
+pub(super) fn in_words(effect: &Effect, plan: &Plan) -> String {
+    let to = &plan.to;
+    match effect {
+        Effect::RestoreTemplate { unpause, .. } => {
+            let unpause = if *unpause {
+                ", and release the pause"
+            } else {
+                ""
+            };
+            format!("write the template of {to} back{unpause}")
+        }
+        Effect::PromoteFull { .. } => format!("ask for the full promotion of {to}"),
+        Effect::Abort { .. } => format!("ask for the update to {} to be aborted", plan.from),
+        Effect::Nudge => "touch the workload, so that its controller looks".to_owned(),
+        Effect::Restart { .. } => "ask for every pod to be restarted".to_owned(),
+        Effect::Flush(flush) => {
+            format!("take {} out of Redis {}", flush.scope, flush.redis.address)
+        }
+        Effect::Call(calls) => {
+            let request = calls.first().map(|call| call.request.to_string());
+            let request = request.unwrap_or_default();
+            format!("send {request} to {} at a time", pods_text(calls.len()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::Severity;
+    use crate::procedure::{Journey, StepSpec, gone, healthy, restart, revert};
+    use crate::rollback::history::tests::target;
+    use crate::target::effect::EffectKind;
+    use crate::target::snapshot::tests::{in_flight, promoted};
+    use crate::target::{Health, Kind, Release};
+
+    fn release(hash: &str, revision: i64) -> Release {
+        Release {
+            uid: "uid".into(),
+            revision,
+            hash: hash.into(),
+            images: vec![],
+        }
+    }
+
+    fn plan(at: &Snapshot, owner: Option<&str>, steps: &[StepSpec]) -> Plan {
+        let mut target = target();
+        target.health = Some(Health {
+            path: "/health".into(),
+            port: 1,
+            pointer: None,
+            equals: None,
+            url: None,
+            timeout: std::time::Duration::from_secs(1),
+        });
+        let journey = Journey {
+            operation: "op".into(),
+            from: release("bad", 2),
+            to: release("good", 1),
+            served: true,
+            owner: owner.map(str::to_owned),
+        };
+        Plan {
+            made: Timestamp::UNIX_EPOCH,
+            procedure: "p".into(),
+            severity: Severity::P0,
+            budget_seconds: 1.0,
+            from: journey.from.clone(),
+            to: journey.to.clone(),
+            chosen: String::new(),
+            workload: "x".into(),
+            kind: Kind::Rollout,
+            give_up_seconds: 1.0,
+            served: true,
+            owner: owner.map(str::to_owned),
+            steps: steps
+                .iter()
+                .map(|step| step.plan(&target, &journey, at).unwrap())
+                .collect(),
+        }
+    }
+
+    fn foreseen(at: &Snapshot, owner: Option<&str>, steps: &[StepSpec]) -> Vec<Vec<EffectKind>> {
+        let plan = plan(at, owner, steps);
+        let walked = walk(&plan, "op", at, Timestamp::UNIX_EPOCH).into_iter();
+        walked
+            .map(|it| it.effects.iter().map(Effect::kind).collect())
+            .collect()
+    }
+
+    fn revert() -> StepSpec {
+        StepSpec::Revert(revert::Revert {})
+    }
+
+    #[test]
+    fn an_update_in_flight_is_taken_back_by_the_template_alone() {
+        let healthy = StepSpec::Healthy(healthy::Healthy::default());
+        assert_eq!(
+            foreseen(&in_flight(), None, &[revert(), healthy]),
+            [vec![EffectKind::RestoreTemplate], vec![]]
+        );
+    }
+
+    #[test]
+    fn what_was_promoted_is_promoted_back() {
+        assert_eq!(
+            foreseen(&promoted(), None, &[revert()]),
+            [vec![EffectKind::RestoreTemplate, EffectKind::PromoteFull]]
+        );
+    }
+
+    #[test]
+    fn an_update_of_gitops_is_aborted() {
+        assert_eq!(
+            foreseen(&in_flight(), Some("Argo CD"), &[revert()]),
+            [vec![EffectKind::Abort]]
+        );
+    }
+
+    #[test]
+    fn later_steps_are_asked_as_if_the_release_were_back() {
+        let steps = [
+            revert(),
+            StepSpec::Gone(gone::Gone::default()),
+            StepSpec::Restart(restart::Restart::default()),
+        ];
+        let all = foreseen(&promoted(), None, &steps);
+        assert_eq!(all[1..], [vec![], vec![EffectKind::Restart]]);
+    }
+}
