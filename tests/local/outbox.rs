@@ -25,6 +25,7 @@ use crate::support::rollback as given;
 use crate::support::slack::{FakeSlack, Recorded, TOKEN};
 
 mod faults;
+mod mails;
 mod notices;
 mod trouble;
 
