@@ -5,6 +5,7 @@
 
 pub mod audience;
 pub mod blocks;
+pub mod email;
 pub mod ledger;
 pub mod notice;
 pub mod once;

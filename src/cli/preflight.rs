@@ -13,7 +13,7 @@ use crate::policy::Policy;
 use crate::policy::trigger::{SeverityChoice, TargetChoice, Trigger};
 use crate::procedure::{Procedure, StepSpec};
 use crate::report::webhook::{read_headers, web_address};
-use crate::report::{self, secret};
+use crate::report::{self, email, secret};
 use crate::rollback::object::Mode;
 use crate::telemetry::{logs, otlp};
 
@@ -226,9 +226,16 @@ fn secrets(report: &report::settings::Settings) -> Vec<(&'static str, Option<Str
         Err(why) => Some(why),
     };
     let headers = report.webhook.headers_file.as_ref();
+    let authority = report.email.ca_file.as_ref();
+    let no_authority = authority.and_then(|path| email::authority(path).err());
     vec![
         ("slack.token_file", unreadable(&report.slack.token_file)),
         ("slack.webhook_file", no_address(&report.slack.webhook_file)),
+        ("email.ca_file", no_authority),
+        (
+            "email.password_file",
+            unreadable(&report.email.password_file),
+        ),
         (
             "pagerduty.routing_key_file",
             unreadable(&report.pagerduty.routing_key_file),

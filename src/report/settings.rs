@@ -11,7 +11,7 @@ use super::blocks::Mention;
 use super::notice::Moment;
 use super::slack::DEFAULT_BASE;
 use super::webhook::{check_body, web_address};
-use super::{pagerduty, webhook};
+use super::{email, pagerduty, webhook};
 
 /// How people are told. Each way is off until it is told where to send.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
@@ -19,6 +19,8 @@ use super::{pagerduty, webhook};
 pub struct Settings {
     /// Slack. Without a token or a webhook nothing is sent there.
     pub slack: Slack,
+    /// E-mail.
+    pub email: email::Settings,
     /// PagerDuty.
     pub pagerduty: pagerduty::Settings,
     /// Any incident tracker.
@@ -62,6 +64,9 @@ impl Settings {
     /// Checks that people can be told with what is given.
     pub fn validate(&self) -> Result<(), SettingsError> {
         self.slack.validate()?;
+        if let Some((key, what)) = self.email.fault() {
+            return wrong(key, what);
+        }
         if web_address(&self.pagerduty.api).is_none() {
             return wrong("pagerduty.api", NO_ADDRESS);
         }

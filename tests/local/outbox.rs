@@ -26,6 +26,7 @@ use crate::support::slack::{FakeSlack, Recorded, TOKEN};
 
 mod faults;
 mod ladder;
+mod mails;
 mod notices;
 mod trouble;
 

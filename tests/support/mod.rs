@@ -5,6 +5,7 @@ pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod rollback;
 pub mod slack;
+pub(crate) mod smtp;
 pub(crate) mod stage;
 pub(crate) mod story;
 pub(crate) mod wait;

@@ -9,6 +9,7 @@ use crate::config::settings::Settings;
 use crate::engine::Context;
 use crate::policy::Policy;
 use crate::report::audience::Everyone;
+use crate::report::email::Email;
 use crate::report::once::Each;
 use crate::report::outbox::{Outbox, Outcome, Subject};
 use crate::report::pagerduty::PagerDuty;
@@ -26,6 +27,7 @@ pub(super) struct Reporters {
     everyone: Everyone,
     slack: Option<InSlack>,
     hook: Option<Each<Hook>>,
+    email: Option<Each<Email>>,
     pagerduty: Option<Each<PagerDuty>>,
     webhook: Option<Each<Webhook>>,
 }
@@ -45,6 +47,7 @@ impl Reporters {
             everyone,
             slack: slack(&report.slack)?,
             hook: hook(&report.slack, &poster),
+            email: email(report),
             pagerduty: pagerduty(report, &poster)?,
             webhook: webhook(report, &poster),
         };
@@ -61,6 +64,7 @@ impl Reporters {
             everyone,
             slack,
             hook,
+            email,
             pagerduty,
             webhook,
         } = self;
@@ -71,6 +75,7 @@ impl Reporters {
         };
         add(slack.map(|it| work(it, context, &everyone)));
         add(hook.map(|it| work(it, context, &everyone)));
+        add(email.map(|it| work(it, context, &everyone)));
         add(pagerduty.map(|it| work(it, context, &everyone)));
         add(webhook.map(|it| work(it, context, &everyone)));
     }
@@ -146,6 +151,13 @@ fn hook(settings: &settings::Slack, poster: &Poster) -> Option<Each<Hook>> {
     let url = secret::in_file(path, "Slack webhook");
     let tell = settings.webhook_tell.clone();
     Some(Each(Hook::new(poster.clone(), url, tell)))
+}
+
+fn email(settings: &settings::Settings) -> Option<Each<Email>> {
+    let settings = &settings.email;
+    let password = settings.password_file.clone();
+    let password = password.map(|path| secret::in_file(path, "password for e-mail"));
+    Email::new(settings, password).map(Each)
 }
 
 fn pagerduty(

@@ -13,6 +13,8 @@ pub struct Report {
     pub slack: SlackReport,
     /// Slack by an incoming webhook.
     pub slack_webhook: NoticeReport,
+    /// E-mail.
+    pub email: NoticeReport,
     /// PagerDuty.
     pub pagerduty: NoticeReport,
     /// The webhook.
@@ -60,9 +62,10 @@ pub struct SlackReport {
 impl Report {
     /// What was told where each notice is told once, by the names of the ways for people.
     #[must_use]
-    pub fn notices(&self) -> [(&'static str, &NoticeReport); 3] {
+    pub fn notices(&self) -> [(&'static str, &NoticeReport); 4] {
         [
             ("Slack's webhook", &self.slack_webhook),
+            ("e-mail", &self.email),
             ("PagerDuty", &self.pagerduty),
             ("the webhook", &self.webhook),
         ]

@@ -54,6 +54,7 @@ closed! {
     Via {
         Slack = "slack": "Slack, as a bot.",
         SlackWebhook = "slack_webhook": "Slack, by an incoming webhook.",
+        Email = "email": "E-mail.",
         PagerDuty = "pagerduty": "PagerDuty.",
         Webhook = "webhook": "A webhook.",
     }

@@ -152,7 +152,10 @@ fn network_policies_fit_what_the_service_calls() {
         .values()
         .filter_map(|it| it.health.as_ref());
     let health = health.map(|health| u64::from(health.port));
-    for port in [53, 443, 6443, 4318].into_iter().chain(health) {
+    for port in [53, 443, 6443, 587, 465, 9090, 4318]
+        .into_iter()
+        .chain(health)
+    {
         assert!(called.contains(&port), "{port}");
     }
     let text = text("network-policy-egress.yaml");
