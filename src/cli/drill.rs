@@ -232,6 +232,7 @@ fn claim(args: &Args, target: &Target, live: Option<Release>, by: &str) -> Rollb
         alerts_omitted: 0,
         received: None,
         parent: None,
+        rung: None,
         reason: Some("drill".to_owned()),
         requested_by: Some(by.to_owned()),
         unplaced: None,

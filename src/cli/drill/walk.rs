@@ -10,6 +10,9 @@ use crate::rollback::object::Plan;
 use crate::target::snapshot::pods_text;
 use crate::target::{Effect, Snapshot};
 
+/// The step after which the destination is back.
+const REVERT: &str = "revert";
+
 /// One step, and the changes that it would ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Foreseen {
@@ -23,27 +26,35 @@ pub(super) struct Foreseen {
 pub(super) fn walk(plan: &Plan, operation: &str, at: &Snapshot, now: Timestamp) -> Vec<Foreseen> {
     let restored = restored(plan, operation, at, now);
     let settled = settled(plan, &restored);
-    let steps = plan.steps.iter().enumerate();
-    let steps = steps.map(|(index, step)| {
-        let looks: &[&Snapshot] = if index == 0 {
-            &[at, &restored]
+    let mut back = false;
+    let steps = plan.steps.iter().map(|step| {
+        let effects = if back {
+            Vec::from_iter(next(step, &settled, 0, now))
         } else {
-            &[&settled]
+            let mut effects = Vec::from_iter(next(step, at, 0, now));
+            // An abort that only turns the traffic sooner: the template follows.
+            if plan.owner.is_none() && matches!(effects.as_slice(), [Effect::Abort { .. }]) {
+                effects.extend(next(step, at, 1, now));
+            }
+            effects.extend(next(step, &restored, 0, now));
+            effects
         };
-        let effects = looks.iter().filter_map(|at| next(step, at, now));
+        let brings = |it: &Effect| matches!(it, Effect::SetImage { .. });
+        back = back || step.name() == REVERT || effects.iter().any(brings);
         Foreseen {
             step: step.name(),
-            effects: effects.collect(),
+            effects,
         }
     });
     steps.collect()
 }
 
-/// The change that a step would ask for at once.
-fn next(step: &StepPlan, at: &Snapshot, now: Timestamp) -> Option<Effect> {
-    let mut fresh = Entry::pending(step.name());
-    fresh.started = Some(now);
-    match step.next(at, &[], &fresh, now) {
+/// The change that a step would ask for at once, after so many others.
+fn next(step: &StepPlan, at: &Snapshot, attempts: i64, now: Timestamp) -> Option<Effect> {
+    let mut past = Entry::pending(step.name());
+    past.started = Some(now);
+    past.attempts = attempts;
+    match step.next(at, &[], &past, now) {
         Next::Do(effect) => Some(effect),
         Next::Wait(_) | Next::Done(_) | Next::Fail(_) | Next::Yield(_) => None,
     }
@@ -102,6 +113,7 @@ pub(super) fn in_words(effect: &Effect, plan: &Plan) -> String {
             };
             format!("write the template of {to} back{unpause}")
         }
+        Effect::SetImage { image, .. } => format!("put {image} into the live template"),
         Effect::PromoteFull { .. } => format!("ask for the full promotion of {to}"),
         Effect::Abort { .. } => format!("ask for the update to {} to be aborted", plan.from),
         Effect::Nudge => "touch the workload, so that its controller looks".to_owned(),
@@ -166,6 +178,7 @@ mod tests {
             give_up_seconds: 1.0,
             served: true,
             owner: owner.map(str::to_owned),
+            escalate_to: None,
             steps: steps
                 .iter()
                 .map(|step| step.plan(&target, &journey, at).unwrap())
