@@ -5,6 +5,9 @@
 
 pub mod after;
 pub mod crd;
+#[cfg(test)]
+#[path = "../tests/support/rollback.rs"]
+pub(crate) mod given;
 pub mod history;
 #[expect(
     clippy::duplicated_attributes,

@@ -228,9 +228,8 @@ fn read(status: StatusCode, body: &[u8]) -> Result<f64, NoNumber> {
         Some("scalar") => &data["result"],
         Some("vector") => match data["result"].as_array().map(Vec::as_slice) {
             Some([one]) => &one["value"],
-            Some([]) => return Err(NoNumber::NoData),
+            Some([]) | None => return Err(NoNumber::NoData),
             Some(many) => return Err(NoNumber::Many(many.len())),
-            None => return Err(NoNumber::NoData),
         },
         other => {
             let kind = other.unwrap_or("nothing").to_owned();

@@ -166,7 +166,7 @@ impl Cluster {
                 if *unpause {
                     operations.push(add("/spec/paused", json!(false)));
                 }
-                self.call(api.patch(&workload.name, &params, &patch(operations)))
+                self.call(api.patch(&workload.name, params, &patch(operations)))
                     .await?;
             }
             Effect::PromoteFull { hash } => {

@@ -4,11 +4,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::report::blocks::units;
 use crate::report::text;
+use crate::rollback::given;
 use crate::rollback::history::tests::target;
 use crate::target::Link;
-
-#[path = "../../../tests/support/rollback.rs"]
-mod given;
 
 const NAME: &str = "options-api";
 

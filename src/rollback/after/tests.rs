@@ -1,8 +1,5 @@
 use super::*;
-
-#[path = "../../../tests/support/rollback.rs"]
-#[expect(dead_code, reason = "other tests use more of it")]
-mod given;
+use crate::rollback::given;
 
 fn at(text: &str) -> Timestamp {
     format!("2026-11-22T{text}Z").parse().unwrap()

@@ -123,7 +123,7 @@ async fn one_that_hangs_holds_up_no_other() {
     world.report(pagerduty(&receiver));
     world.until(|_| receiver.posted().len() == 1).await;
     world.lead();
-    world.until(|world| world.told()).await;
+    world.until(World::told).await;
     assert!(
         start.elapsed() < Duration::from_secs(9),
         "{:?}: the one that hangs was not waited for",
