@@ -13,7 +13,8 @@ use crate::procedure::Journey;
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Asked;
 use crate::rollback::{Phase, Rollback};
-use crate::target::Target;
+use crate::target::workload::Rollout;
+use crate::target::{Release, Target};
 
 /// Puts on the page that the rollback runs, or that a person is asked; says whether it runs.
 pub(super) fn settle(
@@ -62,7 +63,7 @@ pub(super) fn unchanged(page: &Page, now: &Journey) -> Result<(), Finding> {
     let Some(plan) = &page.plan else {
         return Err(Reason::ApprovalStale.because("nothing was planned when it was approved"));
     };
-    let same = |one: &crate::target::Release, other: &crate::target::Release| {
+    let same = |one: &Release, other: &Release| {
         one.uid == other.uid && one.hash == other.hash && one.revision == other.revision
     };
     if !same(&plan.from, &now.from) || !same(&plan.to, &now.to) {
@@ -119,10 +120,14 @@ fn replaced(ctx: &Context, rollback: &Rollback, target: &Target) -> bool {
     let seen = ctx.caches.rollout(target);
     let live = seen.as_ref().map(|seen| &seen.rollout);
     let live = live.filter(|live| live.observed);
-    // One that follows another can find the destination live already.
-    let followed = rollback.spec.rung.and(rollback.to());
-    let arrived = |live: &&crate::target::workload::Rollout| {
-        followed.is_some_and(|to| to.uid == live.uid && to.hash == live.current)
+    // One that follows another can find live what that one restored.
+    let parent = rollback.spec.rung.and(rollback.spec.parent.as_deref());
+    let parent = parent.and_then(|it| ctx.caches.rollbacks.get(rollback.namespace(), it));
+    let operation = parent.and_then(|it| it.metadata.uid.clone());
+    let arrived = |live: &&Rollout| {
+        let marked = operation.is_some() && live.operation == operation;
+        let there = |to: &Release| to.uid == live.uid && to.hash == live.current;
+        marked && rollback.to().is_some_and(there)
     };
     let live = live.filter(|live| !arrived(live));
     live.zip(rollback.from()).is_some_and(|(live, from)| {

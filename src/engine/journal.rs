@@ -128,7 +128,10 @@ impl Journal {
                 }
                 Ok(found) if found.state().run.epoch != self.epoch => return Err(Halt::Fenced),
                 Ok(_) => return Ok(()),
-                Err(Error::NotFound(_)) => return Err(Halt::Gone),
+                Err(Error::NotFound(_)) => {
+                    ctx.caches.rollbacks.forget(namespace, name);
+                    return Err(Halt::Gone);
+                }
                 Err(error) => patience.wait(&error).await?,
             }
         }

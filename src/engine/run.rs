@@ -231,13 +231,13 @@ impl Runner<'_> {
         }
         let probes = step.probes(&self.at, &self.seen, now);
         if !probes.is_empty() {
-            let sightings = self.ctx.prober.look(&probes).await;
+            // Looking takes a while, in which another replica may begin to lead.
+            let sightings = tokio::select! {
+                () = self.ctx.ended.cancelled() => return Err(Halt::TermEnded),
+                sightings = self.ctx.prober.look(&probes) => sightings,
+            };
             self.seen.extend(sightings);
             latest(&mut self.seen, step.looks_back());
-            // Looking takes a while, in which another replica may have begun to lead.
-            if self.ctx.ended.is_cancelled() {
-                return Err(Halt::TermEnded);
-            }
         }
         let now = (self.ctx.clock)();
         let Some(entry) = self.journal.page.run.steps.get(index) else {
@@ -246,8 +246,11 @@ impl Runner<'_> {
         match step.next(&self.at, &self.seen, entry, now) {
             Next::Do(Effect::Nudge) => self.nudge(index).await,
             Next::Do(effect) => self.change(index, effect).await,
-            // Nothing was done yet, and the wait for the controller has taken too long.
-            Next::Wait(finding) if finding.reason == Reason::ControllerLag && !self.touched() => {
+            // Nothing was done yet, and the wait for the controller, or for a person, has taken too long.
+            Next::Wait(finding)
+                if matches!(finding.reason, Reason::ControllerLag | Reason::Paused)
+                    && !self.touched() =>
+            {
                 if let Some(refused) = self.no_longer(now) {
                     return self.refused(refused).await;
                 }

@@ -121,13 +121,17 @@ pub fn latched_for(memory: Option<&Memory>, rollback: &Rollback) -> Result<(), F
 }
 
 impl Followed<'_> {
-    /// Whether the one before did restore the destination, so that it is live instead of the release to be left.
+    /// Whether the one before did restore the destination, so that it is live instead of the release to be left. Its mark says
+    /// so: what a person brought back is that person's.
     #[must_use]
     pub fn went_on(&self, at: &Snapshot) -> bool {
         let operation = self.rollback.metadata.uid.as_deref().unwrap_or_default();
-        at.live().is_some_and(|live| {
-            live.uid == self.plan.to.uid && at.arrived(&self.plan.to, operation).is_some()
-        })
+        let rollout = at.rollout.as_ref();
+        let marked = rollout.is_some_and(|it| it.operation.as_deref() == Some(operation));
+        marked
+            && at.live().is_some_and(|live| {
+                live.uid == self.plan.to.uid && at.arrived(&self.plan.to, operation).is_some()
+            })
     }
 
     /// Where the one before led: it is not chosen again. None where no replica set of it is left and the policy pins an image

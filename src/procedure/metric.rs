@@ -100,7 +100,10 @@ impl Step for Metric {
             every: self.every,
             within: self.within,
         };
-        plan.query(&plan.to.hash)
+        // What is to be made has no hash yet: any stands for it.
+        let known = !plan.to.is_to_be_made();
+        let hash = if known { plan.to.hash.as_str() } else { "0" };
+        plan.query(hash)
             .map_err(|error| cannot(error.to_string()))?;
         Ok(plan)
     }
@@ -113,9 +116,10 @@ impl Step for Metric {
         if !due {
             return Vec::new();
         }
-        let hash = at.arrived(&plan.to, &plan.operation);
-        // It was made when the rollback was planned, and another hash fits as well.
-        let query = plan.query(hash.unwrap_or(&plan.to.hash)).ok();
+        let arrived = at.arrived(&plan.to, &plan.operation);
+        let planned = (!plan.to.is_to_be_made()).then_some(plan.to.hash.as_str());
+        // It was tried when the rollback was planned, and another hash fits as well.
+        let query = arrived.or(planned).and_then(|hash| plan.query(hash).ok());
         let probe = query.map(|query| Probe::Metric {
             of: plan.measure.name.clone(),
             query,
@@ -231,6 +235,14 @@ mod tests {
             Next::Wait(finding) => finding,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn what_is_still_to_be_made_is_asked_for_once_it_has_a_hash() {
+        let mut plan = plan();
+        plan.to.hash = "sha256:0f".into();
+        let none = Metric::probes(&plan, &in_flight(), &[], second(1));
+        assert!(none.is_empty(), "{none:?}");
     }
 
     #[test]

@@ -70,15 +70,20 @@ impl<T: Once> Reporter for Each<T> {
             .map(|it| (self.0.content(&it, telling), it))
             .collect();
         let urgent = missing.iter().any(|(_, it)| it.calls());
-        // One that cannot be made waits for a person, and the others do not wait for it.
-        let first = missing.iter().position(|(content, _)| content.is_ok());
-        let Some((content, notice)) = missing.into_iter().nth(first.unwrap_or(0)) else {
+        // What calls somebody comes first. One that cannot be made, or was refused, waits for a person, and the others do not
+        // wait for it.
+        let first = missing.into_iter().min_by_key(|(content, it)| {
+            let refused = content.is_err() || telling.refused.contains(&it.key);
+            (refused, !it.calls())
+        });
+        let Some((content, notice)) = first else {
             return Next::Nothing;
         };
         Next::Now(Letter {
             place: T::KEY.to_owned(),
             urgent,
             kind: Kind::Opens,
+            key: Some(notice.key.clone()),
             faults: telling.story.faults.clone(),
             content: Envelope {
                 content,

@@ -142,9 +142,12 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
             if entry.standing != Standing::Idle || entry.unwritten {
                 continue;
             }
-            if let Some(after) = entry.call_after.filter(|after| *after > now) {
+            let waits = entry.call_after.filter(|after| *after > now);
+            if let Some(after) = waits {
                 wake = wake.min(after);
-                continue;
+                if entry.refused.is_empty() {
+                    continue;
+                }
             }
             let version = version(rollback, memory.as_deref(), &policy);
             if version.0.is_some() && entry.settled.as_ref() == Some(&version) {
@@ -154,6 +157,7 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
             match self.wanted(entry, rollback, followed, memory.as_deref(), &policy, now) {
                 Err(None) => entry.settled = Some(version),
                 Err(Some(left)) => wake = wake.min(now + left),
+                Ok(letter) if waits.is_some() && !entry.passes(letter.key.as_deref()) => {}
                 Ok(letter) => {
                     let turn = entry.turn;
                     let candidate = Candidate {
@@ -205,6 +209,7 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
             everyone,
             story: story::tell(rollback, memory, target, everyone).ok_or(None)?,
             old,
+            refused: &entry.refused,
             now: time,
             since_edit: entry.edited.map(|at| now.duration_since(at)),
         };
@@ -352,7 +357,9 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
         let Some(entry) = desk.entries.get_mut(id) else {
             return;
         };
-        let outcome = entry.failed(letter.map(|letter| letter.kind), failure, now);
+        let kind = letter.map(|letter| letter.kind);
+        let key = letter.and_then(|letter| letter.key.as_deref());
+        let outcome = entry.failed(kind, key, failure, now);
         (self.observe)(outcome);
         let reporter = R::VIA.as_str();
         match outcome {

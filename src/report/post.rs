@@ -189,14 +189,21 @@ fn transport(error: &reqwest::Error) -> PostError {
     }
 }
 
-/// What an answer must not repeat to people: the address, and what sensitive headers say, whole and word by word.
+/// A part of an address that is shorter than this is a word like any other.
+const SECRET: usize = 8;
+
+/// What an answer must not repeat to people: the address, and what sensitive headers say, whole and in parts.
 fn secrets(url: &Url, headers: &HeaderMap) -> Vec<String> {
     let headers = headers.values().filter(|value| value.is_sensitive());
     let headers = headers.filter_map(|value| value.to_str().ok());
     let words = headers.flat_map(|value| std::iter::once(value).chain(value.split_whitespace()));
     let path = [url.path(), url.query().unwrap_or_default()];
     let path = path.into_iter().filter(|part| *part != "/");
-    let mut all: Vec<_> = words.chain(path).map(str::to_owned).collect();
+    let segments = url.path().split('/').filter(|part| part.len() >= SECRET);
+    let person = [url.username(), url.password().unwrap_or_default()];
+    let values = url.query_pairs().map(|(_, value)| value.into_owned());
+    let parts = words.chain(path).chain(segments).chain(person);
+    let mut all: Vec<_> = parts.map(str::to_owned).chain(values).collect();
     // The longest first: a part of it may be a secret too.
     all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     all

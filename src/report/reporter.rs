@@ -74,6 +74,8 @@ pub struct Telling<'a> {
     pub story: Story,
     /// Whether it ended so long ago that nothing is begun about it any more.
     pub old: bool,
+    /// The keys of what was refused for good: it comes last.
+    pub refused: &'a [String],
     /// The time.
     pub now: Timestamp,
     /// How long ago its message was last sent or edited.
@@ -101,6 +103,8 @@ pub struct Letter<C> {
     pub urgent: bool,
     /// What kind it is.
     pub kind: Kind,
+    /// By what it is known, where one that is refused for good must not keep the others waiting.
+    pub key: Option<String>,
     /// What is missing in it, for the log.
     pub faults: Vec<String>,
     /// What it is made of.

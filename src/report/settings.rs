@@ -73,6 +73,21 @@ impl Settings {
         self.webhook_is_sound()
     }
 
+    /// By what people are told besides Slack's bot, for people.
+    #[must_use]
+    pub fn others(&self) -> Vec<&'static str> {
+        let webhook = self.webhook.url.is_some() || self.webhook.url_file.is_some();
+        let all = [
+            (self.slack.webhook_file.is_some(), "Slack's webhook"),
+            (self.email.host.is_some(), "e-mail"),
+            (self.pagerduty.routing_key_file.is_some(), "PagerDuty"),
+            (webhook, "the webhook"),
+        ];
+        all.into_iter()
+            .filter_map(|(on, name)| on.then_some(name))
+            .collect()
+    }
+
     fn webhook_is_sound(&self) -> Result<(), SettingsError> {
         let webhook = &self.webhook;
         if webhook.url.is_some() && webhook.url_file.is_some() {

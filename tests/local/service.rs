@@ -11,6 +11,7 @@ mod nowhere;
 mod numbers;
 mod owned;
 mod queue;
+mod refused_change;
 mod refused_journal;
 mod shared;
 

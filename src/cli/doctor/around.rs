@@ -12,7 +12,8 @@ use super::alertmanager;
 use super::check::{Check, Section, expect};
 use super::ground::Ground;
 use super::health::REACH;
-use crate::cluster::redis;
+use crate::cluster::prometheus::{NoNumber, Prometheus};
+use crate::cluster::{prometheus, redis};
 use crate::config::Settings;
 use crate::report::secret;
 use crate::report::slack::{Identity, SlackClient, SlackError};
@@ -36,8 +37,29 @@ pub(super) async fn section(
         let status = alertmanager::status(&ground.prober, url).await;
         checks.extend(alertmanager::judge(url, receiver, status));
     }
-    // The place of a Prometheus, once the settings can name one.
+    if ground.settings.prometheus.url.is_some() {
+        checks.push(prometheus(&ground.settings.prometheus).await);
+    }
     Section::of("around it", checks)
+}
+
+/// Whether the Prometheus that steps and checks ask answers.
+async fn prometheus(settings: &prometheus::Settings) -> Check {
+    let asked = expect("Prometheus", "it answers a query");
+    let client = match Prometheus::new(settings) {
+        Ok(Some(client)) => client,
+        Ok(None) => {
+            return asked.failed(NoNumber::NotConfigured.to_string(), "see `prometheus.url`");
+        }
+        Err(error) => return asked.failed(error.to_string(), "see `prometheus.url`"),
+    };
+    match client.ask("vector(1)").await {
+        Ok(_) => asked.ok("it does"),
+        Err(why) => asked.warning(
+            why.to_string(),
+            "run this where the service runs; there, steps and checks that ask it would find no number",
+        ),
+    }
 }
 
 /// Whether Slack takes the token.
@@ -54,6 +76,14 @@ async fn slack(settings: &Settings) -> Check {
             }
         },
         (None, None) => {
+            let others = settings.report.others();
+            if !others.is_empty() {
+                let told = format!(
+                    "there is no token; people are told by {}",
+                    others.join(", ")
+                );
+                return asked.ok(told);
+            }
             let help = "name `report.slack.token_file` in the settings";
             return asked.warning("there is no token: nobody is told anything", help);
         }

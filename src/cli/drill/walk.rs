@@ -39,8 +39,7 @@ pub(super) fn walk(plan: &Plan, operation: &str, at: &Snapshot, now: Timestamp) 
             effects.extend(next(step, &restored, 0, now));
             effects
         };
-        let brings = |it: &Effect| matches!(it, Effect::SetImage { .. });
-        back = back || step.name() == REVERT || effects.iter().any(brings);
+        back = back || step.name() == REVERT;
         Foreseen {
             step: step.name(),
             effects,

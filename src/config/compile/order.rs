@@ -54,6 +54,13 @@ pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, Ste
                     wrong("warms up too early", label);
                 }
             }
+            StepSpec::Metric(_) => {
+                let later = ["flush-redis", "restart"];
+                if let Some(later) = later.into_iter().find(|later| after(later)) {
+                    let label = format!("expected after `{later}`, which changes what it measures");
+                    wrong("measures too early", label);
+                }
+            }
             StepSpec::Healthy(_) => {
                 let proved_again = steps[index + 1..]
                     .iter()

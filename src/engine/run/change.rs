@@ -15,7 +15,7 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
 use crate::target::Effect;
-use crate::target::effect::{Outcome, Verdict};
+use crate::target::effect::{EffectKind, Outcome, Verdict};
 use crate::telemetry::Span;
 
 /// Why a rollback that touched nothing ends, and in which phase.
@@ -26,14 +26,13 @@ impl Runner<'_> {
     /// between the last look at the guards and that change.
     pub(super) async fn change(&mut self, index: usize, effect: Effect) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
-        // The bad release is live, and neither the template is ours nor the update aborted: whatever was intended before
-        // had no effect.
-        let begins = !matches!(effect, Effect::PromoteFull { .. });
-        let first = begins && self.journal.page.run.first_mutation.is_none();
+        // Neither the template bears our mark nor is the update aborted: whatever was intended before had no effect.
+        let first = self.journal.page.run.first_mutation.is_none();
         if first && let Some(refused) = self.no_longer(now) {
             return self.refused(refused).await;
         }
         // Only a run that began before the switch comes here. What is half-way goes on to where it can be left.
+        let begins = !matches!(effect, Effect::PromoteFull { .. });
         if begins && self.ctx.mode == Mode::Shadow {
             let finding = Reason::Shadow.because("engine.mode is shadow: nothing is done any more");
             if first {
@@ -310,15 +309,22 @@ impl Runner<'_> {
                 self.in_doubt = true;
                 (false, Reason::Retrying, said)
             }
-            // A right that was taken away since it was last asked for.
-            Error::Forbidden(said) if self.journal.page.run.first_mutation.is_none() => {
-                if !self.in_doubt {
-                    self.unintended(index);
-                }
-                let finding = self.forbidden(said).await;
-                return self.refused((Phase::Declined, finding)).await;
+            error if self.only_helps(index) => {
+                return self.does_without(index, &error, now).await;
             }
-            error => (true, Reason::Rejected, error.to_string()),
+            error => {
+                let forbidden = matches!(error, Error::Forbidden(_));
+                if forbidden
+                    && self.journal.page.run.first_mutation.is_none()
+                    && let Some(finding) = self.lacks().await
+                {
+                    if !self.in_doubt {
+                        self.unintended(index);
+                    }
+                    return self.refused((Phase::Declined, finding)).await;
+                }
+                (true, Reason::Rejected, error.to_string())
+            }
         };
         if ends && safe {
             return self.ended(Phase::Failed, reason.because(said)).await;
@@ -328,21 +334,38 @@ impl Runner<'_> {
         Ok(Round::Soon)
     }
 
-    /// What is missing, by name, where the API server has refused a first change that was thought to be allowed.
-    async fn forbidden(&self, said: String) -> Finding {
-        let workload = &self.target.workload;
-        let asked = self
-            .ctx
-            .cluster
-            .missing_permissions(workload, self.ctx.mode);
-        match asked.await {
-            Ok(missing) if !missing.is_empty() => {
-                let now = (self.ctx.clock)();
-                self.ctx.rights.note(workload, &missing, now);
-                lacking(&missing)
-            }
-            _ => Reason::PermissionMissing.because(said),
+    /// Whether what was asked for last was an abort that only turns the traffic sooner.
+    fn only_helps(&self, index: usize) -> bool {
+        let steps = &self.journal.page.run.steps;
+        let intent = steps.get(index).and_then(|entry| entry.intent.as_ref());
+        self.plan.owner.is_none() && intent.is_some_and(|it| it.effect == EffectKind::Abort)
+    }
+
+    /// Goes on without what was refused for good: the template follows.
+    async fn does_without(
+        &mut self,
+        index: usize,
+        error: &Error,
+        now: Timestamp,
+    ) -> Result<Round, Halt> {
+        // It stays counted, so that it is not asked for again.
+        if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
+            entry.intent = None;
         }
+        let finding = Reason::Retrying.because(format!("without an abort: {error}"));
+        self.note(index, finding, now).await?;
+        Ok(Round::Again)
+    }
+
+    /// What is missing, by name, where the API server has refused a first change that was thought to be allowed: a right that was
+    /// taken away since it was last asked for. None where nothing is missing, and somebody else's rule keeps it out.
+    async fn lacks(&self) -> Option<Finding> {
+        let (workload, mode) = (&self.target.workload, self.ctx.mode);
+        let asked = self.ctx.cluster.missing_permissions(workload, mode).await;
+        let missing = asked.ok().filter(|missing| !missing.is_empty())?;
+        let now = (self.ctx.clock)();
+        self.ctx.rights.note(workload, &missing, now);
+        Some(lacking(&missing))
     }
 
     /// Blames the release that is about to be left, and asks once more what can keep it: for as long as a first change is
@@ -379,11 +402,12 @@ impl Runner<'_> {
                     memories.offer(namespace, &self.target.name, memory);
                     return Ok(refused);
                 }
-                (Err(Error::Forbidden(said)), _) => {
-                    let finding = self.forbidden(said).await;
-                    return Ok(Some((Phase::Declined, finding)));
-                }
                 (Err(error), _) => {
+                    if matches!(error, Error::Forbidden(_))
+                        && let Some(finding) = self.lacks().await
+                    {
+                        return Ok(Some((Phase::Declined, finding)));
+                    }
                     tracing::warn!(ripcord.target = self.target.name, %error, "the release cannot be blamed");
                 }
                 (_, Err(error)) => {

@@ -191,6 +191,11 @@ fn the_destination_may_be_live_already_and_a_third_release_wins() {
     let rung = next_of(&failed).unwrap();
     let mut world = latched(&failed);
     world.at = restored();
+    // What somebody else brought back is theirs.
+    world.at.rollout.as_mut().unwrap().operation = None;
+    assert_eq!(refused(&world, &rung), Reason::NewRelease);
+    let mark = failed.metadata.uid.clone().expect("it was claimed");
+    world.at.rollout.as_mut().unwrap().operation = Some(mark);
     let Admission::Go {
         from, destination, ..
     } = admit(&world, &rung)

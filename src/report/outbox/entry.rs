@@ -33,6 +33,10 @@ pub(super) struct Entry<R: Reporter> {
     pub(super) call_after: Option<Instant>,
     /// No write before this.
     pub(super) write_after: Option<Instant>,
+    /// The keys of what was refused for good.
+    pub(super) refused: Vec<String>,
+    /// Whether it is for a person to mend something that no call is made now.
+    mending: bool,
     failures: u32,
     unknowns: u32,
     anew: u32,
@@ -67,6 +71,8 @@ impl<R: Reporter> Entry<R> {
             turn: None,
             call_after: None,
             write_after: None,
+            refused: Vec::new(),
+            mending: false,
             failures: 0,
             unknowns: 0,
             anew: 0,
@@ -98,15 +104,23 @@ impl<R: Reporter> Entry<R> {
         self.failures = 0;
     }
 
-    /// A call failed. `kind` is what was to be sent, or nothing for the harmless question.
+    /// Whether what has this key can go, although others wait until a person has mended something.
+    pub(super) fn passes(&self, key: Option<&str>) -> bool {
+        let known = |key: &str| self.refused.iter().any(|it| it == key);
+        self.mending && key.is_some_and(|key| !known(key))
+    }
+
+    /// A call failed. `kind` and `key` are those of what was to be sent, or nothing for the harmless question.
     pub(super) fn failed(
         &mut self,
         kind: Option<Kind>,
+        key: Option<&str>,
         failure: &Failure,
         now: Instant,
     ) -> Outcome {
         let posts = kind.is_some_and(Kind::posts);
         let leans = kind.is_some_and(Kind::leans);
+        self.mending = failure.remedy == Remedy::Fix;
         match failure.remedy {
             Remedy::Wait(pause) => {
                 // The place is paused as a whole; only the harmless question has none.
@@ -124,11 +138,13 @@ impl<R: Reporter> Entry<R> {
             Remedy::MayHaveHappened if posts => {
                 self.ask_first = R::ASKS;
                 self.unknowns += 1;
-                // A second doubt about the same message could make a third of it: then it is left for long.
-                let pause = if self.unknowns > 1 {
+                // Each further doubt about the same message could make one more of it: then it is left for long. Where there is
+                // nothing harmless to ask, somebody may be waiting for it all the same.
+                let doubts = if R::ASKS { 1 } else { 3 };
+                let pause = if self.unknowns > doubts {
                     UNTIL_MENDED
                 } else {
-                    backoff(1)
+                    backoff(self.unknowns)
                 };
                 self.call_after = Some(now + pause);
                 Outcome::Unknown
@@ -143,6 +159,8 @@ impl<R: Reporter> Entry<R> {
                 let before = R::refused(&mut self.record);
                 self.unwritten |= *before != refused;
                 *before = refused;
+                let known = |it: &&str| self.refused.iter().all(|key| key != it);
+                self.refused.extend(key.filter(known).map(str::to_owned));
                 self.call_after = Some(now + UNTIL_MENDED);
                 Outcome::Refused
             }
@@ -182,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_refused_keeps_nothing_else_waiting_and_what_is_tried_again_does() {
+        let (now, mut entry) = (Instant::now(), entry());
+        let refused = Failure::new(Remedy::Fix, "400");
+        entry.failed(Some(Kind::Opens), Some("started"), &refused, now);
+        assert!(entry.passes(Some("needed")));
+        assert!(!entry.passes(Some("started")));
+        let down = Failure::new(Remedy::Retry, "503");
+        entry.failed(Some(Kind::Opens), Some("needed"), &down, now);
+        assert!(!entry.passes(Some("needed")), "not before its time");
+    }
+
+    #[test]
     fn the_pause_doubles_up_to_a_minute() {
         let pauses: Vec<u64> = (1..=9).map(|times| backoff(times).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
@@ -192,11 +222,11 @@ mod tests {
         let now = Instant::now();
         let unknown = SlackError::Http { status: 502 }.into();
         let mut entry = entry();
-        let failed = entry.failed(Some(Kind::Opens), &unknown, now);
+        let failed = entry.failed(Some(Kind::Opens), None, &unknown, now);
         assert_eq!((failed, entry.ask_first), (Outcome::Unknown, true));
         assert_eq!(entry.call_after, Some(now + Duration::from_secs(1)));
         entry.answered();
-        entry.failed(Some(Kind::Opens), &unknown, now);
+        entry.failed(Some(Kind::Opens), None, &unknown, now);
         assert_eq!(entry.call_after, Some(now + UNTIL_MENDED));
     }
 
@@ -205,7 +235,7 @@ mod tests {
         let now = Instant::now();
         let mut entry = entry();
         let unknown = SlackError::Http { status: 502 }.into();
-        let failed = entry.failed(Some(Kind::Edits), &unknown, now);
+        let failed = entry.failed(Some(Kind::Edits), None, &unknown, now);
         assert_eq!((failed, entry.ask_first), (Outcome::Retried, false));
     }
 
@@ -214,10 +244,10 @@ mod tests {
         let now = Instant::now();
         let mut entry = entry();
         let refused = SlackError::Http { status: 404 }.into();
-        entry.failed(Some(Kind::Opens), &refused, now);
+        entry.failed(Some(Kind::Opens), None, &refused, now);
         assert!(entry.unwritten && entry.record.refused.is_some());
         entry.written(&Ok(()), now);
-        entry.failed(Some(Kind::Opens), &refused, now);
+        entry.failed(Some(Kind::Opens), None, &refused, now);
         assert!(!entry.unwritten, "the same refusal needs no second write");
     }
 }

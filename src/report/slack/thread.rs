@@ -59,6 +59,7 @@ impl Reporter for InSlack {
                 Delivery::Update => Kind::Edits,
                 Delivery::Reply(_) => Kind::Follows,
             },
+            key: None,
             faults: story.faults.clone(),
             content: Call {
                 delivery,
