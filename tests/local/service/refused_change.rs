@@ -7,12 +7,9 @@ use crate::support::proxy::{Act, Fault, Seen};
 use crate::support::stage::NAME;
 use crate::support::stage::scene::{self, LATENCY, Scene, firing};
 
-/// Whether it is a write of the workload, or of its status.
-fn changes_it(seen: &Seen, subresource: &str) -> bool {
-    seen.mutates()
-        && seen
-            .path
-            .ends_with(&format!("/rollouts/{NAME}{subresource}"))
+/// Whether it is a write of the workload.
+fn changes_it(seen: &Seen) -> bool {
+    seen.mutates() && seen.path.ends_with(&format!("/rollouts/{NAME}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
