@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use ripcord::cluster::clock;
 use ripcord::policy::Policy;
 use ripcord::rollback::object::Mode;
 use ripcord::rollback::{Phase, Rollback};
@@ -11,7 +12,8 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 
 use crate::support::stage::scene::{self, LATENCY, Scene, firing};
-use crate::support::stage::{NAME, NAMESPACE};
+use crate::support::stage::{LIMIT, NAME, NAMESPACE};
+use crate::support::wait::until;
 
 /// How a run of the command ended.
 struct Ended {
@@ -98,6 +100,9 @@ async fn is_listed(jo: &Person, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_is_run_by_hand_and_looked_at() {
     let scene = Scene::incident(scene::policy()).await;
+    scene
+        .until_memory(|memory| memory.state().shown.live == "r2")
+        .await;
     let jo = Person::of(&scene.sandbox);
     let dry = jo
         .types(&[
@@ -180,7 +185,12 @@ async fn a_rollback_is_run_by_hand_and_looked_at() {
             ended.err
         );
     }
-    // What Ripcord made is left only where a person names it.
+    // What Ripcord made is left only where a person names it. When a request was made is known to the second: one of the same
+    // second could have been meant for what was live before.
+    let finished = done.state().run.finished.unwrap();
+    let now = clock::system();
+    let later = async || (now().as_second() > finished.as_second()).then_some(());
+    until(later, LIMIT).await.expect("a second goes by");
     let ours = jo
         .types(&["run", "--target", NAME, "--reason", "again"])
         .await;
