@@ -39,7 +39,9 @@ pub(crate) fn what(seen: &Seen) -> Option<&'static str> {
     Some(match (&seen.method, path.get(4..)?) {
         (&Method::POST, ["rollbacks"]) => "claim",
         (&Method::PATCH, ["rollbacks", _, "status"]) if names(&body, "/status/run") => "journal",
-        (&Method::PATCH, ["rollbacks", _, "status"]) if names(&body, "/status/report") => "report",
+        (&Method::PATCH, ["rollbacks", _, "status"]) if names(&body, "/status/report/slack") => {
+            "report"
+        }
         (&Method::PATCH, ["rollbacks", _, "status"]) => "alerts",
         (&Method::PATCH, ["rollbacks", _]) => "finalizer",
         (&Method::PUT, ["targets", _, "status"]) => "memory",
