@@ -1,5 +1,5 @@
-//! `ripcord drill`: what a rollback of a target would do now, with every guard asked, and each of its changes tried on the API
-//! server, which takes back what it was only asked to try (`dryRun=All`).
+//! `ripcord drill`: what a rollback of a target would do now, by the guards of a request by hand, and each of its changes tried on
+//! the API server, which takes back what it was only asked to try (`dryRun=All`).
 //!
 //! It changes nothing. It refuses to promise: what the controllers would make of it is only seen when it happens.
 

@@ -262,7 +262,7 @@ impl Plan {
     /// observed a generation before it looks at its template (measured: while a pause or a scaling is handled, or the spec
     /// is invalid), so that this says nothing by itself.
     fn not_taken_up(&self, rollout: &Rollout, past: &Entry, now: Timestamp) -> Next {
-        let since = past.intent.as_ref().map_or(now, |intent| intent.at);
+        let since = asked(past).unwrap_or(now);
         let promoting = past
             .intent
             .as_ref()
@@ -293,6 +293,12 @@ pub(super) fn await_look(rollout: &Rollout, said: &str, past: &Entry, now: Times
     await_controller(rollout, finding, SEEN_WITHIN, past, now)
 }
 
+/// When a change was asked for, as far as that is known: putting it on record first can take long.
+fn asked(past: &Entry) -> Option<Timestamp> {
+    let intent = past.intent.as_ref()?;
+    Some(intent.confirmed.unwrap_or(intent.at))
+}
+
 /// Waits for the controller to act on what was asked for, and makes it look again when that takes longer than `within`: each
 /// time after twice as long. The controller of Deployments misses nothing.
 fn await_controller(
@@ -302,7 +308,7 @@ fn await_controller(
     past: &Entry,
     now: Timestamp,
 ) -> Next {
-    let intended = past.intent.as_ref().map(|intent| intent.at);
+    let intended = asked(past);
     let started = past.started.unwrap_or(now);
     let last = intended.max(past.nudged).unwrap_or(started);
     let waited = now.duration_since(last);

@@ -174,6 +174,20 @@ fn intended(effect: EffectKind) -> Entry {
     past
 }
 
+#[test]
+fn the_controller_has_its_time_from_when_the_change_was_made() {
+    let mut at = between();
+    rollout(&mut at).observed = false;
+    let mut past = intended(EffectKind::RestoreTemplate);
+    let second = |n| Timestamp::from_second(n).unwrap();
+    past.started = Some(second(0));
+    let next = |past: &Entry| Revert::next(&plan(), &at, &[], past, second(60));
+    assert_eq!(next(&past), Next::Do(Effect::Nudge));
+    // It took long to put it on record.
+    past.intent.as_mut().unwrap().confirmed = Some(second(59));
+    assert!(matches!(next(&past), Next::Wait(f) if f.reason == Reason::ControllerLag));
+}
+
 /// What follows while the release that was left counts as live, `after` seconds after the restore was intended.
 fn still_bad(plan: &Plan, images: &[&str], after: i64) -> (Next, bool) {
     let mut at = promoted();
