@@ -66,8 +66,14 @@ pub(crate) trait Deeds: Ground {
         let before = self.live().await;
         self.push(image).await;
         let taken_up = async || (self.live().await != before).then_some(());
-        let taken_up = until(taken_up, LIMIT).await;
-        assert!(taken_up.is_some(), "{image}: {:#}", self.rollout().await);
+        // The controller can miss a person's change for good, until the workload is touched again.
+        for again in 0..6 {
+            if until(taken_up, LIMIT / 6).await.is_some() {
+                return;
+            }
+            self.looks_again(&format!("{image} {again}")).await;
+        }
+        panic!("{image} is taken up: {:#}", self.rollout().await);
     }
 
     /// Changes the image, and waits for nothing.
@@ -80,6 +86,12 @@ pub(crate) trait Deeds: Ground {
     async fn template(&self, pod: &Value) {
         self.edit(&json!({ "spec": { "template": { "spec": pod } } }))
             .await;
+    }
+
+    /// Touches the workload, as a person does when the controller has missed a change: it looks at it again.
+    async fn looks_again(&self, why: &str) {
+        let touch = json!({ "metadata": { "annotations": { "looked-at-again": why } } });
+        self.edit(&touch).await;
     }
 
     /// A person's merge patch of the workload.

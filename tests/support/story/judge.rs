@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::deeds::Deeds;
 use super::ground::{Change, Ground, LIMIT, NAME, now};
@@ -62,10 +62,7 @@ pub(crate) trait Judge: Ground {
             if until(promoted, LIMIT / 6).await.is_some() {
                 return;
             }
-            self.edit(
-                &json!({ "metadata": { "annotations": { "asked-again": again.to_string() } } }),
-            )
-            .await;
+            self.looks_again(&again.to_string()).await;
             self.argo(&["promote", NAME, "--full"]).await;
         }
         panic!("it is promoted: {:#}", self.rollout().await);
