@@ -56,6 +56,7 @@ mod shared {
 }
 
 mod contender;
+mod mirror;
 mod observe;
 mod outcome;
 mod router;

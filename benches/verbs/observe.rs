@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::mirror::Mirrors;
 use crate::outcome::End;
-use crate::scene::{Scene, now};
-use crate::support::story::prelude::*;
+use crate::scene::router::{canary_ingress, weight_of};
+use crate::scene::{NAME, Scene, now};
 
 /// How long the users must have had good answers only.
 const QUIET: Duration = Duration::from_millis(1_500);
@@ -48,20 +49,20 @@ pub(crate) struct Watched {
 // === impl Look ===
 
 impl Look {
-    async fn take(scene: &Scene, good: &str, began: Timestamp, routed: bool) -> Self {
-        let rollout = scene.rollout().await;
+    fn take(scene: &Scene, mirrors: &Mirrors, good: &str, began: Timestamp, routed: bool) -> Self {
+        let rollout = mirrors.rollout(NAME);
         let status = &rollout["status"];
         let (mut ours, mut others) = (0, 0);
-        for pod in scene.serving().await {
-            let hash = &pod["metadata"]["labels"]["rollouts-pod-template-hash"];
-            let count = if *hash == good {
-                &mut ours
-            } else {
-                &mut others
-            };
+        for hash in mirrors.serving(&scene.front) {
+            let count = if hash == good { &mut ours } else { &mut others };
             *count += 1;
         }
-        let weight = if routed { scene.weight().await } else { None };
+        let ingress = if routed {
+            mirrors.ingress(&canary_ingress())
+        } else {
+            Value::Null
+        };
+        let weight = weight_of(&ingress);
         let generation = rollout["metadata"]["generation"].to_string();
         let last_bad = last_bad(scene, began).unwrap_or(began);
         Self {
@@ -120,6 +121,7 @@ impl Look {
 /// beginning.
 pub(crate) async fn watch(
     scene: &Scene,
+    mirrors: &Mirrors,
     good: &str,
     began: Timestamp,
     bound: Duration,
@@ -128,7 +130,7 @@ pub(crate) async fn watch(
 ) -> Watched {
     let mut healthy = None;
     loop {
-        let last = Look::take(scene, good, began, routed).await;
+        let last = Look::take(scene, mirrors, good, began, routed);
         if last.healthy() {
             healthy = healthy.or_else(|| Some(now()));
         } else {

@@ -12,11 +12,12 @@ use axum::http::{StatusCode, Uri};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::scene::router::weight_of;
+use crate::mirror::ingresses;
+use crate::scene::router::{canary_ingress, weight_of};
 use crate::scene::{NAME, Scene};
 
-/// Between two looks at the weight.
-const LOOK: Duration = Duration::from_millis(20);
+/// Between two looks at what the watch has told of the weight.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A router that runs until it is dropped.
 pub(crate) struct Router {
@@ -68,16 +69,14 @@ impl Router {
         let mut tasks = JoinSet::new();
         let routes = Routes::new().fallback(pass).with_state(Arc::clone(&shares));
         tasks.spawn(async move { drop(axum::serve(listener, routes).await) });
-        let (admin, path) = (scene.plane.admin.clone(), scene.canary_ingress());
+        let ingresses = ingresses(scene).await;
         tasks.spawn(async move {
             loop {
-                // Should the server not answer, a router goes on as it did.
-                if let Some(ingress) = admin.get(&path).await {
-                    let weight = weight_of(&ingress).and_then(|it| it.parse().ok());
-                    shares
-                        .weight
-                        .store(weight.unwrap_or_default(), Ordering::Relaxed);
-                }
+                let ingress = ingresses.get(&canary_ingress());
+                let weight = weight_of(&ingress).and_then(|it| it.parse().ok());
+                shares
+                    .weight
+                    .store(weight.unwrap_or_default(), Ordering::Relaxed);
                 tokio::time::sleep(LOOK).await;
             }
         });

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::contender::{self, Act, Contender};
+use crate::mirror::Mirrors;
 use crate::observe::{self, Watched};
 use crate::outcome::{End, Outcome};
 use crate::scene::{LIMIT, Scene, now};
@@ -46,6 +47,7 @@ async fn act(
     contender: Contender,
     bound: Duration,
 ) -> Outcome {
+    let mirrors = Mirrors::start(scene).await;
     let began = now();
     let asleep = ready.asleep.take();
     let acted = RefCell::new(None);
@@ -62,7 +64,15 @@ async fn act(
         let acted = acted.borrow();
         acted.as_ref().map(|(act, _)| act.rollback.clone())
     };
-    let watch = observe::watch(scene, good, began, bound, ready.router.is_some(), rollback);
+    let watch = observe::watch(
+        scene,
+        &mirrors,
+        good,
+        began,
+        bound,
+        ready.router.is_some(),
+        rollback,
+    );
     let (mut act, mut watch) = (std::pin::pin!(act), std::pin::pin!(watch));
     // What has not been done when the time is over does not count.
     let watched = tokio::select! {

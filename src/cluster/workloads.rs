@@ -20,12 +20,33 @@ use crate::target::workload::{
 };
 use crate::target::{Effect, Image, Kind, Snapshot, Workload, template};
 
+/// What there is of a workload besides itself.
+struct Parts {
+    sets: Vec<Value>,
+    pods: Vec<Value>,
+    slices: Vec<Value>,
+}
+
 impl Cluster {
     /// What the cluster says of a workload now. No cache answers: without a resourceVersion every read is a quorum read.
     ///
     /// # Errors
     /// See [`Error`]; a workload that does not exist is a snapshot without one.
     pub async fn snapshot(&self, workload: &Workload, clock: &Clock) -> Result<Snapshot, Error> {
+        self.snapshot_again(workload, None, clock).await
+    }
+
+    /// The same of a workload that was seen before: by the labels that it selected then all is read at once, and once more if
+    /// it selects by others now.
+    ///
+    /// # Errors
+    /// As [`Cluster::snapshot`].
+    pub async fn snapshot_again(
+        &self,
+        workload: &Workload,
+        seen: Option<&Rollout>,
+        clock: &Clock,
+    ) -> Result<Snapshot, Error> {
         let nothing = |taken| Snapshot {
             taken,
             rollout: None,
@@ -33,36 +54,26 @@ impl Cluster {
             pods: vec![],
             endpoints: vec![],
         };
-        let object = match self
-            .call(self.workloads(workload).get(&workload.name))
-            .await
-        {
+        let api = self.workloads(workload);
+        let object = self.call(api.get(&workload.name));
+        let (object, early) = match seen {
+            Some(seen) => {
+                let (object, parts) = tokio::join!(object, self.parts(workload, &seen.selector));
+                (object, Some((&seen.selector, parts)))
+            }
+            None => (object.await, None),
+        };
+        let object = match object {
             Ok(object) => value(&object),
             Err(Error::NotFound(_)) => return Ok(nothing(clock())),
             Err(error) => return Err(error),
         };
         let selector = selector_text(object.pointer("/spec/selector"));
-        let selected = ListParams::default().labels(&selector);
-        let everything = ListParams::default();
-        let (sets, pods, slices) = tokio::try_join!(
-            self.list(
-                "apps",
-                "v1",
-                "ReplicaSet",
-                "replicasets",
-                workload,
-                &selected
-            ),
-            self.list("", "v1", "Pod", "pods", workload, &selected),
-            self.list(
-                "discovery.k8s.io",
-                "v1",
-                "EndpointSlice",
-                "endpointslices",
-                workload,
-                &everything
-            ),
-        )?;
+        let parts = match early {
+            Some((expected, parts)) if *expected == selector => parts?,
+            _ => self.parts(workload, &selector).await?,
+        };
+        let Parts { sets, pods, slices } = parts;
         let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
         let replica_sets: Vec<_> = sets
             .iter()
@@ -209,6 +220,32 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// What there is of a workload that selects by these labels.
+    async fn parts(&self, workload: &Workload, selector: &str) -> Result<Parts, Error> {
+        let selected = ListParams::default().labels(selector);
+        let everything = ListParams::default();
+        let (sets, pods, slices) = tokio::try_join!(
+            self.list(
+                "apps",
+                "v1",
+                "ReplicaSet",
+                "replicasets",
+                workload,
+                &selected
+            ),
+            self.list("", "v1", "Pod", "pods", workload, &selected),
+            self.list(
+                "discovery.k8s.io",
+                "v1",
+                "EndpointSlice",
+                "endpointslices",
+                workload,
+                &everything
+            ),
+        )?;
+        Ok(Parts { sets, pods, slices })
     }
 
     fn workloads(&self, workload: &Workload) -> Api<DynamicObject> {

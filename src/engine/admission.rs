@@ -102,8 +102,11 @@ pub async fn admit(
 /// is told.
 async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, Error> {
     let (namespace, name) = ctx.caches.hold_at();
+    let seen = ctx.caches.rollout(target);
+    let seen = seen.as_ref().map(|seen| &seen.rollout);
     let (at, hold, memory, missing) = tokio::join!(
-        ctx.cluster.snapshot(&target.workload, &ctx.clock),
+        ctx.cluster
+            .snapshot_again(&target.workload, seen, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
         missing(ctx, target),

@@ -333,12 +333,12 @@ impl Runner<'_> {
         let mut since = (self.ctx.clock)();
         let mut wait = self.ctx.tick;
         loop {
-            match self
+            let (workload, seen) = (&self.target.workload, self.at.rollout.as_ref());
+            let looked = self
                 .ctx
                 .cluster
-                .snapshot(&self.target.workload, &self.ctx.clock)
-                .await
-            {
+                .snapshot_again(workload, seen, &self.ctx.clock);
+            match looked.await {
                 Ok(at) => {
                     self.at = at;
                     return Ok(());

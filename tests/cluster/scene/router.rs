@@ -13,6 +13,11 @@ pub(crate) fn weight_of(ingress: &Value) -> Option<&str> {
     annotations["nginx.ingress.kubernetes.io/canary-weight"].as_str()
 }
 
+/// Where the Rollouts controller tells the router of its weights.
+pub(crate) fn canary_ingress() -> String {
+    format!("{NAME}-front-canary")
+}
+
 impl Scene {
     /// A bad canary that a router sends 60 % of the traffic to.
     pub(crate) async fn bad_split(&mut self, more: &Value) -> (Replica, String) {
@@ -46,13 +51,12 @@ impl Scene {
 
     /// What the router sends to the canary, in per cent.
     pub(crate) async fn weight(&self) -> Option<String> {
-        let ingress = self.plane.admin.get(&self.canary_ingress()).await?;
+        let ingress = self
+            .plane
+            .admin
+            .get(&format!("{}/{}", self.ingresses(), canary_ingress()))
+            .await?;
         weight_of(&ingress).map(str::to_owned)
-    }
-
-    /// Where the Rollouts controller tells the router of its weights.
-    pub(crate) fn canary_ingress(&self) -> String {
-        format!("{}/{NAME}-front-canary", self.ingresses())
     }
 
     fn ingresses(&self) -> String {
