@@ -23,7 +23,7 @@ use crate::policy::guard::Hold;
 use crate::reason::{Finding, Reason};
 use crate::rollback::{Memory, Rollback};
 use crate::target::workload::Rollout;
-use crate::target::{Kind, Target};
+use crate::target::{Kind, Target, Workload};
 
 /// How long one watch lasts, in seconds: a connection that died without a word is noticed by then.
 const WATCH: u32 = 60;
@@ -237,6 +237,19 @@ impl Caches {
                 deployed
                     .seen(&self.replica_sets.select(namespace, own))
                     .map(Arc::new)
+            }
+        }
+    }
+
+    /// Another number whenever a watch has told of a change of a workload.
+    #[must_use]
+    pub fn version(&self, workload: &Workload) -> Option<u64> {
+        let (namespace, name) = (workload.namespace.as_str(), workload.name.as_str());
+        match workload.kind {
+            Kind::Rollout => self.rollouts.version(namespace, name),
+            Kind::Deployment => {
+                let own = self.deployments.version(namespace, name);
+                own.max(self.replica_sets.told(namespace))
             }
         }
     }

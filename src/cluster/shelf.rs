@@ -91,6 +91,19 @@ impl<T> Shelf<T> {
         })
     }
 
+    /// The version of the object of that name.
+    #[must_use]
+    pub fn version(&self, namespace: &str, name: &str) -> Option<u64> {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.read(|state| Some(state.objects.get(&key)?.version))
+    }
+
+    /// The newest version that the watch of a namespace told.
+    #[must_use]
+    pub fn told(&self, namespace: &str) -> Option<u64> {
+        self.read(|state| state.told.get(namespace).copied())
+    }
+
     /// The objects of a namespace that are wanted, by name.
     #[must_use]
     pub fn select(&self, namespace: &str, wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {

@@ -33,7 +33,8 @@ impl Cluster {
     /// # Errors
     /// See [`Error`]; a workload that does not exist is a snapshot without one.
     pub async fn snapshot(&self, workload: &Workload, clock: &Clock) -> Result<Snapshot, Error> {
-        self.snapshot_again(workload, None, clock).await
+        self.read(workload, None, &ListParams::default(), clock)
+            .await
     }
 
     /// The same of a workload that was seen before: by the labels that it selected then all is read at once, and once more if
@@ -47,6 +48,33 @@ impl Cluster {
         seen: Option<&Rollout>,
         clock: &Clock,
     ) -> Result<Snapshot, Error> {
+        self.read(workload, seen, &ListParams::default(), clock)
+            .await
+    }
+
+    /// The same before anything was done. The workload itself is a quorum read, and every change is conditional on it; what
+    /// is around it comes from the API server's own watch cache, which answers at once: a list that must be as new as etcd
+    /// waits there up to 100 ms for etcd to say how new it is. It proves nothing that was done.
+    ///
+    /// # Errors
+    /// As [`Cluster::snapshot`].
+    pub async fn first_look(
+        &self,
+        workload: &Workload,
+        seen: Option<&Rollout>,
+        clock: &Clock,
+    ) -> Result<Snapshot, Error> {
+        let any = ListParams::default().match_any();
+        self.read(workload, seen, &any, clock).await
+    }
+
+    async fn read(
+        &self,
+        workload: &Workload,
+        seen: Option<&Rollout>,
+        lists: &ListParams,
+        clock: &Clock,
+    ) -> Result<Snapshot, Error> {
         let nothing = |taken| Snapshot {
             taken,
             rollout: None,
@@ -58,7 +86,8 @@ impl Cluster {
         let object = self.call(api.get(&workload.name));
         let (object, early) = match seen {
             Some(seen) => {
-                let (object, parts) = tokio::join!(object, self.parts(workload, &seen.selector));
+                let (object, parts) =
+                    tokio::join!(object, self.parts(workload, &seen.selector, lists));
                 (object, Some((&seen.selector, parts)))
             }
             None => (object.await, None),
@@ -71,7 +100,7 @@ impl Cluster {
         let selector = selector_text(object.pointer("/spec/selector"));
         let parts = match early {
             Some((expected, parts)) if *expected == selector => parts?,
-            _ => self.parts(workload, &selector).await?,
+            _ => self.parts(workload, &selector, lists).await?,
         };
         let Parts { sets, pods, slices } = parts;
         let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
@@ -223,9 +252,13 @@ impl Cluster {
     }
 
     /// What there is of a workload that selects by these labels.
-    async fn parts(&self, workload: &Workload, selector: &str) -> Result<Parts, Error> {
-        let selected = ListParams::default().labels(selector);
-        let everything = ListParams::default();
+    async fn parts(
+        &self,
+        workload: &Workload,
+        selector: &str,
+        everything: &ListParams,
+    ) -> Result<Parts, Error> {
+        let selected = everything.clone().labels(selector);
         let (sets, pods, slices) = tokio::try_join!(
             self.list(
                 "apps",
@@ -242,7 +275,7 @@ impl Cluster {
                 "EndpointSlice",
                 "endpointslices",
                 workload,
-                &everything
+                everything
             ),
         )?;
         Ok(Parts { sets, pods, slices })

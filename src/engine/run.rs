@@ -7,11 +7,12 @@ mod change;
 mod resume;
 mod sight;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
+use tokio::sync::watch;
 
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
@@ -25,6 +26,8 @@ use crate::telemetry::Span;
 
 /// How often in a row a change may lose the race with other writers.
 const RACES: u32 = 20;
+/// How long after a change nothing is looked at: it would only keep the API server from the controller, whose turn it is.
+const BREATH: Duration = Duration::from_millis(50);
 /// A finding whose words change is journalled this often at most.
 const WORDS: SignedDuration = SignedDuration::from_secs(5);
 
@@ -64,8 +67,21 @@ fn latest(seen: &mut Vec<Sighting>, keep: usize) {
 /// What a round came to.
 enum Round {
     Again,
+    /// A change was made, and what comes of it is the controller's.
+    Changed,
     Soon,
     Ended,
+}
+
+/// What a run looks again for: the workload as the watch last told, and what people and intake wrote. Its own writes are
+/// not among it.
+#[derive(PartialEq)]
+struct Stir {
+    workload: Option<u64>,
+    asked: Option<i64>,
+    marks: Option<BTreeMap<String, String>>,
+    deleting: bool,
+    alerts: i64,
 }
 
 /// Runs a rollback to its end, or as far as this replica may.
@@ -154,6 +170,7 @@ impl Runner<'_> {
             self.seen.clear();
             self.races = 0;
             let mut changes = self.ctx.caches.changes();
+            let mut seen = self.stir();
             loop {
                 if self.ctx.ended.is_cancelled() {
                     return Err(Halt::TermEnded);
@@ -166,6 +183,11 @@ impl Runner<'_> {
                 match round {
                     Round::Ended => return Ok(()),
                     Round::Again => {}
+                    Round::Changed => {
+                        if !self.ctx.pause(BREATH).await {
+                            return Err(Halt::TermEnded);
+                        }
+                    }
                     Round::Soon => {
                         if self
                             .journal
@@ -180,18 +202,42 @@ impl Runner<'_> {
                         tokio::select! {
                             () = self.ctx.ended.cancelled() => return Err(Halt::TermEnded),
                             () = tokio::time::sleep(self.ctx.tick) => {}
-                            _ = changes.changed() => {
-                                // One change comes as several events: let them arrive.
-                                tokio::time::sleep(Duration::from_millis(5)).await;
-                                changes.mark_unchanged();
-                            }
+                            () = self.stirred(&seen, &mut changes) => {}
                         }
                     }
                 }
+                seen = self.stir();
                 self.look().await?;
             }
         }
         self.end(Phase::Succeeded, Reason::Done.into()).await
+    }
+
+    /// What there is to look for now.
+    fn stir(&self) -> Stir {
+        let rollback = &self.journal.rollback;
+        let caches = &self.ctx.caches;
+        let cached = caches.rollbacks.get(rollback.namespace(), rollback.name());
+        let cached = cached.as_deref().unwrap_or(rollback);
+        Stir {
+            workload: caches.version(&self.target.workload),
+            asked: cached.metadata.generation,
+            marks: cached.metadata.annotations.clone(),
+            deleting: cached.metadata.deletion_timestamp.is_some(),
+            alerts: cached.state().alerts.seq,
+        }
+    }
+
+    /// Waits until there is something to look for.
+    async fn stirred(&self, seen: &Stir, changes: &mut watch::Receiver<u64>) {
+        changes.mark_unchanged();
+        while self.stir() == *seen {
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+        // One change comes as several events: let them arrive.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 
     /// Pins the object if intake has not, so that nobody can delete it while the release is half-way. Without that nothing

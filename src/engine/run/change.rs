@@ -103,7 +103,7 @@ impl Runner<'_> {
             Ok(()) => {
                 self.races = 0;
                 self.announce(&Effect::Nudge);
-                Ok(Round::Soon)
+                Ok(Round::Changed)
             }
             Err(error) => self.retried(index, &error, now).await,
         }
@@ -276,7 +276,7 @@ impl Runner<'_> {
         run.first_mutation.get_or_insert(confirmed);
         self.journal.write(self.ctx).await?;
         self.announce(effect);
-        Ok(Round::Soon)
+        Ok(Round::Changed)
     }
 
     /// What follows from a change that was not confirmed.
