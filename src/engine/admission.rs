@@ -105,8 +105,7 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
     let seen = ctx.caches.rollout(target);
     let seen = seen.as_ref().map(|seen| &seen.rollout);
     let (at, hold, memory, missing) = tokio::join!(
-        ctx.cluster
-            .snapshot_again(&target.workload, seen, &ctx.clock),
+        ctx.cluster.first_look(&target.workload, seen, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
         missing(ctx, target),

@@ -5,7 +5,7 @@
 //! requested, and requested again until its effect is seen, because a status request may be lost to the controller's
 //! own write. Only where GitOps owns the spec, and would undo what is written there, is it the other verb: see [`abort`].
 //! Where a router splits the traffic of an update in flight, it is asked for first, once: the controller turns the traffic
-//! one look earlier than for a template, and nothing depends on it.
+//! one look earlier than for a template, which follows when the traffic has turned, or after ten seconds. Nothing depends on it.
 
 mod abort;
 
@@ -23,6 +23,9 @@ use crate::target::{Effect, Release, Sighting, Snapshot, Target};
 
 /// How long the controller may take to look at a restored template that no image tells from the one before.
 const TAKEN_UP_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long an abort may take to turn a router's traffic before the template follows all the same.
+const TURNED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long the controller may take to see a change before it is made to look again. Argo Rollouts 1.9.1 can put an older
 /// object over a newer one in its cache (measured: a third of the changes that came within 100 ms of its own write), and
@@ -213,6 +216,13 @@ impl Plan {
         let Some(set) = pinned else {
             return Next::Fail(Reason::DestinationGone.into());
         };
+        if let Some(weight) = turning(rollout, past, now) {
+            let said = format!(
+                "the abort of {} is seen, and the router still sends weight {weight} to it",
+                self.from
+            );
+            return Next::Wait(Reason::TrafficMoving.because(said));
+        }
         if past.attempts == 0 && self.turns_sooner(rollout) {
             return Next::Do(Effect::Abort {
                 hash: self.from.hash.clone(),
@@ -291,6 +301,21 @@ impl Plan {
 pub(super) fn await_look(rollout: &Rollout, said: &str, past: &Entry, now: Timestamp) -> Next {
     let finding = Reason::ControllerLag.because(said);
     await_controller(rollout, finding, SEEN_WITHIN, past, now)
+}
+
+/// The canary's weight, while the controller takes it away because of our abort. A template would make it begin again.
+fn turning(rollout: &Rollout, past: &Entry, now: Timestamp) -> Option<i64> {
+    let intent = past.intent.as_ref();
+    let aborted = intent.is_some_and(|it| it.effect == EffectKind::Abort) && rollout.aborted;
+    let lately = asked(past).is_some_and(|at| now.duration_since(at) < TURNED_WITHIN);
+    match rollout.strategy {
+        Strategy::Canary {
+            routed: true,
+            canary_weight: Some(weight),
+            ..
+        } if weight > 0 && aborted && lately => Some(weight),
+        _ => None,
+    }
 }
 
 /// When a change was asked for, as far as that is known: putting it on record first can take long.

@@ -79,15 +79,25 @@ fn behind_a_router() -> Snapshot {
 fn behind_a_router_an_abort_comes_first_and_once() {
     let abort = Next::Do(Effect::Abort { hash: "bad".into() });
     assert_eq!(next(&behind_a_router()), abort);
-    // Whether or not it had an effect, the template follows.
     let mut asked = intended(EffectKind::Abort);
     asked.attempts = 1;
+    let after = |at: &Snapshot, seconds| {
+        let now = Timestamp::from_second(seconds).unwrap();
+        Revert::next(&plan(), at, &[], &asked, now)
+    };
+    // A request that was lost is not repeated: the template follows at once.
+    assert_eq!(after(&behind_a_router(), 1), restore(false));
     let mut aborted = behind_a_router();
     rollout(&mut aborted).aborted = true;
-    for at in [&behind_a_router(), &aborted] {
-        let then = Revert::next(&plan(), at, &[], &asked, Timestamp::UNIX_EPOCH);
-        assert_eq!(then, restore(false));
+    let waits = after(&aborted, 1);
+    assert!(matches!(waits, Next::Wait(it) if it.reason == Reason::TrafficMoving));
+    // So it does when the traffic has turned, and when that takes too long.
+    assert_eq!(after(&aborted, 10), restore(false));
+    let mut turned = aborted.clone();
+    if let Strategy::Canary { canary_weight, .. } = &mut rollout(&mut turned).strategy {
+        *canary_weight = Some(0);
     }
+    assert_eq!(after(&turned, 1), restore(false));
     assert!(Revert::safe_point(&plan(), &aborted), "the good one serves");
 }
 
