@@ -10,6 +10,7 @@ pub mod clock;
 pub mod deployments;
 pub mod error;
 pub mod events;
+pub mod exec;
 pub mod hands;
 pub mod hold;
 pub mod http;

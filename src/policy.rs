@@ -66,6 +66,15 @@ impl Policy {
         all
     }
 
+    /// The target's commands that some procedure runs in its pods: they take a right of their own.
+    #[must_use]
+    pub fn commands_of<'a>(&'a self, target: &'a Target) -> BTreeSet<&'a str> {
+        let named = self.procedures.values().flat_map(Procedure::commands);
+        named
+            .filter(|name| target.commands.contains_key(*name))
+            .collect()
+    }
+
     /// How many triggers may act, be it after an approval.
     #[must_use]
     pub fn acting(&self) -> usize {

@@ -4,6 +4,7 @@
 //! it needs is resolved once, when the plan is made, and frozen in its plan.
 
 pub mod entry;
+pub mod exec;
 pub mod flush_redis;
 pub mod gone;
 pub mod healthy;
@@ -65,12 +66,17 @@ impl Procedure {
         steps.any(|step| matches!(step, StepSpec::RestoreImage(_)))
     }
 
+    /// The names of the target's commands that it runs in pods.
+    pub fn commands(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter_map(StepSpec::command)
+    }
+
     /// The names of the steps, for people.
     #[must_use]
     pub fn outline(&self) -> String {
         self.steps
             .iter()
-            .map(StepSpec::name)
+            .map(StepSpec::label)
             .collect::<Vec<_>>()
             .join(", ")
     }

@@ -4,6 +4,7 @@
 //! reads; it decides nothing and calls nobody.
 
 pub mod call;
+pub mod command;
 pub mod deployment;
 pub mod effect;
 pub mod kind;
@@ -18,11 +19,13 @@ pub mod snapshot;
 pub mod template;
 pub mod workload;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use call::{Call, WarmUp};
+pub use command::{Command, Exec};
 pub use effect::Effect;
 pub use kind::Kind;
 pub use link::LinkFacts;
@@ -47,6 +50,8 @@ pub struct Target {
     pub redis: Option<Redis>,
     /// The request that warms a pod up.
     pub warm_up: Option<WarmUp>,
+    /// What can be run in containers of its pods, by name.
+    pub commands: BTreeMap<String, Command>,
     /// Who owns the workload's spec, where the policy says so.
     pub ownership: Ownership,
     /// Where the workload's manifest is, as the template of an address.
@@ -134,6 +139,7 @@ impl Target {
             health: None,
             redis: None,
             warm_up: None,
+            commands: BTreeMap::new(),
             ownership: Ownership::Auto,
             manifest: None,
             known_good: None,

@@ -151,7 +151,7 @@ fn of_now(effect: Effect, at: &Snapshot) -> Option<Effect> {
         Effect::PromoteFull { .. } => at
             .live()
             .map(|live| Effect::PromoteFull { hash: live.hash }),
-        Effect::Flush(_) | Effect::Call(_) => None,
+        Effect::Flush(_) | Effect::Call(_) | Effect::Exec(_) => None,
         other => Some(other),
     }
 }
@@ -168,17 +168,27 @@ async fn read(ground: &Ground<'_>, target: &Target) -> Result<Facts, Error> {
             None => cluster.missing_permissions(workload, mode).await,
         }
     };
-    let (at, memory, rollbacks, missing) = tokio::join!(
+    let commands = async {
+        if mode == Mode::Shadow || ground.policy.commands_of(target).is_empty() {
+            return Ok(Vec::new());
+        }
+        let account = ground.service();
+        let missing = cluster.missing_to_exec(account.as_ref(), &workload.namespace);
+        missing.await
+    };
+    let (at, memory, rollbacks, missing, missing_to_exec) = tokio::join!(
         cluster.snapshot(workload, &ground.clock),
         cluster.recall(target),
         cluster.rollbacks(&workload.namespace),
         rights,
+        commands,
     );
-    let missing = match missing {
+    let known = |missing| match missing {
         // The check of the rights has said so.
-        Err(Error::Forbidden(_)) => Vec::new(),
-        missing => missing?,
+        Err(Error::Forbidden(_)) => Ok(Vec::new()),
+        missing => missing,
     };
+    let (missing, missing_to_exec) = (known(missing)?, known(missing_to_exec)?);
     let rollbacks = rollbacks?.into_iter();
     let rollbacks = rollbacks.filter(|it| it.spec.target == target.name);
     Ok(Facts {
@@ -188,6 +198,7 @@ async fn read(ground: &Ground<'_>, target: &Target) -> Result<Facts, Error> {
             hold: Hold::Free,
             memory: memory?,
             missing,
+            missing_to_exec,
         },
         rollbacks: rollbacks.map(Arc::new).collect(),
     })

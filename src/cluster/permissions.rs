@@ -42,6 +42,10 @@ fn needed(kind: Kind, mode: Mode) -> Vec<Right> {
     rights
 }
 
+/// What running a command in a pod needs. The connection is opened with GET: before Kubernetes 1.35 that asks for `get` alone,
+/// since then for `create` too.
+const EXEC: [Right; 2] = [("get", "", "pods", "exec"), ("create", "", "pods", "exec")];
+
 /// What the service needs in a target's namespace besides what a rollback does: to hear of changes, to claim, to remember, and
 /// to tell.
 const STANDING: [Right; 10] = [
@@ -132,6 +136,19 @@ impl Cluster {
         let rights = needed(workload.kind, mode);
         self.lacking(&workload.namespace, &rights, None, Some(account))
             .await
+    }
+
+    /// The permissions that running commands in the pods of a namespace lacks. `account` is the service's, where it is not the
+    /// one that asks.
+    ///
+    /// # Errors
+    /// As [`Cluster::missing_permissions_of`].
+    pub async fn missing_to_exec(
+        &self,
+        account: Option<&Account>,
+        namespace: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.lacking(namespace, &EXEC, None, account).await
     }
 
     /// Everything that the service may not do in the namespace of this workload: to hear, to claim, to act and to remember.
@@ -296,5 +313,7 @@ mod tests {
             assert_eq!(asked(&of_both), granted(&both));
         }
         assert_eq!(asked(&AT_HOME), granted(&[home]));
+        let exec = include_str!("../../deploy/rbac/exec-targets/role.yaml");
+        assert_eq!(asked(&EXEC), granted(&[exec]));
     }
 }

@@ -191,7 +191,7 @@ impl Cluster {
                 self.call(api.patch(&workload.name, params, &patch(operations)))
                     .await?;
             }
-            Effect::Flush(_) | Effect::Call(_) => {
+            Effect::Flush(_) | Effect::Call(_) | Effect::Exec(_) => {
                 return Err(Error::Rejected(
                     "this is no change of a workload".to_owned(),
                 ));

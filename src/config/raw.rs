@@ -89,6 +89,9 @@ pub struct Target {
     /// The request that warms a pod up.
     #[serde(default)]
     pub warm_up: Option<WarmUp>,
+    /// What can be run in containers of its pods, by name.
+    #[serde(default)]
+    pub commands: Named<Command>,
     /// Who owns the workload's spec.
     #[serde(default)]
     pub owner: Ownership,
@@ -242,6 +245,25 @@ pub struct WarmUp {
     /// How long one answer may take.
     #[serde(default)]
     pub timeout: Option<Spanned<String>>,
+}
+
+/// A command that can be run in a container of a pod.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The container.
+    pub container: Spanned<String>,
+    /// The program and its arguments.
+    pub command: Spanned<Vec<String>>,
+    /// What the whole of its output must match.
+    #[serde(default)]
+    pub expect: Option<Spanned<String>>,
+    /// How long it may take in one pod.
+    #[serde(default)]
+    pub timeout: Option<Spanned<String>>,
+    /// Whether it may be run again.
+    #[serde(default)]
+    pub repeatable: bool,
 }
 
 /// A release that a person declares as good.

@@ -15,7 +15,7 @@ use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::Destination;
 use crate::rollback::memory::MemorySpec;
-use crate::rollback::object::Plan;
+use crate::rollback::object::{Mode, Plan};
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::{Release, Snapshot, Target};
 use crate::telemetry::Span;
@@ -31,6 +31,8 @@ pub struct Fresh {
     pub memory: Option<Memory>,
     /// The permissions that the service account lacks.
     pub missing: Vec<String>,
+    /// Those that running commands in pods lacks, asked for where the policy has such a step for the target.
+    pub missing_to_exec: Vec<String>,
 }
 
 /// Admits the rollback: with a plan, which the journal's next write puts on record, it is Running afterwards, and its first
@@ -71,7 +73,7 @@ pub async fn admit(
             ending::decline(ctx, journal, Some(&target), finding, false).await?;
             return Ok(None);
         }
-        let admission = match read(ctx, &target).await {
+        let admission = match read(ctx, &policy, &target).await {
             Ok(Err(finding)) => {
                 ending::decline(ctx, journal, Some(&target), finding, false).await?;
                 return Ok(None);
@@ -100,15 +102,20 @@ pub async fn admit(
 
 /// Reads everything that the guards are asked on, at once. Where a read fails because a permission is missing, that is what
 /// is told.
-async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, Error> {
+async fn read(
+    ctx: &Context,
+    policy: &Policy,
+    target: &Target,
+) -> Result<Result<Fresh, Finding>, Error> {
     let (namespace, name) = ctx.caches.hold_at();
-    let (at, hold, memory, missing) = tokio::join!(
+    let (at, hold, memory, missing, missing_to_exec) = tokio::join!(
         ctx.cluster.snapshot(&target.workload, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
         missing(ctx, target),
+        missing_to_exec(ctx, policy, target),
     );
-    let (hold, mut missing) = (hold?, missing?);
+    let (hold, mut missing, missing_to_exec) = (hold?, missing?, missing_to_exec?);
     if let (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) = (&at, &memory) {
         let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
         missing = asked.await?;
@@ -119,6 +126,7 @@ async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, 
             hold,
             memory: Some(memory),
             missing,
+            missing_to_exec,
         })),
         (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) if !missing.is_empty() => {
             Ok(Err(lacking(&missing)))
@@ -134,6 +142,19 @@ async fn missing(ctx: &Context, target: &Target) -> Result<Vec<String>, Error> {
     }
     let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
     asked.await
+}
+
+/// The permissions that commands in the target's pods lack, where some procedure runs one.
+async fn missing_to_exec(
+    ctx: &Context,
+    policy: &Policy,
+    target: &Target,
+) -> Result<Vec<String>, Error> {
+    if ctx.mode == Mode::Shadow || policy.commands_of(target).is_empty() {
+        return Ok(Vec::new());
+    }
+    let namespace = &target.workload.namespace;
+    ctx.cluster.missing_to_exec(None, namespace).await
 }
 
 fn judge(
@@ -186,7 +207,18 @@ impl Fresh {
             unobserved_for: std::time::Duration::ZERO,
             rollbacks: &others,
         };
-        facts.admit(rollback, target, &self.at, &self.missing)
+        match facts.admit(rollback, target, &self.at, &self.missing) {
+            // Another procedure of the same target may do without it.
+            Admission::Go { procedure, .. }
+                if procedure.commands().next().is_some() && !self.missing_to_exec.is_empty() =>
+            {
+                Admission::Decline {
+                    finding: lacking(&self.missing_to_exec),
+                    latch: false,
+                }
+            }
+            admission => admission,
+        }
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
         let mut step = Entry::pending("revert");
         step.intent = touched.then(|| Intent {
             effect: EffectKind::Abort,
+            of: None,
             generation: 2,
             at: second(952),
             confirmed: Some(second(952)),

@@ -27,6 +27,9 @@ pub struct Entry {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
+    /// What it was done to already, by name, where that must not be done twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     /// The last change that it asked for, written down before it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
@@ -61,6 +64,9 @@ pub struct Intent {
     // Any text by the definition, so that one from before takes what a newer version does.
     #[schemars(with = "String")]
     pub effect: EffectKind,
+    /// What it is done to, where that is not the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// The workload's generation from the read on which the change was decided: its precondition.
     pub generation: i64,
     /// When the intent was written down.
@@ -84,6 +90,7 @@ impl Entry {
             started: None,
             watched: None,
             finished: None,
+            done: Vec::new(),
             intent: None,
             nudged: None,
             observed: None,

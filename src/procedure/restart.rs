@@ -158,6 +158,7 @@ mod tests {
         past.attempts = 1;
         past.intent = Some(Intent {
             effect: EffectKind::Restart,
+            of: None,
             generation: 3,
             at: second(100),
             confirmed: None,

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, flush_redis, gone, healthy, http, metric, pause, restart, restore_image, revert,
+    Entry, exec, flush_redis, gone, healthy, http, metric, pause, restart, restore_image, revert,
     wait_ready,
 };
 use crate::reason::{Finding, Reason};
@@ -30,7 +30,12 @@ pub trait Step {
     ) -> Result<Self::Plan, Finding>;
 
     /// What the step needs of a target and the target does not declare, as a key of the policy.
-    fn lacks(&self, _target: &Target) -> Option<&'static str> {
+    fn lacks(&self, _target: &Target) -> Option<String> {
+        None
+    }
+
+    /// The target's command that it runs in pods, by its name: it takes a right of its own.
+    fn command(&self) -> Option<&str> {
         None
     }
 
@@ -166,8 +171,21 @@ macro_rules! steps {
 
             /// What a target does not declare and the step needs; see [`Step::lacks`].
             #[must_use]
-            pub fn lacks(&self, target: &Target) -> Option<&'static str> {
+            pub fn lacks(&self, target: &Target) -> Option<String> {
                 match self { $(Self::$variant(step) => step.lacks(target),)+ }
+            }
+
+            /// The target's command that it runs in pods; see [`Step::command`].
+            #[must_use]
+            pub fn command(&self) -> Option<&str> {
+                match self { $(Self::$variant(step) => step.command(),)+ }
+            }
+
+            /// The step's name, and that of the command that it runs.
+            #[must_use]
+            pub fn label(&self) -> String {
+                let name = self.name();
+                self.command().map_or_else(|| name.to_owned(), |it| format!("{name} ({it})"))
             }
 
             /// Resolves the step's plan; see [`Step::plan`].
@@ -221,6 +239,7 @@ steps! {
     Restart = "restart" in restart,
     WaitReady = "wait-ready" in wait_ready,
     Http = "http" in http,
+    Exec = "exec" in exec,
     Pause = "pause" in pause,
     Healthy = "healthy" in healthy,
     Metric = "metric" in metric,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Flush, Image};
+use super::{Call, Exec, Flush, Image};
 use crate::reason::Reason;
 
 /// One change of the cluster, with everything that it needs already resolved.
@@ -53,6 +53,9 @@ pub enum Effect {
     Flush(Flush),
     /// Send requests to pods, all of these at once. They may be sent twice.
     Call(Vec<Call>),
+    /// Run a command in a container of a pod. It may have been run where no exit status came back, and is run again only where
+    /// the policy says that it may.
+    Exec(Exec),
 }
 
 /// What came of a change outside the cluster's API, as it was answered.
@@ -76,6 +79,10 @@ pub enum Verdict {
     Failed,
     /// It was not, and will not be until somebody changes something.
     Refused,
+    /// It certainly was not begun; the same may do later.
+    NotBegun,
+    /// Nobody knows whether it was, or with what end.
+    Unknown,
 }
 
 /// The kind of an effect, as the journal names it.
@@ -98,6 +105,8 @@ pub enum EffectKind {
     Flush,
     /// See [`Effect::Call`].
     Call,
+    /// See [`Effect::Exec`].
+    Exec,
 }
 
 impl Effect {
@@ -113,6 +122,16 @@ impl Effect {
             Self::Restart { .. } => EffectKind::Restart,
             Self::Flush(_) => EffectKind::Flush,
             Self::Call(_) => EffectKind::Call,
+            Self::Exec(_) => EffectKind::Exec,
+        }
+    }
+
+    /// The one thing that it is done to, where that is not the workload and must not be done to it twice.
+    #[must_use]
+    pub fn of(&self) -> Option<&str> {
+        match self {
+            Self::Exec(exec) => Some(&exec.pod),
+            _ => None,
         }
     }
 }
@@ -130,6 +149,7 @@ impl EffectKind {
             Self::Restart => Reason::Restarting,
             Self::Flush => Reason::Flushing,
             Self::Call => Reason::Warming,
+            Self::Exec => Reason::Executing,
         }
     }
 }

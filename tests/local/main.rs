@@ -15,6 +15,7 @@ mod deploy;
 mod docs;
 mod doctor;
 mod engine;
+mod exec;
 mod explain;
 mod hands;
 mod intake;

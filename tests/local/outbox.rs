@@ -238,6 +238,7 @@ fn policy() -> Arc<Policy> {
         health: None,
         redis: None,
         warm_up: None,
+        commands: std::collections::BTreeMap::new(),
         ownership: ripcord::target::Ownership::Auto,
         manifest: None,
         known_good: None,

@@ -114,6 +114,7 @@ pub(crate) fn policy() -> Policy {
         }),
         redis: None,
         warm_up: None,
+        commands: std::collections::BTreeMap::new(),
         ownership: Ownership::Auto,
         manifest: None,
         known_good: None,

@@ -120,6 +120,10 @@ pub(super) fn in_words(effect: &Effect, plan: &Plan) -> String {
         Effect::Flush(flush) => {
             format!("take {} out of Redis {}", flush.scope, flush.redis.address)
         }
+        Effect::Exec(exec) => format!(
+            "run `{}` ({}) in container {} of {}",
+            exec.name, exec.command, exec.command.container, exec.pod
+        ),
         Effect::Call(calls) => {
             let request = calls.first().map(|call| call.request.to_string());
             let request = request.unwrap_or_default();

@@ -65,7 +65,7 @@ pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, Ste
                 let proved_again = steps[index + 1..]
                     .iter()
                     .any(|(_, it)| matches!(it, StepSpec::Healthy(_)));
-                let later = ["flush-redis", "restart"];
+                let later = ["flush-redis", "restart", "exec"];
                 let later = later.into_iter().find(|later| after(later));
                 if let Some(later) = later.filter(|_| !proved_again) {
                     let label = format!("expected after `{later}`, or once more at the end");

@@ -100,6 +100,7 @@ fn options(check: &mut Check<'_>, source: &Arc<Source>, at: &Place, step: &StepS
         StepSpec::FlushRedis(flush) => time(check, source, at, "within", flush.within, second),
         StepSpec::Restart(restart) => time(check, source, at, "within", restart.within, second),
         StepSpec::WaitReady(ready) => time(check, source, at, "within", ready.within, second),
+        StepSpec::Exec(exec) => time(check, source, at, "within", exec.within, second),
         StepSpec::Pause(pause) => time(check, source, at, "for", pause.time, second),
         StepSpec::Metric(metric) => measured(check, source, at, metric),
         StepSpec::Http(http) => {

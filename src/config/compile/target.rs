@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::{Check, FoundTarget, companion, place, words, workload};
+use super::{Check, FoundTarget, command, companion, place, words, workload};
 use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
 use crate::report::blocks::Mention;
@@ -106,6 +106,7 @@ fn one(
         warm_up: raw
             .warm_up
             .map(|raw| companion::warm_up(check, source, raw)),
+        commands: command::all(check, source, raw.commands),
         ownership: raw.owner,
         manifest: raw.manifest.map(|url| manifest(check, source, &url)),
         known_good: raw.known_good.map(|raw| pin(check, source, kind, raw)),

@@ -58,6 +58,7 @@ impl Runner<'_> {
             entry.attempts += 1;
             entry.intent = Some(Intent {
                 effect: effect.kind(),
+                of: effect.of().map(str::to_owned),
                 generation,
                 at: now,
                 confirmed: None,
@@ -139,6 +140,10 @@ impl Runner<'_> {
             match effect {
                 Effect::Flush(flush) => Some((Vec::new(), redis::flush(flush).await)),
                 Effect::Call(calls) => Some(ctx.prober.call(calls).await),
+                Effect::Exec(exec) => {
+                    let namespace = &self.target.workload.namespace;
+                    Some((Vec::new(), ctx.cluster.exec(namespace, exec).await))
+                }
                 _ => None,
             }
         };
@@ -164,10 +169,12 @@ impl Runner<'_> {
     ) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
         let done = outcome.verdict == Verdict::Done;
-        let entry = self.journal.page.run.steps.get_mut(index);
-        if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
+        if let Some(entry) = self.journal.page.run.steps.get_mut(index)
+            && let Some(intent) = &mut entry.intent
+        {
             intent.confirmed = done.then_some(now);
             intent.outcome = Some(outcome);
+            entry.done.extend(intent.of.clone().filter(|_| done));
         }
         if done {
             self.journal.page.run.first_mutation.get_or_insert(now);

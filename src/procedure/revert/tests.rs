@@ -166,6 +166,7 @@ fn intended(effect: EffectKind) -> Entry {
     let mut past = Entry::pending("revert");
     past.intent = Some(crate::procedure::Intent {
         effect,
+        of: None,
         generation: 2,
         at: Timestamp::UNIX_EPOCH,
         confirmed: None,
@@ -416,6 +417,7 @@ fn a_deployment_that_was_put_back_is_not_fought_over() {
     // Intended, and not known to have had an effect.
     past.intent = Some(Intent {
         effect: EffectKind::RestoreTemplate,
+        of: None,
         generation: 2,
         at: Timestamp::UNIX_EPOCH,
         confirmed: None,

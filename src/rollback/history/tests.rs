@@ -20,6 +20,7 @@ pub(crate) fn target() -> Target {
         health: None,
         redis: None,
         warm_up: None,
+        commands: std::collections::BTreeMap::new(),
         ownership: Ownership::Auto,
         manifest: None,
         known_good: None,

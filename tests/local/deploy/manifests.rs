@@ -94,6 +94,7 @@ fn an_old_kubectl_can_render_what_is_shipped() {
         ".",
         "rbac/release-namespace",
         "rbac/deployment-targets",
+        "rbac/exec-targets",
         "rbac/shadow-namespace",
         "rbac/shadow-deployment-targets",
         "examples/options-production",
