@@ -168,14 +168,9 @@ async fn read(ground: &Ground<'_>, target: &Target) -> Result<Facts, Error> {
             None => cluster.missing_permissions(workload, mode).await,
         }
     };
-    let commands = async {
-        if mode == Mode::Shadow || ground.policy.commands_of(target).is_empty() {
-            return Ok(Vec::new());
-        }
-        let account = ground.service();
-        let missing = cluster.missing_to_exec(account.as_ref(), &workload.namespace);
-        missing.await
-    };
+    let account = ground.service();
+    let commands =
+        admission::missing_to_exec(cluster, account.as_ref(), ground.policy, target, mode);
     let (at, memory, rollbacks, missing, missing_to_exec) = tokio::join!(
         cluster.snapshot(workload, &ground.clock),
         cluster.recall(target),

@@ -3,8 +3,8 @@
 //! It knows an end by the exit status alone, which comes on a channel of its own. Where none comes, nobody knows what became
 //! of the command: a connection that is lost does not stop it. It refuses to take silence for success, and opens no shell.
 
+use futures_util::FutureExt as _;
 use futures_util::future::join;
-use futures_util::{FutureExt as _, TryFutureExt as _};
 use hyper_util::client::legacy;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -85,23 +85,18 @@ impl Cluster {
                 status
             }
         };
-        match status {
-            Some(status) => exit_code(&status).map_err(|said| {
-                (
-                    Verdict::Unknown,
-                    format!("no exit status came back, but: {said}"),
-                )
-            }),
-            None => {
-                let broken = process.join().map_err(|error| super::error::chain(&error));
-                let broken = broken
-                    .await
-                    .err()
-                    .map_or_else(String::new, |it| format!(" ({it})"));
-                let said = format!("the connection ended without an exit status{broken}");
-                Err((Verdict::Unknown, said))
-            }
-        }
+        let Some(status) = status else {
+            let broken = process.join().await.err();
+            let broken = broken.map_or_else(String::new, |error| {
+                format!(" ({})", super::error::chain(&error))
+            });
+            let said = format!("the connection ended without an exit status{broken}");
+            return Err((Verdict::Unknown, said));
+        };
+        exit_code(&status).map_err(|said| {
+            let said = format!("no exit status came back, but: {said}");
+            (Verdict::Unknown, said)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Types only, strict, each with its place where a later check needs one. No untyped value, no untagged and no flattened
 //! type: those would turn `off` into false and `1.10` into a number, and would lose the places.
 
+mod command;
 mod does;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+pub use self::command::Command;
 pub use self::does::Does;
 use crate::alert::Severity;
 use crate::procedure::StepSpec;
@@ -245,25 +247,6 @@ pub struct WarmUp {
     /// How long one answer may take.
     #[serde(default)]
     pub timeout: Option<Spanned<String>>,
-}
-
-/// A command that can be run in a container of a pod.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Command {
-    /// The container.
-    pub container: Spanned<String>,
-    /// The program and its arguments.
-    pub command: Spanned<Vec<String>>,
-    /// What the whole of its output must match.
-    #[serde(default)]
-    pub expect: Option<Spanned<String>>,
-    /// How long it may take in one pod.
-    #[serde(default)]
-    pub timeout: Option<Spanned<String>>,
-    /// Whether it may be run again.
-    #[serde(default)]
-    pub repeatable: bool,
 }
 
 /// A release that a person declares as good.

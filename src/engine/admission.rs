@@ -1,12 +1,15 @@
 //! Takes a claimed rollback to its frozen plan, or to its refusal: every guard is asked again, on fresh reads.
 
+mod read;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+pub use self::read::missing_to_exec;
+
 use super::journal::{Halt, Journal};
 use super::{Context, approval, ending};
-use crate::cluster::Error;
 use crate::policy::Policy;
 use crate::policy::admission::{Admission, lacking};
 use crate::policy::approval::Consent;
@@ -15,7 +18,7 @@ use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::Destination;
 use crate::rollback::memory::MemorySpec;
-use crate::rollback::object::{Mode, Plan};
+use crate::rollback::object::Plan;
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::{Release, Snapshot, Target};
 use crate::telemetry::Span;
@@ -73,7 +76,7 @@ pub async fn admit(
             ending::decline(ctx, journal, Some(&target), finding, false).await?;
             return Ok(None);
         }
-        let admission = match read(ctx, &policy, &target).await {
+        let admission = match read::read(ctx, &policy, &target).await {
             Ok(Err(finding)) => {
                 ending::decline(ctx, journal, Some(&target), finding, false).await?;
                 return Ok(None);
@@ -98,63 +101,6 @@ pub async fn admit(
             return Err(Halt::TermEnded);
         }
     }
-}
-
-/// Reads everything that the guards are asked on, at once. Where a read fails because a permission is missing, that is what
-/// is told.
-async fn read(
-    ctx: &Context,
-    policy: &Policy,
-    target: &Target,
-) -> Result<Result<Fresh, Finding>, Error> {
-    let (namespace, name) = ctx.caches.hold_at();
-    let (at, hold, memory, missing, missing_to_exec) = tokio::join!(
-        ctx.cluster.snapshot(&target.workload, &ctx.clock),
-        ctx.cluster.hold(namespace, name),
-        ctx.cluster.memory(target),
-        missing(ctx, target),
-        missing_to_exec(ctx, policy, target),
-    );
-    let (hold, mut missing, missing_to_exec) = (hold?, missing?, missing_to_exec?);
-    if let (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) = (&at, &memory) {
-        let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
-        missing = asked.await?;
-    }
-    match (at, memory) {
-        (Ok(at), Ok(memory)) => Ok(Ok(Fresh {
-            at,
-            hold,
-            memory: Some(memory),
-            missing,
-            missing_to_exec,
-        })),
-        (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) if !missing.is_empty() => {
-            Ok(Err(lacking(&missing)))
-        }
-        (Err(error), _) | (_, Err(error)) => Err(error),
-    }
-}
-
-/// The permissions that are missing, as far as that is not known.
-async fn missing(ctx: &Context, target: &Target) -> Result<Vec<String>, Error> {
-    if ctx.rights.are_complete(&target.workload, (ctx.clock)()) {
-        return Ok(Vec::new());
-    }
-    let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
-    asked.await
-}
-
-/// The permissions that commands in the target's pods lack, where some procedure runs one.
-async fn missing_to_exec(
-    ctx: &Context,
-    policy: &Policy,
-    target: &Target,
-) -> Result<Vec<String>, Error> {
-    if ctx.mode == Mode::Shadow || policy.commands_of(target).is_empty() {
-        return Ok(Vec::new());
-    }
-    let namespace = &target.workload.namespace;
-    ctx.cluster.missing_to_exec(None, namespace).await
 }
 
 fn judge(

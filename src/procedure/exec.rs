@@ -183,11 +183,14 @@ impl Last {
             let at = intent.at;
             return Ok(Some(Self { at, finding }));
         }
-        let done = past.done.len();
+        // Its own words come last: messages are cut.
+        let done = match past.done.len() {
+            0 => String::new(),
+            done => format!("after it ended well in {}, ", pods_text(done)),
+        };
         Err(finding.reason.because(format!(
-            "{}; it is not run again, because the policy does not call it repeatable; it ended well in {} before",
-            finding.said,
-            if done == 0 { "no pod".to_owned() } else { pods_text(done) }
+            "{done}not run again, as the policy does not call it repeatable: {}",
+            finding.said
         )))
     }
 }

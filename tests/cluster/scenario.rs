@@ -10,6 +10,8 @@ mod demo;
 mod deployment;
 mod doctor;
 mod drill;
+mod exec;
+mod fails;
 mod hands;
 mod harness;
 mod in_flight;
@@ -92,6 +94,13 @@ real! {
     cache:
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
+    exec:
+        every_pod[Pods Network LocalExec] no_exit_status[Pods Network LocalExec] wrong_words[Pods Network LocalExec]
+        takes_too_long[Pods Network LocalExec] right_missing right_is_gone leader_killed[Pods Network LocalExec];
+    fails:
+        revert_without_its_right promotion_without_its_right[Pods Network Freeze] healthy_with_a_wrong_answer
+        healthy_without_one_of_its_pods gone_in_time restart_without_its_right ready_in_time image_without_its_container
+        flush_after_all_else;
     complete:
         no_replica_set no_replica_set_of_a_blue_green replica_set pods_never_ready right_is_gone revert_alone;
     hands: by_hand approves denies silence;

@@ -146,13 +146,9 @@ impl Witness {
 
     async fn read(&self, policy: &Policy, target: &Target) -> Result<Ground, Error> {
         let namespace = &target.workload.namespace;
-        let commands = async {
-            if self.mode == Mode::Shadow || policy.commands_of(target).is_empty() {
-                return Ok(Vec::new());
-            }
-            let account = Some(&self.account);
-            self.cluster.missing_to_exec(account, namespace).await
-        };
+        let account = Some(&self.account);
+        let commands =
+            admission::missing_to_exec(&self.cluster, account, policy, target, self.mode);
         let (at, hold, memory, rollbacks, missing, missing_to_exec) = tokio::join!(
             self.cluster.snapshot(&target.workload, &self.clock),
             self.hold(),
