@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod approval;
 pub mod decision;
+pub mod drill;
 pub mod guard;
 pub mod ladder;
 pub mod ours;

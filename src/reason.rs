@@ -92,6 +92,11 @@ reasons! {
     ApprovalStale = "approval_stale": "What was approved is not what would be done now: it must be asked for again.",
     Admitted = "admitted": "Every guard was asked again on fresh facts and let the rollback pass.",
     Escalated = "escalated": "The revert failed, and the next procedure of the ladder was asked for.",
+    DrillNotAllowed = "drill_not_allowed": "The policy does not allow drills with an effect on this target (`drill: allowed`).",
+    NotAtRest = "not_at_rest": "A drill begins only where nothing is under way: no update, no pause, no open rollback, and nothing that an earlier drill left.",
+    DrillUnfit = "drill_unfit": "The target is not fit for a drill: a check of `ripcord doctor` has failed.",
+    NoDrill = "no_drill": "The live release is no drill's: it bears no mark, or differs from every other release in more than that.",
+    RealAlert = "real_alert": "Something that is no drill is asked for on the target, and goes first.",
     NoRung = "no_rung": "The rollback does not follow one whose revert failed and whose plan asks for it.",
 
     // While a step runs.

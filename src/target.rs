@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod deployment;
+pub mod drill;
 pub mod effect;
 pub mod kind;
 pub mod link;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use call::{Call, WarmUp};
+pub use drill::Drills;
 pub use effect::Effect;
 pub use kind::Kind;
 pub use link::LinkFacts;
@@ -49,6 +51,8 @@ pub struct Target {
     pub warm_up: Option<WarmUp>,
     /// Who owns the workload's spec, where the policy says so.
     pub ownership: Ownership,
+    /// Whether it may be drilled with an effect.
+    pub drills: Drills,
     /// Where the workload's manifest is, as the template of an address.
     pub manifest: Option<Link>,
     /// The release to return to, where a person pinned one; otherwise the target's own history decides.
@@ -135,6 +139,7 @@ impl Target {
             redis: None,
             warm_up: None,
             ownership: Ownership::Auto,
+            drills: Drills::Refused,
             manifest: None,
             known_good: None,
             change_window: Duration::ZERO,

@@ -235,6 +235,7 @@ fn claim(args: &Args, target: &Target, live: Option<Release>, by: &str) -> Rollb
         rung: None,
         reason: Some("drill".to_owned()),
         requested_by: Some(by.to_owned()),
+        drill: false,
         unplaced: None,
         trace: None,
         cancel: None,

@@ -16,9 +16,9 @@ pub use self::does::Does;
 use crate::alert::Severity;
 use crate::procedure::StepSpec;
 use crate::rollback::object::Mode;
-use crate::target::Ownership;
 use crate::target::call::Method;
 use crate::target::redis::Master;
+use crate::target::{Drills, Ownership};
 
 /// One file of the policy.
 #[derive(Debug, Default, Deserialize)]
@@ -92,6 +92,9 @@ pub struct Target {
     /// Who owns the workload's spec.
     #[serde(default)]
     pub owner: Ownership,
+    /// Whether it may be drilled with an effect.
+    #[serde(default)]
+    pub drill: Drills,
     /// The template of the address of the workload's manifest.
     #[serde(default)]
     pub manifest: Option<Spanned<String>>,

@@ -167,6 +167,9 @@ impl Fresh {
         let none = || Memory::new(&target.name, MemorySpec::default());
         let mut memory = self.memory.clone().unwrap_or_else(none);
         let mut remembered = memory.state().into_owned();
+        if let Some(twin) = self.at.drilled() {
+            remembered.remember_drilled(&twin, now);
+        }
         if let Some(rollout) = &self.at.rollout {
             remembered.observe(rollout, created, now);
         }

@@ -292,6 +292,9 @@ impl Runner<'_> {
                 return self.ended(Phase::Failed, stopped).await.map(Some);
             }
         }
+        if safe && let Some(first) = self.gives_way() {
+            return self.ended(Phase::Superseded, first).await.map(Some);
+        }
         let run = &self.journal.page.run;
         let started = run.started.unwrap_or(now);
         let limit = SignedDuration::try_from(self.target.give_up).unwrap_or(SignedDuration::MAX);
@@ -309,11 +312,13 @@ impl Runner<'_> {
             }
             if run.gave_up.is_none() {
                 self.journal.fence(self.ctx).await?;
-                let name = self.journal.rollback.name().to_owned();
-                ending::remember(self.ctx, &self.target, |memory| {
-                    memory.latch(&name, finding.clone(), now)
-                })
-                .await?;
+                if !self.journal.rollback.spec.drill {
+                    let name = self.journal.rollback.name().to_owned();
+                    ending::remember(self.ctx, &self.target, |memory| {
+                        memory.latch(&name, finding.clone(), now)
+                    })
+                    .await?;
+                }
                 self.journal.page.run.gave_up = Some(now);
                 self.journal.write(self.ctx).await?;
             }
@@ -326,6 +331,18 @@ impl Runner<'_> {
             self.journal.write(self.ctx).await?;
         }
         Ok(None)
+    }
+
+    /// Why a drill whose release is gone already gives way to what is no drill, if it does. Before that it goes on: nobody else
+    /// would take its release away.
+    fn gives_way(&self) -> Option<Finding> {
+        let rollback = &self.journal.rollback;
+        if !rollback.spec.drill || self.journal.page.run.first_mutation.is_none() {
+            return None;
+        }
+        let waiting = self.ctx.caches.rollbacks_of(&self.target);
+        let first = waiting.iter().find(|it| it.goes_first())?;
+        Some(Reason::RealAlert.because(format!("{} is asked for, and goes first", first.name())))
     }
 
     /// Looks at the workload until the API server answers.

@@ -104,6 +104,7 @@ impl Facts<'_> {
                 || wanted.hash != live.hash
                 || wanted.revision != live.revision)
             && !followed.is_some_and(|followed| followed.went_on(at))
+            && !self.moved_by_a_drill(rollback, wanted, &live)
         {
             return Admission::Supersede(
                 Reason::NewRelease.because(format!("{live} is live, not {wanted}")),
@@ -119,6 +120,10 @@ impl Facts<'_> {
         if let Err((finding, latch)) = judged {
             return Admission::Decline { finding, latch };
         }
+        let drilled = match self.judge_drill(rollback, target, at) {
+            Ok(drilled) => drilled,
+            Err(finding) => return Admission::decline(finding),
+        };
         if let Err(finding) = self.owned(target, &live) {
             return Admission::decline(finding);
         }
@@ -134,7 +139,7 @@ impl Facts<'_> {
         }
         let inherited = match followed {
             Some(followed) => followed.destination(target, at, &procedure),
-            None => Ok(None),
+            None => Ok(drilled),
         };
         let destination = inherited.and_then(|inherited| match inherited {
             Some(inherited) => Ok(inherited),
@@ -170,6 +175,8 @@ impl Facts<'_> {
             return Err(Reason::ProcedureUnknown.because(said));
         };
         let next = self.policy.next_rung(procedure, rollback.severity());
+        // A drill whose revert fails shows just that.
+        let next = next.filter(|_| !rollback.spec.drill);
         Ok(Procedure {
             escalate_to: next.map(str::to_owned),
             ..procedure.clone()

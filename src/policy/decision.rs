@@ -238,7 +238,7 @@ impl Facts<'_> {
         let mut active = self
             .rollbacks
             .iter()
-            .filter(|r| r.spec.mode.acts() && !r.phase().ended());
+            .filter(|r| r.is_open() && !r.spec.drill);
         let ours =
             active.find(|r| r.metadata.uid.is_some() && r.metadata.uid == rollout.operation)?;
         Some(ours.as_ref())
@@ -259,7 +259,7 @@ impl Facts<'_> {
         let mut active = self
             .rollbacks
             .iter()
-            .filter(|r| r.spec.mode.acts() && !r.phase().ended());
+            .filter(|r| r.is_open() && !r.spec.drill);
         let found = active.find(|r| {
             r.from().is_some_and(is_live) || r.to().is_some_and(is_live) || restarted(r)
         })?;

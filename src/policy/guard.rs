@@ -192,7 +192,8 @@ impl Facts<'_> {
         let away = self
             .rollbacks
             .iter()
-            .filter(|it| it.touched() && lately(it) && it.from().is_some_and(is_live))
+            .filter(|it| !it.spec.drill && it.touched() && lately(it))
+            .filter(|it| it.from().is_some_and(is_live))
             .count();
         if away < CAP {
             return Ok(());
@@ -293,7 +294,7 @@ impl Facts<'_> {
         if let Some(named) = alert
             .release_hash
             .as_ref()
-            .filter(|named| **named != live.hash)
+            .filter(|named| !self.same(named, &live.hash))
         {
             let said = format!("{} names release {named}, live is {live}", alert.name);
             return Err(Reason::NotThisRelease.because(said));
@@ -312,7 +313,9 @@ impl Facts<'_> {
             );
             return Err(Reason::NoRecentChange.because(said));
         }
-        if self.rollout.is_some_and(Rollout::in_flight) {
+        // A drill's release is no update that could be the cause.
+        let update = |it: &Rollout| it.in_flight() && !self.same(&it.current, &it.stable);
+        if self.rollout.is_some_and(update) {
             return Ok(());
         }
         let Some(changed) = self.changed(live) else {
@@ -350,6 +353,7 @@ impl Facts<'_> {
         let yielded = self.rollbacks.iter().find(|rollback| {
             let ended = rollback.state().run.finished;
             rollback.spec.mode.acts()
+                && !rollback.spec.drill
                 && rollback.phase() == Phase::Superseded
                 && rollback.from().is_some_and(|from| from.hash != live.hash)
                 && ended.is_some_and(|ended| alert.began <= ended)
@@ -362,6 +366,13 @@ impl Facts<'_> {
             alert.name
         );
         Err((Reason::Duplicate.because(said), yielded))
+    }
+
+    /// Whether two hashes count as one release: a drill's as the one that it was made of.
+    #[must_use]
+    pub fn same(&self, one: &str, other: &str) -> bool {
+        let status = self.memory.and_then(|memory| memory.status.as_ref());
+        one == other || status.is_some_and(|status| status.same(one, other))
     }
 
     /// When the live release went live: the later of its template change and its promotion.

@@ -66,6 +66,7 @@ impl Rollout {
             owner: common.owner,
             invalid: false,
             operation: common.operation,
+            drill: common.drill,
             deleting: common.deleting,
             selector: common.selector,
             created: common.created,

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::drill;
 use super::kind::Kind;
 use super::owner::Owner;
 use super::template;
@@ -75,6 +76,8 @@ pub struct Rollout {
     pub invalid: bool,
     /// The id of Ripcord's last change of the template, if any.
     pub operation: Option<String>,
+    /// The id of the drill whose mark the template in the spec bears, if any.
+    pub drill: Option<String>,
     /// Whether the Rollout is being deleted.
     pub deleting: bool,
     /// `spec.selector` as a label selector text.
@@ -96,6 +99,7 @@ pub(super) struct Common {
     pub annotated: bool,
     pub owner: Option<Owner>,
     pub operation: Option<String>,
+    pub drill: Option<String>,
     pub deleting: bool,
     pub selector: String,
     pub created: Option<Timestamp>,
@@ -207,6 +211,7 @@ impl Rollout {
             owner: common.owner,
             invalid,
             operation: common.operation,
+            drill: common.drill,
             deleting: common.deleting,
             selector: common.selector,
             created: common.created,
@@ -280,6 +285,9 @@ impl Common {
             annotated: metadata["annotations"].is_object(),
             owner: Owner::read(object, kind),
             operation: annotation(OPERATION_ANNOTATION).map(str::to_owned),
+            drill: at("/spec/template")
+                .and_then(drill::mark)
+                .map(str::to_owned),
             deleting: at("/metadata/deletionTimestamp").is_some(),
             selector: selector_text(at("/spec/selector")),
             created: created.and_then(|at| at.parse().ok()),

@@ -107,6 +107,7 @@ fn one(
             .warm_up
             .map(|raw| companion::warm_up(check, source, raw)),
         ownership: raw.owner,
+        drills: raw.drill,
         manifest: raw.manifest.map(|url| manifest(check, source, &url)),
         known_good: raw.known_good.map(|raw| pin(check, source, kind, raw)),
         change_window: times.change_window,

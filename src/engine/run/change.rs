@@ -376,12 +376,14 @@ impl Runner<'_> {
     async fn blame(&mut self) -> Result<Option<Refused>, Halt> {
         let name = self.journal.rollback.name().to_owned();
         let from = self.plan.from.clone();
+        let drill = self.journal.rollback.spec.drill;
         loop {
             let now = (self.ctx.clock)();
             let known = self.ctx.caches.memory(&self.target);
             let known = known.map(|known| Memory::clone(&known));
             let blamed = self.ctx.cluster.remember(&self.target, known, |memory| {
-                let blamed = memory.blame(&from, &name, now);
+                // What a drill leaves is no worse than what it was made of.
+                let blamed = !drill && memory.blame(&from, &name, now);
                 let activated = memory.active.as_ref() != Some(&name);
                 memory.active = Some(name.clone());
                 blamed || activated

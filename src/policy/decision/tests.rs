@@ -106,6 +106,7 @@ pub(crate) fn rollback(number: u32, phase: Phase) -> Rollback {
         rung: None,
         reason: None,
         requested_by: None,
+        drill: false,
         unplaced: None,
         trace: None,
         cancel: None,

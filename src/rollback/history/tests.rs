@@ -21,6 +21,7 @@ pub(crate) fn target() -> Target {
         redis: None,
         warm_up: None,
         ownership: Ownership::Auto,
+        drills: crate::target::Drills::Refused,
         manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),

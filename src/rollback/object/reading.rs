@@ -176,6 +176,19 @@ impl Rollback {
             .map(|plan| &plan.to)
     }
 
+    /// Whether it has not ended and may act.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.spec.mode.acts() && !self.phase().ended()
+    }
+
+    /// Whether it is open and may act, and no drill: what it asks for goes before any drill. What waits for a person keeps
+    /// nobody waiting.
+    #[must_use]
+    pub fn goes_first(&self) -> bool {
+        self.is_open() && !self.spec.drill && self.phase() != Phase::AwaitingApproval
+    }
+
     /// Whether a change was made, or may have been made.
     #[must_use]
     pub fn touched(&self) -> bool {

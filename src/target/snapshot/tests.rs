@@ -32,6 +32,7 @@ pub(crate) fn in_flight() -> Snapshot {
             owner: None,
             invalid: false,
             operation: None,
+            drill: None,
             deleting: false,
             selector: "app=x".into(),
             created: None,
