@@ -8,6 +8,7 @@ pub mod claims;
 pub mod client;
 pub mod clock;
 pub mod deployments;
+pub mod drill;
 pub mod error;
 pub mod events;
 pub mod hands;

@@ -1,37 +1,23 @@
 //! Takes a claimed rollback to its frozen plan, or to its refusal: every guard is asked again, on fresh reads.
 
-use std::sync::Arc;
+mod fresh;
 
 use jiff::Timestamp;
 
+pub use self::fresh::Fresh;
 use super::journal::{Halt, Journal};
 use super::{Context, approval, ending};
 use crate::cluster::Error;
 use crate::policy::Policy;
 use crate::policy::admission::{Admission, lacking};
 use crate::policy::approval::Consent;
-use crate::policy::guard::{Facts, Hold};
 use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::Destination;
-use crate::rollback::memory::MemorySpec;
 use crate::rollback::object::Plan;
-use crate::rollback::{Memory, Phase, Rollback};
+use crate::rollback::{Phase, Rollback};
 use crate::target::{Release, Snapshot, Target};
 use crate::telemetry::Span;
-
-/// What was read for an admission.
-#[derive(Clone, Debug)]
-pub struct Fresh {
-    /// The workload, and what belongs to it.
-    pub at: Snapshot,
-    /// The global hold.
-    pub hold: Hold,
-    /// The target's memory, where there is one.
-    pub memory: Option<Memory>,
-    /// The permissions that the service account lacks.
-    pub missing: Vec<String>,
-}
 
 /// Admits the rollback: with a plan, which the journal's next write puts on record, it is Running afterwards, and its first
 /// snapshot is returned; otherwise it has ended, or waits for a person.
@@ -145,52 +131,6 @@ fn judge(
 ) -> Admission {
     let rollbacks = ctx.caches.rollbacks_of(target);
     fresh.judge(policy, target, &journal.rollback, &rollbacks, (ctx.clock)())
-}
-
-impl Fresh {
-    /// What becomes of a claimed rollback by these facts. `rollbacks` are its target's; it may be among them.
-    #[must_use]
-    pub fn judge(
-        &self,
-        policy: &Policy,
-        target: &Target,
-        rollback: &Rollback,
-        rollbacks: &[Arc<Rollback>],
-        now: Timestamp,
-    ) -> Admission {
-        let live = self.at.live();
-        let created = live
-            .as_ref()
-            .and_then(|live| self.at.replica_set(&live.hash))
-            .and_then(|set| set.created);
-        // The keeper may not have written yet what this very look shows.
-        let none = || Memory::new(&target.name, MemorySpec::default());
-        let mut memory = self.memory.clone().unwrap_or_else(none);
-        let mut remembered = memory.state().into_owned();
-        if let Some(twin) = self.at.drilled() {
-            remembered.remember_drilled(&twin, now);
-        }
-        if let Some(rollout) = &self.at.rollout {
-            remembered.observe(rollout, created, now);
-        }
-        let rollout = self.at.rollout.as_ref();
-        let rollout = rollout.map(|rollout| remembered.recall(rollout).into_owned());
-        memory.status = Some(remembered);
-        let others = rollbacks.iter().filter(|it| it.name() != rollback.name());
-        let others: Vec<_> = others.cloned().collect();
-        let facts = Facts {
-            now,
-            policy,
-            hold: &self.hold,
-            memory: Some(&memory),
-            rollout: rollout.as_ref(),
-            live_created: created,
-            live,
-            unobserved_for: std::time::Duration::ZERO,
-            rollbacks: &others,
-        };
-        facts.admit(rollback, target, &self.at, &self.missing)
-    }
 }
 
 /// Carries out what was decided; none means: look again.

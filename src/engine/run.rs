@@ -4,6 +4,7 @@
 //! every change carries its precondition, and only what fresh reads show counts.
 
 mod change;
+mod midway;
 mod resume;
 mod sight;
 
@@ -311,16 +312,7 @@ impl Runner<'_> {
                 return self.ended(Phase::Failed, finding).await.map(Some);
             }
             if run.gave_up.is_none() {
-                self.journal.fence(self.ctx).await?;
-                if !self.journal.rollback.spec.drill {
-                    let name = self.journal.rollback.name().to_owned();
-                    ending::remember(self.ctx, &self.target, |memory| {
-                        memory.latch(&name, finding.clone(), now)
-                    })
-                    .await?;
-                }
-                self.journal.page.run.gave_up = Some(now);
-                self.journal.write(self.ctx).await?;
+                self.give_up(finding, now).await?;
             }
         }
         let budget = SignedDuration::try_from_secs_f64(self.plan.budget_seconds)
@@ -331,18 +323,6 @@ impl Runner<'_> {
             self.journal.write(self.ctx).await?;
         }
         Ok(None)
-    }
-
-    /// Why a drill whose release is gone already gives way to what is no drill, if it does. Before that it goes on: nobody else
-    /// would take its release away.
-    fn gives_way(&self) -> Option<Finding> {
-        let rollback = &self.journal.rollback;
-        if !rollback.spec.drill || self.journal.page.run.first_mutation.is_none() {
-            return None;
-        }
-        let waiting = self.ctx.caches.rollbacks_of(&self.target);
-        let first = waiting.iter().find(|it| it.goes_first())?;
-        Some(Reason::RealAlert.because(format!("{} is asked for, and goes first", first.name())))
     }
 
     /// Looks at the workload until the API server answers.

@@ -15,7 +15,7 @@ impl Facts<'_> {
     /// # Errors
     /// Why not.
     pub fn drillable(&self, target: &Target, at: &Snapshot) -> Result<Release, Finding> {
-        self.allowed(target)?;
+        allowed(target)?;
         self.policy.unprotected(target)?;
         self.held()?;
         self.latched()?;
@@ -88,16 +88,6 @@ impl Facts<'_> {
         }
     }
 
-    fn allowed(&self, target: &Target) -> Result<(), Finding> {
-        match target.drills {
-            Drills::Allowed => Ok(()),
-            Drills::Refused => Err(Reason::DrillNotAllowed.because(format!(
-                "the policy does not say `drill: allowed` of target {}",
-                target.name
-            ))),
-        }
-    }
-
     /// Where a drill leads; none for what is no drill. It is a request by hand, and asked what such a one is asked.
     ///
     /// # Errors
@@ -111,7 +101,7 @@ impl Facts<'_> {
         if !rollback.spec.drill {
             return Ok(None);
         }
-        self.allowed(target)?;
+        allowed(target)?;
         if !rollback.spec.alerts.is_empty() {
             return Err(Reason::NoDrill.because("no alert asks for a drill"));
         }
@@ -142,6 +132,16 @@ impl Facts<'_> {
             && wanted.uid == live.uid
             && wanted.hash != live.hash
             && self.same(&wanted.hash, &live.hash)
+    }
+}
+
+fn allowed(target: &Target) -> Result<(), Finding> {
+    match target.drills {
+        Drills::Allowed => Ok(()),
+        Drills::Refused => Err(Reason::DrillNotAllowed.because(format!(
+            "the policy does not say `drill: allowed` of target {}",
+            target.name
+        ))),
     }
 }
 

@@ -167,9 +167,17 @@ impl Case<'_> {
         began && !matches!(self.phase(), Phase::Shadowed | Phase::AwaitingApproval)
     }
 
+    fn drill(&self) -> bool {
+        self.rollback.spec.drill
+    }
+
     fn needs_person(&self) -> bool {
         if self.state.alerts.persisting.is_some() {
             return true;
+        }
+        // Whoever drills is there already; what is left half-way needs somebody all the same.
+        if self.drill() {
+            return matches!(self.phase(), Phase::Failed | Phase::AwaitingApproval);
         }
         match self.phase() {
             Phase::Failed | Phase::AwaitingApproval => true,

@@ -99,7 +99,9 @@ real! {
         refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]
         not_after_unhealthy;
     doctor: all_well finds_out;
-    drill: in_flight promoted;
+    drill:
+        in_flight promoted executed_on_a_canary executed_without_pauses executed_on_a_blue_green executed_before_a_switch
+        refused alert_in_the_middle alert_without_a_cause;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     after: numbers_are_good;
     chain: errors errors_everywhere good_releases;

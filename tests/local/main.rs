@@ -14,6 +14,7 @@ mod cli;
 mod deploy;
 mod docs;
 mod doctor;
+mod drill;
 mod engine;
 mod explain;
 mod hands;

@@ -239,6 +239,7 @@ fn policy() -> Arc<Policy> {
         redis: None,
         warm_up: None,
         ownership: ripcord::target::Ownership::Auto,
+        drills: ripcord::target::Drills::Refused,
         manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),

@@ -115,6 +115,7 @@ pub(crate) fn policy() -> Policy {
         redis: None,
         warm_up: None,
         ownership: Ownership::Auto,
+        drills: ripcord::target::Drills::Refused,
         manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),

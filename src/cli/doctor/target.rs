@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::check::{Check, Expected, Section, expect};
 use super::ground::Ground;
-use super::{around, health};
+use super::{around, drilled, health};
 use crate::cli::reach;
 use crate::cluster::Error;
 use crate::policy::Policy;
@@ -42,6 +42,7 @@ pub(in crate::cli) async fn section(
     let checks = match read(ground, target).await {
         Ok(seen) => {
             let mut checks = seen.judge(ground.policy, target);
+            checks.extend(drilled::seen(&seen, target, ground.drilled_within));
             let (health, redis) = tokio::join!(
                 health::checks(ground, target, &seen, also),
                 around::redis(ground, target),
@@ -335,7 +336,7 @@ impl Seen {
         }
     }
 
-    fn state(&self) -> MemoryStatus {
+    pub(super) fn state(&self) -> MemoryStatus {
         let memory = self.memory.as_ref();
         memory.map(|it| it.state().into_owned()).unwrap_or_default()
     }

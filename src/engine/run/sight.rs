@@ -91,6 +91,10 @@ impl Runner<'_> {
     /// Remembers the release that the restore made as soon as it is seen live, and what a restart made of it: they are nobody's
     /// to pull back.
     pub(super) async fn claim_made(&mut self, now: Timestamp) -> Result<(), Halt> {
+        // What a drill puts back was there before.
+        if self.journal.rollback.spec.drill {
+            return Ok(());
+        }
         let mark = self.at.rollout.as_ref().and_then(|it| it.operation.clone());
         if mark.is_none() || mark != self.journal.rollback.metadata.uid {
             return Ok(());

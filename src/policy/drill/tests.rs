@@ -167,7 +167,7 @@ fn each_thing_under_way_refuses_a_drill() {
             it.at.rollout.as_mut().unwrap().current = "new".into();
         }),
         (Reason::NotAtRest, |it| {
-            it.at.rollout.as_mut().unwrap().paused = true
+            it.at.rollout.as_mut().unwrap().paused = true;
         }),
         (Reason::NotAtRest, |it| {
             it.at.rollout.as_mut().unwrap().phase = "Degraded".into();
@@ -179,7 +179,7 @@ fn each_thing_under_way_refuses_a_drill() {
             it.at.rollout.as_mut().unwrap().owner = Some(Owner::ArgoCd(None));
         }),
         (Reason::SpecInvalid, |it| {
-            it.at.rollout.as_mut().unwrap().invalid = true
+            it.at.rollout.as_mut().unwrap().invalid = true;
         }),
         (Reason::TemplateElsewhere, |it| {
             it.at.rollout.as_mut().unwrap().workload_ref = true;

@@ -19,7 +19,11 @@ impl Case<'_> {
             Phase::Pending | Phase::Running => vec![self.cancel()],
             Phase::AwaitingApproval => self.answers(),
             Phase::Failed => {
-                let rest = self.look_and_unlatch();
+                let rest = if self.drill() {
+                    self.look()
+                } else {
+                    self.look_and_unlatch()
+                };
                 [self.describe()].into_iter().chain(rest).collect()
             }
             Phase::Superseded | Phase::Cancelled if touched => {

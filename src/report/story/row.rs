@@ -126,7 +126,12 @@ impl Case<'_> {
             let by = by.map_or_else(|| "somebody".to_owned(), one_line);
             let reason = self.rollback.spec.reason.as_deref().map(one_line);
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            return Row::text("why", format!("{by} asked for it{reason}"));
+            let mut row = Row::text("why", format!("{by} asked for it{reason}"));
+            if self.drill() {
+                let said = "a drill: a harmless release was shipped to be pulled back; nothing is blamed or latched";
+                row.lines.push(words(said.to_owned()));
+            }
+            return row;
         };
         let summary = alert.summary.as_deref().map(one_line);
         let summary = summary
@@ -357,6 +362,12 @@ impl Case<'_> {
             lines.push(words(format!("not reached: {}", left.join(", "))));
         }
         let from = plan.from.name();
+        if self.drill() {
+            return (!lines.is_empty()).then_some(Row {
+                label: "not done",
+                lines,
+            });
+        }
         lines.push(words(match self.owner() {
             Some(owner) if self.left_in_git() => {
                 format!("the spec was not changed, because it is {owner}'s: it still holds {from}")
