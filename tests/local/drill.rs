@@ -124,6 +124,7 @@ async fn doctor(scene: &Scene, name: &str) -> Option<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_drill_ships_is_taken_back_and_nothing_is_held_against_it() {
     let slack = FakeSlack::start().await;
+    slack.channel("ops", "C0OPS1");
     let mut scene = Scene::empty(allowing()).await;
     scene.slack = Some(slack.url());
     scene.opens().await;
