@@ -19,6 +19,7 @@ pub mod permissions;
 pub mod prometheus;
 pub mod redis;
 pub mod rights;
+mod services;
 pub mod settings;
 pub mod shelf;
 pub mod survey;

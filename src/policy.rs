@@ -55,13 +55,17 @@ pub struct Cluster {
 }
 
 impl Policy {
-    /// The namespaces in which targets live, with the kinds of their workloads.
+    /// The namespaces in which targets live, with the kinds of object that tell of their workloads: behind a Service, Deployments
+    /// too.
     #[must_use]
     pub fn namespaces(&self) -> BTreeMap<String, BTreeSet<Kind>> {
         let mut all: BTreeMap<String, BTreeSet<Kind>> = BTreeMap::new();
         for workload in self.targets.values().map(|target| &target.workload) {
             let kinds = all.entry(workload.namespace.clone()).or_default();
             kinds.insert(workload.kind);
+            if workload.kind == Kind::Service {
+                kinds.insert(Kind::Deployment);
+            }
         }
         all
     }

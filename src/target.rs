@@ -4,6 +4,7 @@
 //! reads; it decides nothing and calls nobody.
 
 pub mod call;
+pub mod colours;
 pub mod deployment;
 pub mod effect;
 pub mod kind;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use call::{Call, WarmUp};
+pub use colours::{Colour, Colours};
 pub use effect::Effect;
 pub use kind::Kind;
 pub use link::LinkFacts;

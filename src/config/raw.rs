@@ -153,12 +153,18 @@ pub struct Measure {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The Rollout's name; either this or `deployment`.
+    /// The Rollout's name; either this, `deployment` or `service`.
     #[serde(default)]
     pub rollout: Option<Spanned<String>>,
     /// The Deployment's name.
     #[serde(default)]
     pub deployment: Option<Spanned<String>>,
+    /// The name of a Service that selects one of two Deployments.
+    #[serde(default)]
+    pub service: Option<Spanned<String>>,
+    /// The names of those.
+    #[serde(default)]
+    pub deployments: Option<Spanned<Vec<Spanned<String>>>>,
     /// Its namespace.
     pub namespace: Spanned<String>,
 }

@@ -341,6 +341,9 @@ pub fn plan(
     procedure: &Procedure,
     now: Timestamp,
 ) -> Result<Plan, Finding> {
+    if let Some(unfit) = procedure.unfit(target) {
+        return Err(unfit);
+    }
     let steps = procedure.steps.iter();
     let steps = steps.map(|step| step.plan(target, journey, at));
     Ok(Plan {
@@ -353,6 +356,7 @@ pub fn plan(
         chosen: destination.chosen,
         workload: target.workload.name.clone(),
         kind: target.workload.kind,
+        deployments: target.workload.deployments.clone(),
         give_up_seconds: target.give_up.as_secs_f64(),
         served: journey.served,
         owner: journey.owner.clone(),
@@ -378,7 +382,7 @@ fn freeze(journal: &mut Journal, plan: Plan) {
     let steps = plan.steps.iter();
     run.steps = steps.map(|step| Entry::pending(step.name())).collect();
     run.progress = Some(format!("0/{}", plan.steps.len()));
-    run.from = Some(plan.from.name());
-    run.to = Some(plan.to.name());
+    run.from = Some(plan.from.name_beside(&plan.to));
+    run.to = Some(plan.to.name_beside(&plan.from));
     journal.page.plan = Some(plan);
 }

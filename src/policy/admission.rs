@@ -71,6 +71,12 @@ impl Facts<'_> {
         };
         let age = self.now.duration_since(received);
         let Some(live) = self.live.clone() else {
+            // A selector is as it is: nobody is on the way to observe it.
+            if let Err(unclear) = self.valid()
+                && unclear.reason != Reason::SpecInvalid
+            {
+                return Admission::decline(unclear);
+            }
             let said = format!(
                 "the controller has not observed generation {}",
                 rollout.generation

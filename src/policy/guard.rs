@@ -138,15 +138,18 @@ impl Facts<'_> {
         latched(self.memory)
     }
 
-    /// Whether the controller takes the workload's spec, and so does what it is told.
+    /// Whether the controller takes the workload's spec, and so does what it is told; whether a Service's selector names one
+    /// live Deployment, and is nobody else's.
     ///
     /// # Errors
-    /// What it says of the spec.
+    /// What is wrong with the spec.
     pub fn valid(&self) -> Result<(), Finding> {
         match self.rollout {
-            Some(rollout) if rollout.invalid => {
-                Err(Reason::SpecInvalid.because(rollout.message.as_str()))
-            }
+            Some(Rollout {
+                invalid: Some(reason),
+                message,
+                ..
+            }) => Err(reason.because(message.as_str())),
             _ => Ok(()),
         }
     }
@@ -157,7 +160,7 @@ impl Facts<'_> {
     /// That it asks for none.
     pub fn serving(&self) -> Result<(), Finding> {
         match self.rollout {
-            Some(rollout) if rollout.is_deployment() && rollout.replicas == 0 => {
+            Some(rollout) if rollout.is_plain() && rollout.replicas == 0 => {
                 Err(Reason::ScaledToZero.into())
             }
             _ => Ok(()),

@@ -33,6 +33,9 @@ pub struct Entry {
     /// When the controller was last made to look again, written down before it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nudged: Option<Timestamp>,
+    /// How many pods a Deployment asked for and was to ask for, written down before it was scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled: Option<Scaled>,
     /// What was observed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Finding>,
@@ -73,6 +76,17 @@ pub struct Intent {
     pub outcome: Option<Outcome>,
 }
 
+/// How a Deployment behind a Service was scaled.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Scaled {
+    /// The Deployment.
+    pub deployment: String,
+    /// How many pods it asked for.
+    pub from: i32,
+    /// How many it was to ask for.
+    pub to: i32,
+}
+
 impl Entry {
     /// A step whose turn has not come.
     #[must_use]
@@ -86,6 +100,7 @@ impl Entry {
             finished: None,
             intent: None,
             nudged: None,
+            scaled: None,
             observed: None,
         }
     }

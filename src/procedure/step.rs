@@ -6,12 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, flush_redis, gone, healthy, http, metric, pause, restart, restore_image, revert,
-    wait_ready,
+    Entry, flush_redis, gone, healthy, http, metric, pause, restart, restore_image, revert, scale,
+    switch_service, wait_ready,
 };
 use crate::reason::{Finding, Reason};
 use crate::target::workload::Rollout;
-use crate::target::{Effect, Probe, Release, Sighting, Snapshot, Target};
+use crate::target::{Effect, Kind, Probe, Release, Sighting, Snapshot, Target};
+
+/// What a target needs whose steps lead a Service from one Deployment to another, as a key of the policy.
+pub(super) const SERVICE: &str = "workload.service";
+/// What one needs whose steps write to the workload's template.
+pub(super) const OWN_TEMPLATE: &str = "workload.rollout` or `workload.deployment";
 
 /// One unit that ensures an observable state, as a pure state machine.
 pub trait Step {
@@ -125,6 +130,11 @@ pub(super) fn there<'a>(
     }
 }
 
+/// Whether a target's workload is a Service that selects between two Deployments.
+pub(super) fn of_service(target: &Target) -> bool {
+    target.workload.kind == Kind::Service
+}
+
 /// Whether a step has had this much time. One in which nobody could look is not held against it.
 pub(super) fn is_over(within: Duration, past: &Entry, now: Timestamp) -> bool {
     let started = past.watched.or(past.started).unwrap_or(now);
@@ -215,10 +225,12 @@ macro_rules! steps {
 
 steps! {
     Revert = "revert" in revert,
+    SwitchService = "switch-service" in switch_service,
     RestoreImage = "restore-image" in restore_image,
     Gone = "gone" in gone,
     FlushRedis = "flush-redis" in flush_redis,
     Restart = "restart" in restart,
+    Scale = "scale" in scale,
     WaitReady = "wait-ready" in wait_ready,
     Http = "http" in http,
     Pause = "pause" in pause,

@@ -25,7 +25,7 @@ use super::page::{Page, Span};
 use crate::reason::Reason;
 use crate::rollback::object::{AlertRecord, Run};
 use crate::rollback::{Memory, Phase, Rollback, RollbackStatus};
-use crate::target::{LinkFacts, Release, Target};
+use crate::target::{LinkFacts, Target};
 
 /// The longest piece of foreign text in a message.
 const LONGEST: usize = 300;
@@ -222,13 +222,17 @@ impl Case<'_> {
     }
 
     fn origin(&self) -> String {
-        self.rollback
-            .from()
-            .map_or_else(|| "the live release".to_owned(), Release::name)
+        match (self.rollback.from(), self.rollback.to()) {
+            (Some(from), Some(to)) => from.name_beside(to),
+            (Some(from), None) => from.name(),
+            (None, _) => "the live release".to_owned(),
+        }
     }
 
     fn destination(&self) -> Option<String> {
-        self.rollback.to().map(Release::name)
+        let to = self.rollback.to()?;
+        let from = self.rollback.from();
+        Some(from.map_or_else(|| to.name(), |from| to.name_beside(from)))
     }
 
     fn reason(&self) -> String {

@@ -85,7 +85,7 @@ impl MemoryStatus {
     pub fn recall<'a>(&self, rollout: &'a Rollout) -> Cow<'a, Rollout> {
         let last = self.history.last().filter(|last| last.uid == rollout.uid);
         match last {
-            Some(last) if rollout.is_deployment() && rollout.stable.is_empty() => {
+            Some(last) if rollout.is_plain() && rollout.stable.is_empty() => {
                 let mut rollout = rollout.clone();
                 rollout.stable.clone_from(&last.hash);
                 Cow::Owned(rollout)
@@ -213,7 +213,7 @@ impl MemoryStatus {
             }
             return Ok(found(&set.hash, format!("the policy pins {pin}")));
         }
-        if rollout.in_flight() && !rollout.is_deployment() && !self.blames(&rollout.stable) {
+        if rollout.in_flight() && !rollout.is_plain() && !self.blames(&rollout.stable) {
             if at.replica_set(&rollout.stable).is_none() {
                 return Err(Reason::NoDestination.because("the stable release has no replica set"));
             }

@@ -236,6 +236,9 @@ pub struct Plan {
     /// The workload's kind.
     #[serde(default)]
     pub kind: Kind,
+    /// The Deployments behind it, where it is a Service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployments: Vec<String>,
     /// How long the run may take before it is given up, in seconds.
     pub give_up_seconds: f64,
     /// Whether any Service sent traffic to the workload when the plan was made.

@@ -64,7 +64,7 @@ impl Rollout {
             images: common.images,
             workload_ref: false,
             owner: common.owner,
-            invalid: false,
+            invalid: None,
             operation: common.operation,
             deleting: common.deleting,
             selector: common.selector,

@@ -1,5 +1,7 @@
 //! The changes that a step may ask for. Only the engine makes them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,28 @@ pub enum Effect {
         /// The moment, in whole seconds.
         at: Timestamp,
     },
+    /// Lead a Service's selector to the pods of another Deployment: the values of these keys, and nothing else of it. Takes effect
+    /// exactly once: the operation's id goes with it.
+    SwitchService {
+        /// The whole selector that must still be there.
+        selector: BTreeMap<String, String>,
+        /// The keys whose values are replaced, with the new ones.
+        keys: BTreeMap<String, String>,
+    },
+    /// Let a Deployment behind a Service ask for another number of pods. Takes effect exactly once: both numbers are on record
+    /// first.
+    Scale {
+        /// The Deployment.
+        deployment: String,
+        /// Its uid.
+        uid: String,
+        /// Its resourceVersion from the read on which this was decided.
+        version: String,
+        /// How many pods it must still ask for.
+        from: i32,
+        /// How many it is to ask for.
+        to: i32,
+    },
     /// Empty a cache, outside the cluster's API. It may be done twice: what is empty stays empty, and what was put there in
     /// between is lost.
     Flush(Flush),
@@ -94,6 +118,10 @@ pub enum EffectKind {
     Abort,
     /// See [`Effect::Restart`].
     Restart,
+    /// See [`Effect::SwitchService`].
+    SwitchService,
+    /// See [`Effect::Scale`].
+    Scale,
     /// See [`Effect::Flush`].
     Flush,
     /// See [`Effect::Call`].
@@ -111,6 +139,8 @@ impl Effect {
             Self::Nudge => EffectKind::Nudge,
             Self::Abort { .. } => EffectKind::Abort,
             Self::Restart { .. } => EffectKind::Restart,
+            Self::SwitchService { .. } => EffectKind::SwitchService,
+            Self::Scale { .. } => EffectKind::Scale,
             Self::Flush(_) => EffectKind::Flush,
             Self::Call(_) => EffectKind::Call,
         }
@@ -128,6 +158,8 @@ impl EffectKind {
             Self::Nudge => Reason::Nudged,
             Self::Abort => Reason::Aborting,
             Self::Restart => Reason::Restarting,
+            Self::SwitchService => Reason::Switching,
+            Self::Scale => Reason::Scaling,
             Self::Flush => Reason::Flushing,
             Self::Call => Reason::Warming,
         }

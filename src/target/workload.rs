@@ -6,9 +6,11 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::colours::Colours;
 use super::kind::Kind;
 use super::owner::Owner;
 use super::template;
+use crate::reason::Reason;
 
 /// The annotation that carries the id of Ripcord's last change of the template.
 pub const OPERATION_ANNOTATION: &str = "ripcord.dev/operation";
@@ -24,9 +26,11 @@ pub struct Workload {
     pub namespace: String,
     /// The name.
     pub name: String,
+    /// The two Deployments behind a Service, by name; none of another kind.
+    pub deployments: Vec<String>,
 }
 
-/// What Ripcord reads of a Rollout, and of a Deployment in the same terms.
+/// What Ripcord reads of a Rollout, and in the same terms of a Deployment, and of a Service that selects one of two.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -35,7 +39,7 @@ pub struct Workload {
 pub struct Rollout {
     /// `metadata.uid`.
     pub uid: String,
-    /// `metadata.generation`.
+    /// `metadata.generation`; of a Service, which has none, its resourceVersion.
     pub generation: i64,
     /// Whether the controller has observed that generation. Until then revision and hashes still name the *old* release.
     pub observed: bool,
@@ -71,8 +75,8 @@ pub struct Rollout {
     pub workload_ref: bool,
     /// Who owns the spec, as far as the object shows it.
     pub owner: Option<Owner>,
-    /// Whether the controller refuses the spec and does nothing.
-    pub invalid: bool,
+    /// Why nothing can be done by the spec as it is: the controller refuses it, or a Service's selector says nothing.
+    pub invalid: Option<Reason>,
     /// The id of Ripcord's last change of the template, if any.
     pub operation: Option<String>,
     /// Whether the Rollout is being deleted.
@@ -124,11 +128,21 @@ pub enum Strategy {
         /// The active Service; the preview Service, or one for metrics, may select pods that take no traffic.
         service: String,
     },
+    /// Two plain Deployments, of which a Service selects one.
+    Colours(Colours),
 }
 
 impl std::fmt::Display for Workload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
+    }
+}
+
+impl Workload {
+    /// Whether alerts call it by this name: its own, or that of a Deployment behind it.
+    #[must_use]
+    pub fn goes_by(&self, name: &str) -> bool {
+        self.name == name || self.deployments.iter().any(|it| it == name)
     }
 }
 
@@ -205,7 +219,7 @@ impl Rollout {
                 .pointer("/spec/workloadRef")
                 .is_some_and(|r| !r.is_null()),
             owner: common.owner,
-            invalid,
+            invalid: invalid.then_some(Reason::SpecInvalid),
             operation: common.operation,
             deleting: common.deleting,
             selector: common.selector,
@@ -226,6 +240,12 @@ impl Rollout {
         self.in_flight() && self.aborted && self.aborted_at.is_some()
     }
 
+    /// Whether nothing but the target's own history tells which release was stable before: Deployments keep no word of it.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        matches!(self.strategy, Strategy::Deployment | Strategy::Colours(_))
+    }
+
     /// The hash of the template that the controller leads the traffic to, at once or step by step.
     #[must_use]
     pub fn heading(&self) -> &str {
@@ -244,6 +264,7 @@ impl Rollout {
     pub fn abortable(&self) -> Result<(), &'static str> {
         match &self.strategy {
             Strategy::Deployment => Err("is of a Deployment, which has no abort"),
+            Strategy::Colours(_) => Err("is of a Deployment behind a Service, which has no abort"),
             _ if !self.in_flight() => Err("is promoted"),
             _ if self.paused && !self.is_aborted() => {
                 Err("is paused by its spec, so that the controller would move nothing")

@@ -5,6 +5,7 @@ mod after;
 mod blue_green;
 mod cache;
 mod chain;
+mod colours;
 mod complete;
 mod demo;
 mod deployment;
@@ -89,6 +90,9 @@ real! {
         promoted promoted_long_ago promoted_by_hand before_promotion in_analysis
         in_analysis_and_unready[Pods Network PodStatus];
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
+    colours:
+        switched_back brought_up scaled_down never_ready person_switches right_is_missing of_a_rollout of_argo_cd
+        looked_at;
     cache:
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;

@@ -237,6 +237,11 @@ fn docs_name_every_key_of_the_policy() {
         ("steps", "procedures:\n  x:\n    steps:\n      - restart: "),
         (
             "steps",
+            "procedures:\n  x:\n    steps:\n      - switch-service: ",
+        ),
+        ("steps", "procedures:\n  x:\n    steps:\n      - scale: "),
+        (
+            "steps",
             "procedures:\n  x:\n    steps:\n      - wait-ready: ",
         ),
         ("steps", "procedures:\n  x:\n    steps:\n      - http: "),

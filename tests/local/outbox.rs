@@ -231,6 +231,7 @@ fn policy() -> Arc<Policy> {
         kind: ripcord::target::Kind::Rollout,
         namespace: "options-production".into(),
         name: "ledger".into(),
+        deployments: vec![],
     };
     let ledger = ripcord::target::Target {
         name: "ledger".into(),

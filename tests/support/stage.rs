@@ -103,6 +103,7 @@ pub(crate) fn policy() -> Policy {
             kind: ripcord::target::Kind::Rollout,
             namespace: NAMESPACE.into(),
             name: NAME.into(),
+            deployments: vec![],
         },
         health: Some(Health {
             path: "/health/pinn".into(),

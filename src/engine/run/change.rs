@@ -11,6 +11,7 @@ use crate::policy::admission::{lacking, too_late};
 use crate::policy::guard::{self, Hold};
 use crate::policy::ladder;
 use crate::procedure::Intent;
+use crate::procedure::entry::Scaled;
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
@@ -56,6 +57,19 @@ impl Runner<'_> {
         }
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
             entry.attempts += 1;
+            if let Effect::Scale {
+                deployment,
+                from,
+                to,
+                ..
+            } = &effect
+            {
+                entry.scaled = Some(Scaled {
+                    deployment: deployment.clone(),
+                    from: *from,
+                    to: *to,
+                });
+            }
             entry.intent = Some(Intent {
                 effect: effect.kind(),
                 generation,
@@ -249,6 +263,7 @@ impl Runner<'_> {
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
             entry.attempts -= 1;
             entry.intent = None;
+            entry.scaled = None;
         }
     }
 

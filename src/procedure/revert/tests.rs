@@ -17,6 +17,7 @@ pub(super) fn plan() -> Plan {
         replica_set: "uid-good".into(),
         served: true,
         owner: None,
+        switch: None,
     }
 }
 
@@ -276,7 +277,7 @@ fn a_change_of_somebody_else_that_the_controller_missed_is_brought_to_its_notice
 #[test]
 fn a_spec_that_the_controller_refuses_is_not_brought_to_its_notice_again() {
     let mut at = promoted();
-    rollout(&mut at).invalid = true;
+    rollout(&mut at).invalid = Some(Reason::SpecInvalid);
     let mut past = Entry::pending("revert");
     past.started = Some(Timestamp::UNIX_EPOCH);
     let late = Timestamp::from_second(600).unwrap();
@@ -309,7 +310,7 @@ fn a_newer_template_that_is_not_looked_at_yet_is_not_overwritten() {
 #[test]
 fn a_spec_that_the_controller_refuses_is_waited_for() {
     for mut at in [promoted(), between()] {
-        rollout(&mut at).invalid = true;
+        rollout(&mut at).invalid = Some(Reason::SpecInvalid);
         assert!(is(&next(&at), Reason::ControllerLag));
     }
 }

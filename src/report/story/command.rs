@@ -92,6 +92,9 @@ impl Case<'_> {
             Kind::Deployment => {
                 format!("kubectl rollout status deployment {name} -n {namespace} --watch=false")
             }
+            Kind::Service => {
+                format!("kubectl get service,deployment -n {namespace} -o wide")
+            }
         })]
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn in_flight() -> Snapshot {
             images: vec![],
             workload_ref: false,
             owner: None,
-            invalid: false,
+            invalid: None,
             operation: None,
             deleting: false,
             selector: "app=x".into(),
