@@ -5,6 +5,7 @@
 pub mod admission;
 pub mod approval;
 pub mod decision;
+pub mod drill;
 pub mod guard;
 pub mod ladder;
 pub mod ours;
@@ -55,15 +56,28 @@ pub struct Cluster {
 }
 
 impl Policy {
-    /// The namespaces in which targets live, with the kinds of their workloads.
+    /// The namespaces in which targets live, with the kinds of object that tell of their workloads: behind a Service, Deployments
+    /// too.
     #[must_use]
     pub fn namespaces(&self) -> BTreeMap<String, BTreeSet<Kind>> {
         let mut all: BTreeMap<String, BTreeSet<Kind>> = BTreeMap::new();
         for workload in self.targets.values().map(|target| &target.workload) {
             let kinds = all.entry(workload.namespace.clone()).or_default();
             kinds.insert(workload.kind);
+            if workload.kind == Kind::Service {
+                kinds.insert(Kind::Deployment);
+            }
         }
         all
+    }
+
+    /// The target's commands that some procedure runs in its pods: they take a right of their own.
+    #[must_use]
+    pub fn commands_of<'a>(&'a self, target: &'a Target) -> BTreeSet<&'a str> {
+        let named = self.procedures.values().flat_map(Procedure::commands);
+        named
+            .filter(|name| target.commands.contains_key(*name))
+            .collect()
     }
 
     /// How many triggers may act, be it after an approval.

@@ -5,6 +5,7 @@
 
 pub mod after;
 pub mod crd;
+pub mod drill;
 #[cfg(test)]
 #[path = "../tests/support/rollback.rs"]
 pub(crate) mod given;

@@ -4,7 +4,10 @@
 //! reads; it decides nothing and calls nobody.
 
 pub mod call;
+pub mod colours;
+pub mod command;
 pub mod deployment;
+pub mod drill;
 pub mod effect;
 pub mod kind;
 pub mod link;
@@ -18,11 +21,15 @@ pub mod snapshot;
 pub mod template;
 pub mod workload;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use call::{Call, WarmUp};
+pub use colours::{Colour, Colours};
+pub use command::{Command, Exec};
+pub use drill::Drills;
 pub use effect::Effect;
 pub use kind::Kind;
 pub use link::LinkFacts;
@@ -47,8 +54,12 @@ pub struct Target {
     pub redis: Option<Redis>,
     /// The request that warms a pod up.
     pub warm_up: Option<WarmUp>,
+    /// What can be run in containers of its pods, by name.
+    pub commands: BTreeMap<String, Command>,
     /// Who owns the workload's spec, where the policy says so.
     pub ownership: Ownership,
+    /// Whether it may be drilled with an effect.
+    pub drills: Drills,
     /// Where the workload's manifest is, as the template of an address.
     pub manifest: Option<Link>,
     /// The release to return to, where a person pinned one; otherwise the target's own history decides.
@@ -134,7 +145,9 @@ impl Target {
             health: None,
             redis: None,
             warm_up: None,
+            commands: BTreeMap::new(),
             ownership: Ownership::Auto,
+            drills: Drills::Refused,
             manifest: None,
             known_good: None,
             change_window: Duration::ZERO,

@@ -52,6 +52,9 @@ struct PolicyPart {
     digest: Option<String>,
     triggers: usize,
     targets: usize,
+    /// The commands that are run in pods, each with what it needs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    commands: Vec<String>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -90,6 +93,7 @@ fn read(path: &Path) -> (PolicyPart, Option<Policy>) {
         digest: None,
         triggers: 0,
         targets: 0,
+        commands: Vec::new(),
         diagnostics: Vec::new(),
     };
     let reading = match read_sources(path) {
@@ -100,10 +104,29 @@ fn read(path: &Path) -> (PolicyPart, Option<Policy>) {
         }
     };
     part.digest = reading.policy.as_ref().map(|policy| policy.digest.clone());
+    part.commands = reading.policy.as_ref().map(commands).unwrap_or_default();
     part.triggers = reading.triggers;
     part.targets = reading.targets;
     part.diagnostics = reading.diagnostics;
     (part, reading.policy)
+}
+
+/// What is run in pods: it needs a right that nothing else does.
+fn commands(policy: &Policy) -> Vec<String> {
+    let targets = policy.targets.values();
+    let all = targets.flat_map(|target| {
+        policy
+            .commands_of(target)
+            .into_iter()
+            .map(move |name| (target, name))
+    });
+    all.map(|(target, name)| {
+        format!(
+            "`{name}` is run in pods of {}, which needs deploy/rbac/exec-targets in {}",
+            target.name, target.workload.namespace
+        )
+    })
+    .collect()
 }
 
 fn of(level: Level, diagnostics: &[Diagnostic]) -> usize {
@@ -149,6 +172,9 @@ impl Report {
             count(self.policy.triggers, "trigger"),
             count(self.policy.targets, "target"),
         );
+        for command in &self.policy.commands {
+            let _ = writeln!(out, "{command}");
+        }
         if let Some(senders) = self.senders {
             let _ = writeln!(out, "{senders}");
         }

@@ -6,6 +6,7 @@
 mod alertmanager;
 mod around;
 pub(super) mod check;
+pub(super) mod drilled;
 pub(super) mod ground;
 mod health;
 mod platform;
@@ -14,6 +15,7 @@ pub(super) mod target;
 mod text;
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use futures_util::future::join_all;
@@ -49,6 +51,14 @@ pub struct Args {
         requires = "alertmanager"
     )]
     receiver: String,
+    /// How long the last good drill may lie back, on targets that allow drills with an effect.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30d",
+        value_parser = humantime::parse_duration
+    )]
+    drilled_within: Duration,
     /// The namespace of the Rollouts controller, whose Lease is looked at where it has one.
     #[arg(long, value_name = "NAME", default_value = "argo-rollouts")]
     rollouts_namespace: String,
@@ -78,7 +88,8 @@ pub(super) async fn run(args: &Args, settings: Option<&Path>, policy: &Path) -> 
 }
 
 async fn looked(args: &Args, files: &Files) -> Result<Report, Trouble> {
-    let ground = Ground::of(&args.who, files, &args.target).await?;
+    let mut ground = Ground::of(&args.who, files, &args.target).await?;
+    ground.drilled_within = args.drilled_within;
     let targets = ground.targets.iter();
     let targets = targets.map(|target| target::section(&ground, target, &args.also));
     let (platform, service, targets, around) = tokio::join!(

@@ -1,12 +1,18 @@
 //! `ripcord drill`: what a rollback of a target would do now, by the guards of a request by hand, and each of its changes tried on
 //! the API server, which takes back what it was only asked to try (`dryRun=All`).
 //!
-//! It changes nothing. It refuses to promise: what the controllers would make of it is only seen when it happens.
+//! It changes nothing, unless it is told to (`--execute`). It refuses to promise: what the controllers would make of it is only
+//! seen when it happens.
 
+mod begin;
+mod execute;
+mod left;
+mod stand;
 mod walk;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::walk::{Foreseen, in_words, walk};
 use super::Answer;
@@ -14,6 +20,7 @@ use super::doctor::check::{Check, Report, Section, expect};
 use super::doctor::ground::{Files, Ground, Who};
 use super::doctor::{self, Output};
 use super::reach::{self, Trouble};
+use super::watch::Patience;
 use crate::alert::Severity;
 use crate::cluster::Error;
 use crate::engine::admission::{self, Fresh};
@@ -44,6 +51,23 @@ pub struct Args {
     /// How severe the alert would be, which chooses the procedure where none is named.
     #[arg(long, value_name = "P0…P3", default_value = "P0", value_parser = super::run::severity)]
     severity: Severity,
+    /// Do it: ship the live release once more under a harmless mark, and have the service pull it back. Only where the policy
+    /// says `drill: allowed`.
+    #[arg(long)]
+    execute: bool,
+    /// Have the service pull back what an earlier drill left.
+    #[arg(long, conflicts_with = "execute")]
+    put_back: bool,
+    /// How long the drill's release may take until it waits at a pause, or is promoted; then it is pulled back as it is.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "2m",
+        value_parser = humantime::parse_duration
+    )]
+    stands_within: Duration,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 /// What was read for the guards.
@@ -57,6 +81,10 @@ pub(super) async fn run(args: &Args, settings: Option<&Path>, policy: &Path) -> 
         Ok(files) => files,
         Err(answer) => return answer,
     };
+    if args.execute || args.put_back {
+        let done = execute::run(args, &files).await;
+        return done.unwrap_or_else(|trouble| trouble.answer());
+    }
     match looked(args, &files).await {
         Ok(report) => report.answer(args.output),
         Err(trouble) => trouble.answer(),
@@ -151,7 +179,7 @@ fn of_now(effect: Effect, at: &Snapshot) -> Option<Effect> {
         Effect::PromoteFull { .. } => at
             .live()
             .map(|live| Effect::PromoteFull { hash: live.hash }),
-        Effect::Flush(_) | Effect::Call(_) => None,
+        Effect::Flush(_) | Effect::Call(_) | Effect::Exec(_) => None,
         other => Some(other),
     }
 }
@@ -168,17 +196,22 @@ async fn read(ground: &Ground<'_>, target: &Target) -> Result<Facts, Error> {
             None => cluster.missing_permissions(workload, mode).await,
         }
     };
-    let (at, memory, rollbacks, missing) = tokio::join!(
+    let account = ground.service();
+    let commands =
+        admission::missing_to_exec(cluster, account.as_ref(), ground.policy, target, mode);
+    let (at, memory, rollbacks, missing, missing_to_exec) = tokio::join!(
         cluster.snapshot(workload, &ground.clock),
         cluster.recall(target),
         cluster.rollbacks(&workload.namespace),
         rights,
+        commands,
     );
-    let missing = match missing {
+    let known = |missing| match missing {
         // The check of the rights has said so.
-        Err(Error::Forbidden(_)) => Vec::new(),
-        missing => missing?,
+        Err(Error::Forbidden(_)) => Ok(Vec::new()),
+        missing => missing,
     };
+    let (missing, missing_to_exec) = (known(missing)?, known(missing_to_exec)?);
     let rollbacks = rollbacks?.into_iter();
     let rollbacks = rollbacks.filter(|it| it.spec.target == target.name);
     Ok(Facts {
@@ -188,6 +221,7 @@ async fn read(ground: &Ground<'_>, target: &Target) -> Result<Facts, Error> {
             hold: Hold::Free,
             memory: memory?,
             missing,
+            missing_to_exec,
         },
         rollbacks: rollbacks.map(Arc::new).collect(),
     })
@@ -196,7 +230,9 @@ async fn read(ground: &Ground<'_>, target: &Target) -> Result<Facts, Error> {
 /// The plan that the leader would make, or why it would make none.
 fn plan(args: &Args, ground: &Ground<'_>, target: &Target, facts: &Facts) -> Result<Plan, String> {
     let (fresh, policy, now) = (&facts.fresh, ground.policy, reach::now());
-    let claim = claim(args, target, fresh.at.live(), &ground.by);
+    let live = fresh.at.live();
+    let mut claim = claim(args, target, live, &ground.by, OPERATION);
+    claim.metadata.uid = Some(OPERATION.to_owned());
     match fresh.judge(policy, target, &claim, &facts.rollbacks, now) {
         Admission::Wait(finding)
         | Admission::Supersede(finding)
@@ -220,7 +256,7 @@ fn coded(finding: &Finding) -> String {
 }
 
 /// The request that would be made by hand for the live release.
-fn claim(args: &Args, target: &Target, live: Option<Release>, by: &str) -> Rollback {
+fn claim(args: &Args, target: &Target, live: Option<Release>, by: &str, name: &str) -> Rollback {
     let spec = RollbackSpec {
         target: target.name.clone(),
         release: live,
@@ -235,13 +271,13 @@ fn claim(args: &Args, target: &Target, live: Option<Release>, by: &str) -> Rollb
         rung: None,
         reason: Some("drill".to_owned()),
         requested_by: Some(by.to_owned()),
+        drill: false,
         unplaced: None,
         trace: None,
         cancel: None,
         approval: None,
     };
-    let mut claim = Rollback::new(OPERATION, spec);
+    let mut claim = Rollback::new(name, spec);
     claim.metadata.namespace = Some(target.workload.namespace.clone());
-    claim.metadata.uid = Some(OPERATION.to_owned());
     claim
 }

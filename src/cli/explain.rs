@@ -124,7 +124,7 @@ struct Aimed<'a> {
 struct Planned<'a> {
     name: &'a str,
     budget: String,
-    steps: Vec<&'static str>,
+    steps: Vec<String>,
 }
 
 /// What the policy makes of an alert.
@@ -344,7 +344,7 @@ fn planned(procedure: &Procedure) -> Planned<'_> {
         steps: procedure
             .steps
             .iter()
-            .map(crate::procedure::StepSpec::name)
+            .map(crate::procedure::StepSpec::label)
             .collect(),
     }
 }

@@ -306,6 +306,7 @@ fn bare(rollback: &Rollback, memory: Option<&Memory>) -> Option<Target> {
         kind,
         namespace: rollback.namespace().to_owned(),
         name,
+        deployments: Vec::new(),
     };
     Some(Target::bare(&rollback.spec.target, workload))
 }
@@ -314,7 +315,7 @@ fn bare(rollback: &Rollback, memory: Option<&Memory>) -> Option<Target> {
 fn workload(memory: &Memory) -> Option<(Kind, String)> {
     let state = memory.state();
     let (kind, name) = state.workload.split_once('/')?;
-    let kind = [Kind::Rollout, Kind::Deployment]
+    let kind = [Kind::Rollout, Kind::Deployment, Kind::Service]
         .into_iter()
         .find(|it| it.name() == kind)?;
     Some((kind, name.to_owned()))

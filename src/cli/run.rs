@@ -105,6 +105,7 @@ async fn request(args: &Args, hands: &Hands, memory: &Memory) -> Result<Rollback
         rung: None,
         reason: Some(args.reason.clone()),
         requested_by: Some(hands.who().await),
+        drill: false,
         unplaced: None,
         trace: None,
         cancel: None,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::deployments::{Deployed, Owned};
+use super::services::Served;
 use super::shelf::{self, Shelf};
 use super::{Clock, Cluster, hold};
 use crate::policy::guard::Hold;
@@ -34,6 +35,7 @@ pub struct Caches {
     pub rollouts: Shelf<Seen>,
     deployments: Shelf<Deployed>,
     replica_sets: Shelf<Owned>,
+    services: Shelf<Served>,
     /// The rollbacks.
     pub rollbacks: Shelf<Rollback>,
     /// The targets' memories.
@@ -87,6 +89,7 @@ impl Caches {
             rollbacks: Shelf::new(shelf::ROLLBACKS, changed.clone()),
             deployments: Shelf::new(shelf::DEPLOYMENTS, changed.clone()),
             replica_sets: Shelf::new(shelf::REPLICA_SETS, changed.clone()),
+            services: Shelf::new(shelf::SERVICES, changed.clone()),
             memories: Shelf::new("targets", changed.clone()),
             holds: Shelf::new(shelf::HOLD, changed.clone()),
             hold_at,
@@ -155,6 +158,7 @@ impl Caches {
                     listed(&self.deployments, namespace)?;
                     listed(&self.replica_sets, namespace)?;
                 }
+                Kind::Service => listed(&self.services, namespace)?,
             }
         }
         listed(&self.rollbacks, namespace)?;
@@ -165,6 +169,7 @@ impl Caches {
         self.rollouts.failing(namespace)
             || self.deployments.failing(namespace)
             || self.replica_sets.failing(namespace)
+            || self.services.failing(namespace)
             || self.rollbacks.failing(namespace)
             || self.memories.failing(namespace)
     }
@@ -238,6 +243,17 @@ impl Caches {
                     .seen(&self.replica_sets.select(namespace, own))
                     .map(Arc::new)
             }
+            Kind::Service => {
+                let served = self.services.get(namespace, name)?;
+                let names = workload.deployments.iter();
+                let deployed = names.filter_map(|name| {
+                    let deployed = self.deployments.get(namespace, name)?;
+                    let own = |owned: &Owned| owned.is_of(deployed.uid());
+                    let sets = self.replica_sets.select(namespace, own);
+                    Some((deployed, sets))
+                });
+                served.seen(&deployed.collect::<Vec<_>>()).map(Arc::new)
+            }
         }
     }
 
@@ -250,6 +266,11 @@ impl Caches {
             Kind::Deployment => {
                 let own = self.deployments.version(namespace, name);
                 own.max(self.replica_sets.told(namespace))
+            }
+            Kind::Service => {
+                let own = self.services.version(namespace, name);
+                let behind = self.deployments.told(namespace);
+                own.max(behind).max(self.replica_sets.told(namespace))
             }
         }
     }

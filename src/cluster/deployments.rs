@@ -46,6 +46,16 @@ impl Deployed {
         self.object["metadata"]["uid"].as_str()
     }
 
+    /// The object.
+    pub(super) const fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// Since when this replica has waited for its controller, if it does.
+    pub(super) const fn since(&self) -> Timestamp {
+        self.since
+    }
+
     /// The workload, with the replica sets that it owns.
     pub(super) fn seen(&self, owned: &[Arc<Owned>]) -> Option<Seen> {
         let sets: Vec<_> = owned.iter().map(|owned| owned.set.clone()).collect();
@@ -65,6 +75,11 @@ impl Owned {
             owner: ReplicaSet::owner(&object)?.to_owned(),
             set: ReplicaSet::read(&object, Kind::Deployment)?,
         })
+    }
+
+    /// The replica set.
+    pub(super) const fn set(&self) -> &ReplicaSet {
+        &self.set
     }
 
     /// Whether the workload with this uid owns it.

@@ -27,20 +27,31 @@ const NEEDED: [Right; 5] = [
 ];
 
 /// What a rollback of a workload of this kind needs: only a Rollout takes requests in its status, and what only watches
-/// neither changes a workload nor pins its own record.
+/// neither changes a workload nor pins its own record. Behind a Service, Deployments are scaled, and nothing else of them is
+/// written.
 fn needed(kind: Kind, mode: Mode) -> Vec<Right> {
     let (group, resource) = (kind.group(), kind.plural());
     let mut rights = vec![("get", group, resource, "")];
+    if kind == Kind::Service {
+        rights.push(("get", "apps", "deployments", ""));
+    }
     if mode == Mode::Act {
         rights.push(("patch", group, resource, ""));
         if kind == Kind::Rollout {
             rights.push(("patch", group, resource, "status"));
+        }
+        if kind == Kind::Service {
+            rights.push(("patch", "apps", "deployments", "scale"));
         }
         rights.push(("patch", GROUP, "rollbacks", ""));
     }
     rights.extend(NEEDED);
     rights
 }
+
+/// What running a command in a pod needs. The connection is opened with GET: before Kubernetes 1.35 that asks for `get` alone,
+/// since then for `create` too.
+const EXEC: [Right; 2] = [("get", "", "pods", "exec"), ("create", "", "pods", "exec")];
 
 /// What the service needs in a target's namespace besides what a rollback does: to hear of changes, to claim, to remember, and
 /// to tell.
@@ -85,7 +96,14 @@ fn everything(kind: Kind, mode: Mode) -> Vec<Right> {
         ("list", group, resource, ""),
         ("watch", group, resource, ""),
     ]);
-    if kind == Kind::Deployment {
+    if kind == Kind::Service {
+        // Which release is live is told by the Deployments.
+        rights.extend([
+            ("list", "apps", "deployments", ""),
+            ("watch", "apps", "deployments", ""),
+        ]);
+    }
+    if kind != Kind::Rollout {
         // Which release of a Deployment is live is told by its replica sets.
         rights.push(("watch", "apps", "replicasets", ""));
     }
@@ -132,6 +150,19 @@ impl Cluster {
         let rights = needed(workload.kind, mode);
         self.lacking(&workload.namespace, &rights, None, Some(account))
             .await
+    }
+
+    /// The permissions that running commands in the pods of a namespace lacks. `account` is the service's, where it is not the
+    /// one that asks.
+    ///
+    /// # Errors
+    /// As [`Cluster::missing_permissions_of`].
+    pub async fn missing_to_exec(
+        &self,
+        account: Option<&Account>,
+        namespace: &str,
+    ) -> Result<Vec<String>, Error> {
+        self.lacking(namespace, &EXEC, None, account).await
     }
 
     /// Everything that the service may not do in the namespace of this workload: to hear, to claim, to act and to remember.
@@ -285,16 +316,33 @@ mod tests {
         let shadow = include_str!("../../deploy/rbac/shadow-namespace/role.yaml");
         let watched = include_str!("../../deploy/rbac/shadow-deployment-targets/role.yaml");
         let home = include_str!("../../deploy/rbac/own-namespace.yaml");
-        for (mode, rollouts, both) in [
-            (Mode::Act, [act].as_slice(), [act, deployments]),
-            (Mode::Shadow, &[shadow], [shadow, watched]),
+        let services = include_str!("../../deploy/rbac/service-targets/role.yaml");
+        let watched_services = include_str!("../../deploy/rbac/shadow-service-targets/role.yaml");
+        for (mode, rollouts, both, with_services) in [
+            (
+                Mode::Act,
+                [act].as_slice(),
+                [act, deployments],
+                [act, services],
+            ),
+            (
+                Mode::Shadow,
+                &[shadow],
+                [shadow, watched],
+                [shadow, watched_services],
+            ),
         ] {
             let of_rollouts = everything(Kind::Rollout, mode);
             assert_eq!(asked(&of_rollouts), granted(rollouts));
             let mut of_both = everything(Kind::Deployment, mode);
-            of_both.extend(of_rollouts);
+            of_both.extend(of_rollouts.clone());
             assert_eq!(asked(&of_both), granted(&both));
+            let mut of_services = everything(Kind::Service, mode);
+            of_services.extend(of_rollouts);
+            assert_eq!(asked(&of_services), granted(&with_services));
         }
         assert_eq!(asked(&AT_HOME), granted(&[home]));
+        let exec = include_str!("../../deploy/rbac/exec-targets/role.yaml");
+        assert_eq!(asked(&EXEC), granted(&[exec]));
     }
 }

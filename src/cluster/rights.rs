@@ -52,6 +52,7 @@ mod tests {
             kind,
             namespace: namespace.to_owned(),
             name: "any".to_owned(),
+            deployments: vec![],
         };
         let shop = workload("shop", Kind::Rollout);
         assert!(!rights.are_complete(&shop, at(0)), "nobody has asked");

@@ -24,6 +24,7 @@ pub(super) const HOLD: &str = "the hold";
 /// What the shelves of the workloads are called.
 pub(super) const ROLLOUTS: &str = "rollouts";
 pub(super) const DEPLOYMENTS: &str = "deployments";
+pub(super) const SERVICES: &str = "services";
 /// What the shelf of the Deployments' replica sets is called.
 pub(super) const REPLICA_SETS: &str = "replicasets";
 /// What the shelf of the rollbacks is called.
@@ -290,7 +291,12 @@ impl<T> Shelf<T> {
                 "apply deploy/rbac/release-namespace to {namespace}, or deploy/rbac/own-namespace.yaml where that is Ripcord's own"
             ),
             (Error::Forbidden(_), DEPLOYMENTS | REPLICA_SETS) => {
-                format!("apply deploy/rbac/deployment-targets to {namespace}")
+                format!(
+                    "apply deploy/rbac/deployment-targets to {namespace}, or deploy/rbac/service-targets for Deployments behind a Service"
+                )
+            }
+            (Error::Forbidden(_), SERVICES) => {
+                format!("apply deploy/rbac/service-targets to {namespace}")
             }
             (Error::Forbidden(_), _) => {
                 format!("apply deploy/rbac/release-namespace to {namespace}")

@@ -75,15 +75,10 @@ impl Cluster {
         lists: &ListParams,
         clock: &Clock,
     ) -> Result<Snapshot, Error> {
-        let nothing = |taken| Snapshot {
-            taken,
-            rollout: None,
-            replica_sets: vec![],
-            pods: vec![],
-            endpoints: vec![],
-        };
-        let api = self.workloads(workload);
-        let object = self.call(api.get(&workload.name));
+        if workload.kind == Kind::Service {
+            return self.snapshot_of_service(workload, clock).await;
+        }
+        let object = self.find(workload, workload.kind, &workload.name);
         let (object, early) = match seen {
             Some(seen) => {
                 let (object, parts) =
@@ -92,10 +87,8 @@ impl Cluster {
             }
             None => (object.await, None),
         };
-        let object = match object {
-            Ok(object) => value(&object),
-            Err(Error::NotFound(_)) => return Ok(nothing(clock())),
-            Err(error) => return Err(error),
+        let Some(object) = object? else {
+            return Ok(nothing(clock()));
         };
         let selector = selector_text(object.pointer("/spec/selector"));
         let parts = match early {
@@ -111,23 +104,12 @@ impl Cluster {
             .collect();
         let rollout = match workload.kind {
             Kind::Rollout => Rollout::read(&object),
-            Kind::Deployment => Rollout::of_deployment(&object, &replica_sets),
+            Kind::Deployment | Kind::Service => Rollout::of_deployment(&object, &replica_sets),
         };
         let Some(rollout) = rollout else {
             return Ok(nothing(clock()));
         };
-        let hashes: BTreeSet<_> = replica_sets.iter().map(|set| set.hash.as_str()).collect();
-        // A pod can outlive its replica set for as long as it takes to stop.
-        let belongs = |object: &Value, pod: &Pod| {
-            let set = format!("{}-{}", workload.name, pod.hash);
-            hashes.contains(pod.hash.as_str()) || Pod::replica_set(object) == Some(set.as_str())
-        };
-        let pods: Vec<_> = pods
-            .iter()
-            .filter_map(|object| Some((object, Pod::read(object, workload.kind)?)))
-            .filter(|(object, pod)| belongs(object, pod))
-            .map(|(_, pod)| pod)
-            .collect();
+        let pods = pods_of(workload.kind, &workload.name, &replica_sets, &pods);
         let names: BTreeSet<_> = pods.iter().map(|pod| pod.name.clone()).collect();
         let endpoints = slices
             .iter()
@@ -182,6 +164,11 @@ impl Cluster {
         operation: &str,
         params: &PatchParams,
     ) -> Result<(), Error> {
+        if workload.kind == Kind::Service {
+            return self
+                .change_service(workload, at, effect, operation, params)
+                .await;
+        }
         let gone = || Error::NotFound(workload.to_string());
         let rollout = at.rollout.as_ref().ok_or_else(gone)?;
         let mut operations = vec![
@@ -231,7 +218,11 @@ impl Cluster {
                 self.call(api.patch(&workload.name, params, &patch(operations)))
                     .await?;
             }
-            Effect::Flush(_) | Effect::Call(_) => {
+            Effect::Flush(_)
+            | Effect::Call(_)
+            | Effect::Exec(_)
+            | Effect::SwitchService { .. }
+            | Effect::Scale { .. } => {
                 return Err(Error::Rejected(
                     "this is no change of a workload".to_owned(),
                 ));
@@ -282,10 +273,29 @@ impl Cluster {
     }
 
     fn workloads(&self, workload: &Workload) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client(), &workload.namespace, &resource(workload.kind))
+        self.objects(workload, workload.kind)
     }
 
-    async fn list(
+    /// The objects of a kind beside a workload.
+    pub(super) fn objects(&self, workload: &Workload, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client(), &workload.namespace, &resource(kind))
+    }
+
+    /// An object of a kind beside a workload, if there is one of this name.
+    pub(super) async fn find(
+        &self,
+        workload: &Workload,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<Value>, Error> {
+        match self.call(self.objects(workload, kind).get(name)).await {
+            Ok(object) => Ok(Some(value(&object))),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn list(
         &self,
         group: &str,
         version: &str,
@@ -306,6 +316,32 @@ impl Cluster {
             .map(value)
             .collect())
     }
+}
+
+/// What the cluster says of a workload that does not exist.
+pub(super) const fn nothing(taken: Timestamp) -> Snapshot {
+    Snapshot {
+        taken,
+        rollout: None,
+        replica_sets: vec![],
+        pods: vec![],
+        endpoints: vec![],
+    }
+}
+
+/// The pods among these that belong to the workload of this name with these replica sets. A pod can outlive its replica set
+/// for as long as it takes to stop.
+pub(super) fn pods_of(kind: Kind, name: &str, sets: &[ReplicaSet], pods: &[Value]) -> Vec<Pod> {
+    let hashes: BTreeSet<_> = sets.iter().map(|set| set.hash.as_str()).collect();
+    let belongs = |object: &Value, pod: &Pod| {
+        let set = format!("{name}-{}", pod.hash);
+        hashes.contains(pod.hash.as_str()) || Pod::replica_set(object) == Some(set.as_str())
+    };
+    pods.iter()
+        .filter_map(|object| Some((object, Pod::read(object, kind)?)))
+        .filter(|(object, pod)| belongs(object, pod))
+        .map(|(_, pod)| pod)
+        .collect()
 }
 
 /// What a status request is conditional on besides the generation. One that comes late, from a leader that was frozen, must
@@ -370,7 +406,7 @@ fn value(object: &DynamicObject) -> Value {
 }
 
 /// Sets an annotation, also of what has none.
-fn annotate(rollout: &Rollout, name: &str, value: Value) -> Vec<PatchOperation> {
+pub(super) fn annotate(rollout: &Rollout, name: &str, value: Value) -> Vec<PatchOperation> {
     let path = format!("/metadata/annotations/{}", name.replace('/', "~1"));
     let first = (!rollout.annotated).then(|| add("/metadata/annotations", json!({})));
     first.into_iter().chain([add(&path, value)]).collect()

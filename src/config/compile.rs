@@ -3,6 +3,7 @@
 //! Every name is resolved, every matcher and template is parsed, every time is looked at. It goes on after an error, so
 //! that a person sees all of them at once; a policy comes out only if there is none.
 
+mod command;
 mod companion;
 mod ladder;
 mod measure;

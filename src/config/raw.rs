@@ -3,6 +3,7 @@
 //! Types only, strict, each with its place where a later check needs one. No untyped value, no untagged and no flattened
 //! type: those would turn `off` into false and `1.10` into a number, and would lose the places.
 
+mod command;
 mod does;
 
 use std::fmt;
@@ -12,13 +13,14 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+pub use self::command::Command;
 pub use self::does::Does;
 use crate::alert::Severity;
 use crate::procedure::StepSpec;
 use crate::rollback::object::Mode;
-use crate::target::Ownership;
 use crate::target::call::Method;
 use crate::target::redis::Master;
+use crate::target::{Drills, Ownership};
 
 /// One file of the policy.
 #[derive(Debug, Default, Deserialize)]
@@ -89,9 +91,15 @@ pub struct Target {
     /// The request that warms a pod up.
     #[serde(default)]
     pub warm_up: Option<WarmUp>,
+    /// What can be run in containers of its pods, by name.
+    #[serde(default)]
+    pub commands: Named<Command>,
     /// Who owns the workload's spec.
     #[serde(default)]
     pub owner: Ownership,
+    /// Whether it may be drilled with an effect.
+    #[serde(default)]
+    pub drill: Drills,
     /// The template of the address of the workload's manifest.
     #[serde(default)]
     pub manifest: Option<Spanned<String>>,
@@ -153,12 +161,18 @@ pub struct Measure {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The Rollout's name; either this or `deployment`.
+    /// The Rollout's name; either this, `deployment` or `service`.
     #[serde(default)]
     pub rollout: Option<Spanned<String>>,
     /// The Deployment's name.
     #[serde(default)]
     pub deployment: Option<Spanned<String>>,
+    /// The name of a Service that selects one of two Deployments.
+    #[serde(default)]
+    pub service: Option<Spanned<String>>,
+    /// The names of those.
+    #[serde(default)]
+    pub deployments: Option<Spanned<Vec<Spanned<String>>>>,
     /// Its namespace.
     pub namespace: Spanned<String>,
 }

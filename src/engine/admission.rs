@@ -1,37 +1,24 @@
 //! Takes a claimed rollback to its frozen plan, or to its refusal: every guard is asked again, on fresh reads.
 
-use std::sync::Arc;
+mod fresh;
+mod read;
 
 use jiff::Timestamp;
 
+pub use self::fresh::Fresh;
+pub use self::read::missing_to_exec;
 use super::journal::{Halt, Journal};
 use super::{Context, approval, ending};
-use crate::cluster::Error;
 use crate::policy::Policy;
 use crate::policy::admission::{Admission, lacking};
 use crate::policy::approval::Consent;
-use crate::policy::guard::{Facts, Hold};
 use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};
 use crate::rollback::history::Destination;
-use crate::rollback::memory::MemorySpec;
 use crate::rollback::object::Plan;
-use crate::rollback::{Memory, Phase, Rollback};
+use crate::rollback::{Phase, Rollback};
 use crate::target::{Release, Snapshot, Target};
 use crate::telemetry::Span;
-
-/// What was read for an admission.
-#[derive(Clone, Debug)]
-pub struct Fresh {
-    /// The workload, and what belongs to it.
-    pub at: Snapshot,
-    /// The global hold.
-    pub hold: Hold,
-    /// The target's memory, where there is one.
-    pub memory: Option<Memory>,
-    /// The permissions that the service account lacks.
-    pub missing: Vec<String>,
-}
 
 /// Admits the rollback: with a plan, which the journal's next write puts on record, it is Running afterwards, and its first
 /// snapshot is returned; otherwise it has ended, or waits for a person.
@@ -71,7 +58,7 @@ pub async fn admit(
             ending::decline(ctx, journal, Some(&target), finding, false).await?;
             return Ok(None);
         }
-        let admission = match read(ctx, &target).await {
+        let admission = match read::read(ctx, &policy, &target).await {
             Ok(Err(finding)) => {
                 ending::decline(ctx, journal, Some(&target), finding, false).await?;
                 return Ok(None);
@@ -98,46 +85,6 @@ pub async fn admit(
     }
 }
 
-/// Reads everything that the guards are asked on, at once. Where a read fails because a permission is missing, that is what
-/// is told.
-async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, Error> {
-    let (namespace, name) = ctx.caches.hold_at();
-    let seen = ctx.caches.rollout(target);
-    let seen = seen.as_ref().map(|seen| &seen.rollout);
-    let (at, hold, memory, missing) = tokio::join!(
-        ctx.cluster.first_look(&target.workload, seen, &ctx.clock),
-        ctx.cluster.hold(namespace, name),
-        ctx.cluster.memory(target),
-        missing(ctx, target),
-    );
-    let (hold, mut missing) = (hold?, missing?);
-    if let (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) = (&at, &memory) {
-        let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
-        missing = asked.await?;
-    }
-    match (at, memory) {
-        (Ok(at), Ok(memory)) => Ok(Ok(Fresh {
-            at,
-            hold,
-            memory: Some(memory),
-            missing,
-        })),
-        (Err(Error::Forbidden(_)), _) | (_, Err(Error::Forbidden(_))) if !missing.is_empty() => {
-            Ok(Err(lacking(&missing)))
-        }
-        (Err(error), _) | (_, Err(error)) => Err(error),
-    }
-}
-
-/// The permissions that are missing, as far as that is not known.
-async fn missing(ctx: &Context, target: &Target) -> Result<Vec<String>, Error> {
-    if ctx.rights.are_complete(&target.workload, (ctx.clock)()) {
-        return Ok(Vec::new());
-    }
-    let asked = ctx.cluster.missing_permissions(&target.workload, ctx.mode);
-    asked.await
-}
-
 fn judge(
     ctx: &Context,
     policy: &Policy,
@@ -147,49 +94,6 @@ fn judge(
 ) -> Admission {
     let rollbacks = ctx.caches.rollbacks_of(target);
     fresh.judge(policy, target, &journal.rollback, &rollbacks, (ctx.clock)())
-}
-
-impl Fresh {
-    /// What becomes of a claimed rollback by these facts. `rollbacks` are its target's; it may be among them.
-    #[must_use]
-    pub fn judge(
-        &self,
-        policy: &Policy,
-        target: &Target,
-        rollback: &Rollback,
-        rollbacks: &[Arc<Rollback>],
-        now: Timestamp,
-    ) -> Admission {
-        let live = self.at.live();
-        let created = live
-            .as_ref()
-            .and_then(|live| self.at.replica_set(&live.hash))
-            .and_then(|set| set.created);
-        // The keeper may not have written yet what this very look shows.
-        let none = || Memory::new(&target.name, MemorySpec::default());
-        let mut memory = self.memory.clone().unwrap_or_else(none);
-        let mut remembered = memory.state().into_owned();
-        if let Some(rollout) = &self.at.rollout {
-            remembered.observe(rollout, created, now);
-        }
-        let rollout = self.at.rollout.as_ref();
-        let rollout = rollout.map(|rollout| remembered.recall(rollout).into_owned());
-        memory.status = Some(remembered);
-        let others = rollbacks.iter().filter(|it| it.name() != rollback.name());
-        let others: Vec<_> = others.cloned().collect();
-        let facts = Facts {
-            now,
-            policy,
-            hold: &self.hold,
-            memory: Some(&memory),
-            rollout: rollout.as_ref(),
-            live_created: created,
-            live,
-            unobserved_for: std::time::Duration::ZERO,
-            rollbacks: &others,
-        };
-        facts.admit(rollback, target, &self.at, &self.missing)
-    }
 }
 
 /// Carries out what was decided; none means: look again.
@@ -343,6 +247,9 @@ pub fn plan(
     procedure: &Procedure,
     now: Timestamp,
 ) -> Result<Plan, Finding> {
+    if let Some(unfit) = procedure.unfit(target) {
+        return Err(unfit);
+    }
     let steps = procedure.steps.iter();
     let steps = steps.map(|step| step.plan(target, journey, at));
     Ok(Plan {
@@ -355,6 +262,7 @@ pub fn plan(
         chosen: destination.chosen,
         workload: target.workload.name.clone(),
         kind: target.workload.kind,
+        deployments: target.workload.deployments.clone(),
         give_up_seconds: target.give_up.as_secs_f64(),
         served: journey.served,
         owner: journey.owner.clone(),
@@ -380,7 +288,7 @@ fn freeze(journal: &mut Journal, plan: Plan) {
     let steps = plan.steps.iter();
     run.steps = steps.map(|step| Entry::pending(step.name())).collect();
     run.progress = Some(format!("0/{}", plan.steps.len()));
-    run.from = Some(plan.from.name());
-    run.to = Some(plan.to.name());
+    run.from = Some(plan.from.name_beside(&plan.to));
+    run.to = Some(plan.to.name_beside(&plan.from));
     journal.page.plan = Some(plan);
 }

@@ -81,19 +81,28 @@ pub async fn end(
         let made = at.and_then(|at| made_by(journal, at));
         let last = last(journal, phase);
         let ran = journal.page.run.started.is_some();
+        let drill = journal.rollback.spec.drill;
+        let received = journal.rollback.received().unwrap_or(now);
+        let mut run = journal.page.run.clone();
+        if phase == Phase::Succeeded {
+            run.healthy = Some(now);
+        }
         remember(ctx, target, |memory| {
             let mut changed = false;
-            if let Some(release) = &made {
+            if drill {
+                changed |= memory.remember_drill(&name, phase, &run, received, now);
+            }
+            if let Some(release) = made.as_ref().filter(|_| !drill) {
                 changed |= memory.remember_made(release, &name, now);
             }
-            if phase == Phase::Failed {
+            if phase == Phase::Failed && !drill {
                 changed |= memory.latch(&name, finding.clone(), now);
             }
             if memory.active.as_ref() == Some(&name) {
                 memory.active = None;
                 changed = true;
             }
-            if ran {
+            if ran && !drill {
                 memory.shown.last.clone_from(&last);
                 memory.shown.when = Some(now);
                 changed = true;
@@ -140,6 +149,10 @@ fn count(ctx: &Context, journal: &Journal, phase: Phase) {
         .plan
         .as_ref()
         .map_or("none", |plan| plan.procedure.as_str());
+    // Neither a number nor an alarm is to come of a drill.
+    if journal.rollback.spec.drill {
+        return;
+    }
     ctx.metrics.rollback(procedure, phase);
     let Some(received) = journal.rollback.received() else {
         return;

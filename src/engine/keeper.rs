@@ -14,7 +14,8 @@ use crate::cluster::caches::Seen;
 use crate::reason::Finding;
 use crate::rollback::memory::Shown;
 use crate::rollback::{FINALIZER, Memory, MemoryStatus, Phase, Rollback};
-use crate::target::Target;
+use crate::target::drill::Twin;
+use crate::target::{Drills, Target};
 
 /// How often everything is looked at although nothing changed: soaking and holds take their effect by time alone.
 const ROUND: Duration = Duration::from_secs(15);
@@ -97,13 +98,15 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
     {
         return;
     }
-    let created = created(ctx, target, &seen, cached.as_deref()).await;
+    let Some(found) = look(ctx, target, &seen, cached.as_deref()).await else {
+        return;
+    };
     let kept = ctx.cluster.remember(target, None, |memory| {
         learn(
             memory,
             target,
             &seen,
-            created,
+            Some(&found),
             cached.as_deref(),
             &rollbacks,
             mode,
@@ -134,13 +137,23 @@ async fn keep(ctx: &Context, target: &Target, mode: &'static str) {
     ctx.caches.memories.offer(namespace, &target.name, memory);
 }
 
-/// When the live release's replica set was made, where that matters: for a release that is new to the memory.
-async fn created(
+/// What its replica sets tell of a live release.
+#[derive(Default)]
+struct Found {
+    /// When it was made.
+    created: Option<Timestamp>,
+    /// Of which release a drill made it.
+    twin: Option<Twin>,
+}
+
+/// What replica sets tell, where that matters: for a release that is new to the memory. None where it cannot be said yet what
+/// the release is.
+async fn look(
     ctx: &Context,
     target: &Target,
     seen: &Seen,
     cached: Option<&Memory>,
-) -> Option<Timestamp> {
+) -> Option<Found> {
     let rollout = &seen.rollout;
     let known = cached
         .and_then(|memory| memory.status.as_ref())
@@ -148,14 +161,21 @@ async fn created(
     if !rollout.observed
         || known.is_some_and(|live| live.uid == rollout.uid && live.hash == rollout.current)
     {
-        return None;
+        return Some(Found::default());
     }
-    let at = ctx
-        .cluster
-        .snapshot(&target.workload, &ctx.clock)
-        .await
-        .ok()?;
-    at.replica_set(&rollout.current).and_then(|set| set.created)
+    let at = ctx.cluster.snapshot(&target.workload, &ctx.clock).await;
+    let at = at.ok().filter(|at| {
+        let now = at.rollout.as_ref();
+        now.is_some_and(|now| now.observed && now.current == rollout.current)
+    });
+    let Some(at) = at else {
+        // A release that bears a drill's mark is not taken for a new one unseen: it would stay one.
+        return rollout.drill.is_none().then(Found::default);
+    };
+    Some(Found {
+        created: at.replica_set(&rollout.current).and_then(|set| set.created),
+        twin: at.drilled(),
+    })
 }
 
 /// Teaches a memory all that is known; says whether anything was new.
@@ -167,13 +187,16 @@ fn learn(
     memory: &mut MemoryStatus,
     target: &Target,
     seen: &Seen,
-    created: Option<Timestamp>,
+    found: Option<&Found>,
     cached: Option<&Memory>,
     rollbacks: &[Arc<Rollback>],
     mode: &str,
     now: Timestamp,
 ) -> bool {
-    let mut changed = memory.observe(&seen.rollout, created, now);
+    let twin = found.and_then(|found| found.twin.as_ref());
+    let mut changed = twin.is_some_and(|twin| memory.remember_drilled(twin, now));
+    let created = found.and_then(|found| found.created);
+    changed |= memory.observe(&seen.rollout, created, now);
     let acknowledged = cached.and_then(|memory| memory.spec.acknowledge.as_deref());
     if let Some((name, finding)) = latching(rollbacks, memory, acknowledged) {
         changed |= memory.latch(&name, finding, now);
@@ -203,6 +226,7 @@ fn learn(
     let shown = Shown {
         live: format!("r{}", seen.rollout.revision),
         known_good: known_good(memory, target, now),
+        drills: target.drills == Drills::Allowed,
         mode: mode.to_owned(),
         state: state.to_owned(),
         ..memory.shown.clone()
@@ -224,7 +248,7 @@ fn latching(
 ) -> Option<(String, Finding)> {
     let candidates = rollbacks
         .iter()
-        .filter(|rollback| rollback.spec.mode.acts())
+        .filter(|rollback| rollback.spec.mode.acts() && !rollback.spec.drill)
         .filter_map(|rollback| {
             let state = rollback.state();
             if let Some(persisting) = &state.alerts.persisting {

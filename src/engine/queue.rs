@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::rollback::{Phase, Rollback};
 
-/// The open rollback that is next: one that runs already, else the most severe, else the one received first. One that waits
-/// for a person keeps nobody else waiting: it has its turn once it is `due`.
+/// The open rollback that is next: one that runs already, else the most severe, else the one received first; a
+/// drill comes last. One that waits for a person keeps nobody else waiting: it has its turn once it is `due`.
 #[must_use]
 pub fn next(open: &[Arc<Rollback>], due: impl Fn(&Rollback) -> bool) -> Option<&Arc<Rollback>> {
     open.iter()
@@ -14,6 +14,7 @@ pub fn next(open: &[Arc<Rollback>], due: impl Fn(&Rollback) -> bool) -> Option<&
             let waiting = rollback.phase() != Phase::Running;
             (
                 waiting,
+                rollback.spec.drill,
                 rollback.severity(),
                 rollback.received(),
                 rollback.name().to_owned(),
@@ -50,6 +51,11 @@ mod tests {
         assert_eq!(name(&[&p1, &p0, &running]).as_deref(), Some("running"));
         assert_eq!(name(&[&p1, &p0, &earlier]).as_deref(), Some("earlier"));
         assert_eq!(name(&[&done]), None);
+        let mut drill = Rollback::clone(&open("drill", Phase::Pending, Severity::P0, 0));
+        drill.spec.drill = true;
+        let drill = Arc::new(drill);
+        assert_eq!(name(&[&drill, &p1]).as_deref(), Some("p1"));
+        assert_eq!(name(&[&drill]).as_deref(), Some("drill"));
         let asks = open("asks", Phase::AwaitingApproval, Severity::P0, 0);
         assert_eq!(name(&[&asks]), None);
         assert_eq!(name(&[&asks, &p1]).as_deref(), Some("p1"));

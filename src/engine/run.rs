@@ -4,6 +4,7 @@
 //! every change carries its precondition, and only what fresh reads show counts.
 
 mod change;
+mod midway;
 mod resume;
 mod sight;
 
@@ -338,6 +339,9 @@ impl Runner<'_> {
                 return self.ended(Phase::Failed, stopped).await.map(Some);
             }
         }
+        if safe && let Some(first) = self.gives_way() {
+            return self.ended(Phase::Superseded, first).await.map(Some);
+        }
         let run = &self.journal.page.run;
         let started = run.started.unwrap_or(now);
         let limit = SignedDuration::try_from(self.target.give_up).unwrap_or(SignedDuration::MAX);
@@ -354,14 +358,7 @@ impl Runner<'_> {
                 return self.ended(Phase::Failed, finding).await.map(Some);
             }
             if run.gave_up.is_none() {
-                self.journal.fence(self.ctx).await?;
-                let name = self.journal.rollback.name().to_owned();
-                ending::remember(self.ctx, &self.target, |memory| {
-                    memory.latch(&name, finding.clone(), now)
-                })
-                .await?;
-                self.journal.page.run.gave_up = Some(now);
-                self.journal.write(self.ctx).await?;
+                self.give_up(finding, now).await?;
             }
         }
         let budget = SignedDuration::try_from_secs_f64(self.plan.budget_seconds)

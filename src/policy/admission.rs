@@ -71,6 +71,12 @@ impl Facts<'_> {
         };
         let age = self.now.duration_since(received);
         let Some(live) = self.live.clone() else {
+            // A selector is as it is: nobody is on the way to observe it.
+            if let Err(unclear) = self.valid()
+                && unclear.reason != Reason::SpecInvalid
+            {
+                return Admission::decline(unclear);
+            }
             let said = format!(
                 "the controller has not observed generation {}",
                 rollout.generation
@@ -104,6 +110,7 @@ impl Facts<'_> {
                 || wanted.hash != live.hash
                 || wanted.revision != live.revision)
             && !followed.is_some_and(|followed| followed.went_on(at))
+            && !self.moved_by_a_drill(rollback, wanted, &live)
         {
             return Admission::Supersede(
                 Reason::NewRelease.because(format!("{live} is live, not {wanted}")),
@@ -119,6 +126,10 @@ impl Facts<'_> {
         if let Err((finding, latch)) = judged {
             return Admission::Decline { finding, latch };
         }
+        let drilled = match self.judge_drill(rollback, target, at) {
+            Ok(drilled) => drilled,
+            Err(finding) => return Admission::decline(finding),
+        };
         if let Err(finding) = self.owned(target, &live) {
             return Admission::decline(finding);
         }
@@ -134,7 +145,7 @@ impl Facts<'_> {
         }
         let inherited = match followed {
             Some(followed) => followed.destination(target, at, &procedure),
-            None => Ok(None),
+            None => Ok(drilled),
         };
         let destination = inherited.and_then(|inherited| match inherited {
             Some(inherited) => Ok(inherited),
@@ -170,6 +181,8 @@ impl Facts<'_> {
             return Err(Reason::ProcedureUnknown.because(said));
         };
         let next = self.policy.next_rung(procedure, rollback.severity());
+        // A drill whose revert fails shows just that.
+        let next = next.filter(|_| !rollback.spec.drill);
         Ok(Procedure {
             escalate_to: next.map(str::to_owned),
             ..procedure.clone()
@@ -278,7 +291,7 @@ impl Facts<'_> {
         for record in rollback
             .records()
             .into_iter()
-            .filter(|record| record.ended.is_none())
+            .filter(|record| rollback.end_of(record).is_none())
         {
             let overtaken = self.overtaken(target, live, record);
             let overtaken = overtaken.map_err(|(finding, _)| finding);

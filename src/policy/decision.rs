@@ -238,7 +238,7 @@ impl Facts<'_> {
         let mut active = self
             .rollbacks
             .iter()
-            .filter(|r| r.spec.mode.acts() && !r.phase().ended());
+            .filter(|r| r.is_open() && !r.spec.drill);
         let ours =
             active.find(|r| r.metadata.uid.is_some() && r.metadata.uid == rollout.operation)?;
         Some(ours.as_ref())
@@ -259,7 +259,7 @@ impl Facts<'_> {
         let mut active = self
             .rollbacks
             .iter()
-            .filter(|r| r.spec.mode.acts() && !r.phase().ended());
+            .filter(|r| r.is_open() && !r.spec.drill);
         let found = active.find(|r| {
             r.from().is_some_and(is_live) || r.to().is_some_and(is_live) || restarted(r)
         })?;
@@ -267,24 +267,31 @@ impl Facts<'_> {
     }
 
     fn without_identity(&self, workload: &str, ask: &Ask<'_>) -> Decision {
-        let finding = match self.rollout {
-            None => {
+        // A selector is as it is: nobody is on the way to observe it.
+        let unclear = self.valid().err();
+        let unclear = unclear.filter(|it| it.reason != Reason::SpecInvalid);
+        let lasts = self.rollout.is_none() || unclear.is_some();
+        let finding = match (unclear, self.rollout) {
+            (Some(unclear), _) => unclear,
+            (None, None) => {
                 Reason::WorkloadMissing.because(format!("{} does not exist", ask.target.workload))
             }
-            Some(rollout) => Reason::WorkloadUnobserved.because(format!(
+            (None, Some(rollout)) => Reason::WorkloadUnobserved.because(format!(
                 "the controller has not observed generation {} of {}",
                 rollout.generation, ask.target.workload
             )),
         };
-        if self.rollout.is_some() && self.unobserved_for < UNOBSERVED_LIMIT {
+        if !lasts && self.unobserved_for < UNOBSERVED_LIMIT {
             return Decision::Wait(finding);
         }
         if ask.trigger.mode == Mode::Shadow {
             return Decision::decline(finding);
         }
-        // What is scaled meanwhile is the same state. One that is missing has none: people are told of it every hour.
-        let state = self.rollout.map_or_else(
-            || format!("missing {} {}", self.now.as_second() / 3600, ask.severity),
+        // What is scaled meanwhile is the same state. One that is missing has none, and what is unclear has no release: people are
+        // told of it every hour.
+        let what = self.rollout.map_or("missing", |_| finding.reason.code());
+        let state = self.rollout.filter(|_| !lasts).map_or_else(
+            || format!("{what} {} {}", self.now.as_second() / 3600, ask.severity),
             |it| format!("{} {} {} {}", it.uid, it.current, it.revision, ask.severity),
         );
         let name = name::unidentified(workload, &state);

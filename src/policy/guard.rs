@@ -138,15 +138,18 @@ impl Facts<'_> {
         latched(self.memory)
     }
 
-    /// Whether the controller takes the workload's spec, and so does what it is told.
+    /// Whether the controller takes the workload's spec, and so does what it is told; whether a Service's selector names one
+    /// live Deployment, and is nobody else's.
     ///
     /// # Errors
-    /// What it says of the spec.
+    /// What is wrong with the spec.
     pub fn valid(&self) -> Result<(), Finding> {
         match self.rollout {
-            Some(rollout) if rollout.invalid => {
-                Err(Reason::SpecInvalid.because(rollout.message.as_str()))
-            }
+            Some(Rollout {
+                invalid: Some(reason),
+                message,
+                ..
+            }) => Err(reason.because(message.as_str())),
             _ => Ok(()),
         }
     }
@@ -157,7 +160,7 @@ impl Facts<'_> {
     /// That it asks for none.
     pub fn serving(&self) -> Result<(), Finding> {
         match self.rollout {
-            Some(rollout) if rollout.is_deployment() && rollout.replicas == 0 => {
+            Some(rollout) if rollout.is_plain() && rollout.replicas == 0 => {
                 Err(Reason::ScaledToZero.into())
             }
             _ => Ok(()),
@@ -192,7 +195,8 @@ impl Facts<'_> {
         let away = self
             .rollbacks
             .iter()
-            .filter(|it| it.touched() && lately(it) && it.from().is_some_and(is_live))
+            .filter(|it| !it.spec.drill && it.touched() && lately(it))
+            .filter(|it| it.from().is_some_and(is_live))
             .count();
         if away < CAP {
             return Ok(());
@@ -293,7 +297,7 @@ impl Facts<'_> {
         if let Some(named) = alert
             .release_hash
             .as_ref()
-            .filter(|named| **named != live.hash)
+            .filter(|named| !self.same(named, &live.hash))
         {
             let said = format!("{} names release {named}, live is {live}", alert.name);
             return Err(Reason::NotThisRelease.because(said));
@@ -312,7 +316,9 @@ impl Facts<'_> {
             );
             return Err(Reason::NoRecentChange.because(said));
         }
-        if self.rollout.is_some_and(Rollout::in_flight) {
+        // A drill's release is no update that could be the cause.
+        let update = |it: &Rollout| it.in_flight() && !self.same(&it.current, &it.stable);
+        if self.rollout.is_some_and(update) {
             return Ok(());
         }
         let Some(changed) = self.changed(live) else {
@@ -350,6 +356,7 @@ impl Facts<'_> {
         let yielded = self.rollbacks.iter().find(|rollback| {
             let ended = rollback.state().run.finished;
             rollback.spec.mode.acts()
+                && !rollback.spec.drill
                 && rollback.phase() == Phase::Superseded
                 && rollback.from().is_some_and(|from| from.hash != live.hash)
                 && ended.is_some_and(|ended| alert.began <= ended)
@@ -362,6 +369,13 @@ impl Facts<'_> {
             alert.name
         );
         Err((Reason::Duplicate.because(said), yielded))
+    }
+
+    /// Whether two hashes count as one release: a drill's as the one that it was made of.
+    #[must_use]
+    pub fn same(&self, one: &str, other: &str) -> bool {
+        let status = self.memory.and_then(|memory| memory.status.as_ref());
+        one == other || status.is_some_and(|status| status.same(one, other))
     }
 
     /// When the live release went live: the later of its template change and its promotion.

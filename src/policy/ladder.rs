@@ -21,7 +21,7 @@ use crate::target::{Pin, Release, Snapshot, Target};
 /// How many rollbacks may follow the first one.
 pub const RUNGS: usize = 2;
 /// The steps that bring the destination back.
-const REVERTS: [&str; 2] = ["restore-image", "revert"];
+const REVERTS: [&str; 3] = ["restore-image", "revert", "switch-service"];
 
 /// A rollback that another one follows.
 #[derive(Clone, Copy, Debug)]

@@ -31,9 +31,11 @@ impl Facts<'_> {
 
     /// The live release is one that Ripcord restored.
     fn made(&self, live: &Release) -> Option<Ours<'_>> {
+        // What a drill put back was there before: it is nothing that was made.
         let by_run = self.rollbacks.iter().rev().find(|rollback| {
             let (from, to) = (rollback.from(), rollback.to());
-            rollback.phase().ended()
+            !rollback.spec.drill
+                && rollback.phase().ended()
                 && rollback.touched()
                 && to.is_some_and(|to| to.uid == live.uid && to.hash == live.hash)
                 // The restore gave the template the next revision: a later one was somebody else's deploy.
@@ -74,7 +76,8 @@ impl Facts<'_> {
             let about = |from: &Release| {
                 from.uid == live.uid && from.hash == live.hash && from.revision == live.revision
             };
-            rollback.phase().ended()
+            !rollback.spec.drill
+                && rollback.phase().ended()
                 && (asked_to_abort(rollback) || rollback.phase() == Phase::Succeeded)
                 && rollback.from().is_some_and(about)
                 && rollback.to().is_some_and(|to| to.hash == rollout.stable)
@@ -125,6 +128,7 @@ mod tests {
         let mut step = Entry::pending("revert");
         step.intent = touched.then(|| Intent {
             effect: EffectKind::Abort,
+            of: None,
             generation: 2,
             at: second(952),
             confirmed: Some(second(952)),

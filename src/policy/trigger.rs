@@ -200,7 +200,7 @@ impl Policy {
                 let mut targets = self.targets.values();
                 targets
                     .find(|target| {
-                        target.workload.namespace == namespace && target.workload.name == workload
+                        target.workload.namespace == namespace && target.workload.goes_by(workload)
                     })
                     .ok_or_else(|| {
                         let said = format!(

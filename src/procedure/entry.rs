@@ -27,12 +27,18 @@ pub struct Entry {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
+    /// What it was done to already, by name, where that must not be done twice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     /// The last change that it asked for, written down before it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
     /// When the controller was last made to look again, written down before it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nudged: Option<Timestamp>,
+    /// How many pods a Deployment asked for and was to ask for, written down before it was scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled: Option<Scaled>,
     /// What was observed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Finding>,
@@ -61,6 +67,9 @@ pub struct Intent {
     // Any text by the definition, so that one from before takes what a newer version does.
     #[schemars(with = "String")]
     pub effect: EffectKind,
+    /// What it is done to, where that is not the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// The workload's generation from the read on which the change was decided: its precondition.
     pub generation: i64,
     /// When the intent was written down.
@@ -71,6 +80,17 @@ pub struct Intent {
     /// What was answered, where it was no change of the cluster; absent where the answer was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+}
+
+/// How a Deployment behind a Service was scaled.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Scaled {
+    /// The Deployment.
+    pub deployment: String,
+    /// How many pods it asked for.
+    pub from: i32,
+    /// How many it was to ask for.
+    pub to: i32,
 }
 
 impl Entry {
@@ -84,8 +104,10 @@ impl Entry {
             started: None,
             watched: None,
             finished: None,
+            done: Vec::new(),
             intent: None,
             nudged: None,
+            scaled: None,
             observed: None,
         }
     }

@@ -72,7 +72,7 @@ impl Step for FlushRedis {
             ))
         };
         if let Some(key) = self.lacks(target) {
-            return Err(lacking(key));
+            return Err(lacking(&key));
         }
         let redis = target.redis.clone().ok_or_else(|| lacking("redis"))?;
         let scope = match (self.mode, &redis.prefix) {
@@ -93,13 +93,14 @@ impl Step for FlushRedis {
         })
     }
 
-    fn lacks(&self, target: &Target) -> Option<&'static str> {
-        match (&target.redis, self.mode) {
-            (None, _) => Some("redis"),
-            (Some(redis), Mode::Prefix) if redis.prefix.is_none() => Some("redis.prefix"),
-            (Some(redis), Mode::All) if !redis.allow_flush_all => Some("redis.allow_flush_all"),
-            (Some(_), Mode::Prefix | Mode::Database | Mode::All) => None,
-        }
+    fn lacks(&self, target: &Target) -> Option<String> {
+        let key = match (&target.redis, self.mode) {
+            (None, _) => "redis",
+            (Some(redis), Mode::Prefix) if redis.prefix.is_none() => "redis.prefix",
+            (Some(redis), Mode::All) if !redis.allow_flush_all => "redis.allow_flush_all",
+            (Some(_), Mode::Prefix | Mode::Database | Mode::All) => return None,
+        };
+        Some(key.to_owned())
     }
 
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
@@ -112,7 +113,7 @@ impl Step for FlushRedis {
             Some((Verdict::Refused, said)) => {
                 return Next::Fail(Reason::CacheRefused.because(said));
             }
-            Some((Verdict::Failed, _)) | None => {}
+            Some((Verdict::Failed | Verdict::NotBegun | Verdict::Unknown, _)) | None => {}
         }
         if let Err(next) = there(at, &plan.to, &plan.operation) {
             return next;
@@ -201,6 +202,7 @@ mod tests {
         past.attempts = attempts;
         past.intent = Some(Intent {
             effect: EffectKind::Flush,
+            of: None,
             generation: 3,
             at: second(at),
             confirmed: None,

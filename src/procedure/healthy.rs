@@ -73,8 +73,8 @@ impl Step for Healthy {
         })
     }
 
-    fn lacks(&self, target: &Target) -> Option<&'static str> {
-        target.health.is_none().then_some("health")
+    fn lacks(&self, target: &Target) -> Option<String> {
+        target.health.is_none().then(|| "health".to_owned())
     }
 
     fn probes(plan: &Plan, at: &Snapshot, seen: &[Sighting], now: Timestamp) -> Vec<Probe> {

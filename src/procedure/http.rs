@@ -82,8 +82,8 @@ impl Step for Http {
         })
     }
 
-    fn lacks(&self, target: &Target) -> Option<&'static str> {
-        target.warm_up.is_none().then_some("warm_up")
+    fn lacks(&self, target: &Target) -> Option<String> {
+        target.warm_up.is_none().then(|| "warm_up".to_owned())
     }
 
     fn next(plan: &Plan, at: &Snapshot, seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use super::revert::await_look;
-use super::step::{Journey, Next, Step, is_over, there};
+use super::step::{Journey, Next, OWN_TEMPLATE, Step, is_over, of_service, there};
 use crate::reason::{Finding, Reason};
 use crate::target::snapshot::pods_text;
 use crate::target::{Effect, Release, Sighting, Snapshot, Target, restart};
@@ -47,7 +47,11 @@ impl Default for Restart {
 impl Step for Restart {
     type Plan = Plan;
 
-    fn plan(&self, _target: &Target, journey: &Journey, _at: &Snapshot) -> Result<Plan, Finding> {
+    fn plan(&self, target: &Target, journey: &Journey, _at: &Snapshot) -> Result<Plan, Finding> {
+        if self.lacks(target).is_some() {
+            let said = "the step `restart` writes to a template, and those behind a Service are left alone";
+            return Err(Reason::NotApplicable.because(said));
+        }
         if let Some(owner) = &journey.owner {
             let said = format!("the step `restart` would write to the spec, which is {owner}'s");
             return Err(Reason::OwnedElsewhere.because(said));
@@ -57,6 +61,11 @@ impl Step for Restart {
             operation: journey.operation.clone(),
             within: self.within,
         })
+    }
+
+    /// It writes to a template, and the templates behind a Service are left alone.
+    fn lacks(&self, target: &Target) -> Option<&'static str> {
+        of_service(target).then_some(OWN_TEMPLATE)
     }
 
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
@@ -158,6 +167,7 @@ mod tests {
         past.attempts = 1;
         past.intent = Some(Intent {
             effect: EffectKind::Restart,
+            of: None,
             generation: 3,
             at: second(100),
             confirmed: None,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use super::revert::await_look;
-use super::step::{Journey, Next, Step};
+use super::step::{Journey, Next, OWN_TEMPLATE, Step, of_service};
 use crate::reason::{Finding, Reason};
 use crate::target::release::Image;
 use crate::target::{Effect, Pin, Release, Sighting, Snapshot, Target, template};
@@ -37,6 +37,10 @@ impl Step for RestoreImage {
 
     fn plan(&self, target: &Target, journey: &Journey, at: &Snapshot) -> Result<Plan, Finding> {
         let rollout = at.rollout.as_ref().ok_or(Reason::WorkloadMissing)?;
+        if self.lacks(target).is_some() {
+            let said = "the step `restore-image` writes to a template, and those behind a Service are left alone";
+            return Err(Reason::NotApplicable.because(said));
+        }
         if rollout.workload_ref {
             return Err(Reason::TemplateElsewhere.into());
         }
@@ -59,6 +63,11 @@ impl Step for RestoreImage {
         })
     }
 
+    /// It writes to a template, and the templates behind a Service are left alone.
+    fn lacks(&self, target: &Target) -> Option<&'static str> {
+        of_service(target).then_some(OWN_TEMPLATE)
+    }
+
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
         let rollout = at
             .rollout
@@ -74,7 +83,7 @@ impl Step for RestoreImage {
             );
             return Next::Done(Reason::AlreadyThere.because(said));
         };
-        if rollout.invalid {
+        if rollout.invalid.is_some() {
             let said = format!("the controller refuses the spec: {}", rollout.message);
             return Next::Wait(Reason::ControllerLag.because(said));
         }

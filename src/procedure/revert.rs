@@ -6,6 +6,9 @@
 //! own write. Only where GitOps owns the spec, and would undo what is written there, is it the other verb: see [`abort`].
 //! Where a router splits the traffic of an update in flight, it is asked for first, once: the controller turns the traffic
 //! one look earlier than for a template, which follows when the traffic has turned, or after ten seconds. Nothing depends on it.
+//!
+//! Where a release is two Deployments and a Service, no template is written: the Service is led to the destination, as
+//! [`switch_service`] has it.
 
 mod abort;
 
@@ -14,8 +17,8 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
 use super::step::{Journey, Next, Step};
+use super::{Entry, switch_service};
 use crate::reason::{Finding, Reason};
 use crate::target::effect::EffectKind;
 use crate::target::workload::{Rollout, Strategy};
@@ -51,6 +54,9 @@ pub struct Plan {
     /// Who owns the spec, where it is not to be written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
+    /// How the Service is led to the destination, where the workload is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    switch: Option<Box<switch_service::Plan>>,
 }
 
 impl Step for Revert {
@@ -68,6 +74,10 @@ impl Step for Revert {
                 journey.to
             )));
         }
+        let switch = match rollout.strategy {
+            Strategy::Colours(_) => Some(Box::new(switch_service::Plan::make(journey, at, None)?)),
+            _ => None,
+        };
         Ok(Plan {
             operation: journey.operation.clone(),
             from: journey.from.clone(),
@@ -75,10 +85,14 @@ impl Step for Revert {
             replica_set: set.map(|set| set.uid.clone()).unwrap_or_default(),
             served: journey.served,
             owner: journey.owner.clone(),
+            switch,
         })
     }
 
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
+        if let Some(switch) = &plan.switch {
+            return switch.next(at, past, now);
+        }
         let plan = plan.as_made(at);
         let plan = &*plan;
         let Some(rollout) = at
@@ -89,7 +103,7 @@ impl Step for Revert {
             return Next::Fail(Reason::WorkloadGone.into());
         };
         let ours = rollout.operation.as_deref() == Some(plan.operation.as_str());
-        if rollout.invalid {
+        if rollout.invalid.is_some() {
             let said = format!("the controller refuses the spec: {}", rollout.message);
             return Next::Wait(Reason::ControllerLag.because(said));
         }
@@ -161,11 +175,11 @@ impl Step for Revert {
     }
 
     /// Between the restore and the promotion the bad release is still the stable one: ending there would leave the
-    /// workload at the first pause of its steps. A Deployment goes on by itself.
+    /// workload at the first pause of its steps. A Deployment goes on by itself, and a Service leads to one or the other.
     fn safe_point(plan: &Plan, at: &Snapshot) -> bool {
         let plan = plan.as_made(at);
         let plan = &*plan;
-        let Some(rollout) = &at.rollout else {
+        let Some(rollout) = at.rollout.as_ref().filter(|_| plan.switch.is_none()) else {
             return true;
         };
         let restored = rollout.operation.as_deref() == Some(plan.operation.as_str());

@@ -6,12 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Entry, flush_redis, gone, healthy, http, metric, pause, restart, restore_image, revert,
-    wait_ready,
+    Entry, exec, flush_redis, gone, healthy, http, metric, pause, restart, restore_image, revert,
+    scale, switch_service, wait_ready,
 };
 use crate::reason::{Finding, Reason};
 use crate::target::workload::Rollout;
-use crate::target::{Effect, Probe, Release, Sighting, Snapshot, Target};
+use crate::target::{Effect, Kind, Probe, Release, Sighting, Snapshot, Target};
+
+/// What a target needs whose steps lead a Service from one Deployment to another, as a key of the policy.
+pub(super) const SERVICE: &str = "workload.service";
+/// What one needs whose steps write to the workload's template.
+pub(super) const OWN_TEMPLATE: &str = "workload.rollout` or `workload.deployment";
 
 /// One unit that ensures an observable state, as a pure state machine.
 pub trait Step {
@@ -30,7 +35,12 @@ pub trait Step {
     ) -> Result<Self::Plan, Finding>;
 
     /// What the step needs of a target and the target does not declare, as a key of the policy.
-    fn lacks(&self, _target: &Target) -> Option<&'static str> {
+    fn lacks(&self, _target: &Target) -> Option<String> {
+        None
+    }
+
+    /// The target's command that it runs in pods, by its name: it takes a right of its own.
+    fn command(&self) -> Option<&str> {
         None
     }
 
@@ -125,6 +135,11 @@ pub(super) fn there<'a>(
     }
 }
 
+/// Whether a target's workload is a Service that selects between two Deployments.
+pub(super) fn of_service(target: &Target) -> bool {
+    target.workload.kind == Kind::Service
+}
+
 /// Whether a step has had this much time. One in which nobody could look is not held against it.
 pub(super) fn is_over(within: Duration, past: &Entry, now: Timestamp) -> bool {
     let started = past.watched.or(past.started).unwrap_or(now);
@@ -166,8 +181,21 @@ macro_rules! steps {
 
             /// What a target does not declare and the step needs; see [`Step::lacks`].
             #[must_use]
-            pub fn lacks(&self, target: &Target) -> Option<&'static str> {
+            pub fn lacks(&self, target: &Target) -> Option<String> {
                 match self { $(Self::$variant(step) => step.lacks(target),)+ }
+            }
+
+            /// The target's command that it runs in pods; see [`Step::command`].
+            #[must_use]
+            pub fn command(&self) -> Option<&str> {
+                match self { $(Self::$variant(step) => step.command(),)+ }
+            }
+
+            /// The step's name, and that of the command that it runs.
+            #[must_use]
+            pub fn label(&self) -> String {
+                let name = self.name();
+                self.command().map_or_else(|| name.to_owned(), |it| format!("{name} ({it})"))
             }
 
             /// Resolves the step's plan; see [`Step::plan`].
@@ -215,12 +243,15 @@ macro_rules! steps {
 
 steps! {
     Revert = "revert" in revert,
+    SwitchService = "switch-service" in switch_service,
     RestoreImage = "restore-image" in restore_image,
     Gone = "gone" in gone,
     FlushRedis = "flush-redis" in flush_redis,
     Restart = "restart" in restart,
+    Scale = "scale" in scale,
     WaitReady = "wait-ready" in wait_ready,
     Http = "http" in http,
+    Exec = "exec" in exec,
     Pause = "pause" in pause,
     Healthy = "healthy" in healthy,
     Metric = "metric" in metric,

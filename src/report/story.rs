@@ -25,7 +25,7 @@ use super::page::{Page, Span};
 use crate::reason::Reason;
 use crate::rollback::object::{AlertRecord, Run};
 use crate::rollback::{Memory, Phase, Rollback, RollbackStatus};
-use crate::target::{LinkFacts, Release, Target};
+use crate::target::{LinkFacts, Target};
 
 /// The longest piece of foreign text in a message.
 const LONGEST: usize = 300;
@@ -167,9 +167,17 @@ impl Case<'_> {
         began && !matches!(self.phase(), Phase::Shadowed | Phase::AwaitingApproval)
     }
 
+    fn drill(&self) -> bool {
+        self.rollback.spec.drill
+    }
+
     fn needs_person(&self) -> bool {
         if self.state.alerts.persisting.is_some() {
             return true;
+        }
+        // Whoever drills is there already; what is left half-way needs somebody all the same.
+        if self.drill() {
+            return matches!(self.phase(), Phase::Failed | Phase::AwaitingApproval);
         }
         match self.phase() {
             Phase::Failed | Phase::AwaitingApproval => true,
@@ -222,13 +230,17 @@ impl Case<'_> {
     }
 
     fn origin(&self) -> String {
-        self.rollback
-            .from()
-            .map_or_else(|| "the live release".to_owned(), Release::name)
+        match (self.rollback.from(), self.rollback.to()) {
+            (Some(from), Some(to)) => from.name_beside(to),
+            (Some(from), None) => from.name(),
+            (None, _) => "the live release".to_owned(),
+        }
     }
 
     fn destination(&self) -> Option<String> {
-        self.rollback.to().map(Release::name)
+        let to = self.rollback.to()?;
+        let from = self.rollback.from();
+        Some(from.map_or_else(|| to.name(), |from| to.name_beside(from)))
     }
 
     fn reason(&self) -> String {

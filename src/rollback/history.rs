@@ -50,6 +50,9 @@ impl MemoryStatus {
                 && live.revision == rollout.revision
         });
         if !known {
+            let carried = self
+                .carried(rollout)
+                .map(|live| (live.changed, live.promoted));
             let last = self
                 .live
                 .as_ref()
@@ -60,12 +63,14 @@ impl MemoryStatus {
                 .filter(|created| last.is_none_or(|last| *created > last))
                 .filter(|created| now.duration_since(*created) > JUST_NOW)
                 .unwrap_or(now);
+            // What differs in a drill's mark alone is as old as it was.
+            let (changed, promoted) = carried.unwrap_or((changed, None));
             self.live = Some(Live {
                 uid: rollout.uid.clone(),
                 revision: rollout.revision,
                 hash: rollout.current.clone(),
                 changed,
-                promoted: None,
+                promoted,
             });
         }
         if !rollout.stable.is_empty() {
@@ -85,7 +90,7 @@ impl MemoryStatus {
     pub fn recall<'a>(&self, rollout: &'a Rollout) -> Cow<'a, Rollout> {
         let last = self.history.last().filter(|last| last.uid == rollout.uid);
         match last {
-            Some(last) if rollout.is_deployment() && rollout.stable.is_empty() => {
+            Some(last) if rollout.is_plain() && rollout.stable.is_empty() => {
                 let mut rollout = rollout.clone();
                 rollout.stable.clone_from(&last.hash);
                 Cow::Owned(rollout)
@@ -105,14 +110,22 @@ impl MemoryStatus {
             // On the very first look the promotion lies in the past, nobody knows how far: the change itself is dated.
             live.promoted = Some(if first_look { live.changed } else { now });
         }
-        let open = self.history.last().is_some_and(|last| {
-            last.until.is_none()
-                && last.hash == rollout.stable
-                && last.uid == rollout.uid
-                && (!promoted || last.revision == rollout.revision)
-        });
-        if open {
-            return;
+        let stable = self.origin(&rollout.stable).to_owned();
+        // What is live is older than the entry: a drill came back, under a revision of its own.
+        let changed = self.live.as_ref().map(|live| live.changed);
+        let last = self
+            .history
+            .last_mut()
+            .filter(|last| last.until.is_none() && last.hash == stable && last.uid == rollout.uid);
+        if let Some(last) = last {
+            let as_old = changed.is_some_and(|changed| changed <= last.since);
+            if stable != rollout.stable || !promoted || last.revision == rollout.revision {
+                return;
+            }
+            if as_old {
+                last.revision = rollout.revision;
+                return;
+            }
         }
         if let Some(last) = self.history.last_mut().filter(|last| last.until.is_none()) {
             last.until = Some(now);
@@ -120,7 +133,7 @@ impl MemoryStatus {
         self.history.push(Stable {
             uid: rollout.uid.clone(),
             revision: if promoted { rollout.revision } else { 0 },
-            hash: rollout.stable.clone(),
+            hash: stable,
             since: now,
             until: None,
         });
@@ -213,7 +226,9 @@ impl MemoryStatus {
             }
             return Ok(found(&set.hash, format!("the policy pins {pin}")));
         }
-        if rollout.in_flight() && !rollout.is_deployment() && !self.blames(&rollout.stable) {
+        // A drill's release is no update: what was live before it is what is live.
+        let update = rollout.in_flight() && !self.same(&rollout.current, &rollout.stable);
+        if update && !rollout.is_plain() && !self.blames(&rollout.stable) {
             if at.replica_set(&rollout.stable).is_none() {
                 return Err(Reason::NoDestination.because("the stable release has no replica set"));
             }
@@ -225,7 +240,7 @@ impl MemoryStatus {
         let soak = SignedDuration::try_from(target.min_soak).unwrap_or(SignedDuration::MAX);
         let mut blamed = None;
         for past in self.history.iter().rev() {
-            if past.uid != rollout.uid || past.hash == rollout.current {
+            if past.uid != rollout.uid || self.same(&past.hash, &rollout.current) {
                 continue;
             }
             if self.blames(&past.hash) {

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::drill::{Drilled, LastDrill};
 use crate::reason::Finding;
 
 /// What people may say about a target.
@@ -74,6 +75,11 @@ pub struct MemoryStatus {
     pub blamed: Vec<Blame>,
     /// The releases that Ripcord made by restoring a template.
     pub made: Vec<Made>,
+    /// The releases that drills made: each counts as the one that it was made of.
+    pub drilled: Vec<Drilled>,
+    /// How the last drill ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drill: Option<LastDrill>,
     /// The rollback that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
@@ -163,6 +169,8 @@ pub struct Shown {
     pub live: String,
     /// The release that a rollback would return to, or `unknown`.
     pub known_good: String,
+    /// Whether the service's policy allows drills with an effect.
+    pub drills: bool,
     /// The mode of the triggers that name this target.
     pub mode: String,
     /// `ok`, `held`, `latched`, `asking` or `running`.
@@ -216,7 +224,8 @@ impl MemoryStatus {
     /// Whether a release was pulled back before.
     #[must_use]
     pub fn blames(&self, hash: &str) -> bool {
-        self.blamed.iter().any(|blame| blame.hash == hash)
+        let mut blamed = self.blamed.iter();
+        blamed.any(|blame| self.same(&blame.hash, hash))
     }
 
     /// How this release came to be, where Ripcord made it.

@@ -51,6 +51,13 @@ pub fn by_hand(target: &str, id: &str) -> String {
     format!("{}{tail}", fit(target, LONGEST - tail.len().min(64)))
 }
 
+/// The name of a drill's request: it blocks nothing.
+#[must_use]
+pub fn drill(target: &str, id: &str) -> String {
+    let tail = format!("-drill-{id}");
+    format!("{}{tail}", fit(target, LONGEST - tail.len().min(64)))
+}
+
 fn base(workload: &str, release: &Release) -> String {
     let tail = format!("-r{}-{}", release.revision, release.hash);
     format!(

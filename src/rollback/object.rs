@@ -69,7 +69,7 @@ pub const LISTED_ALERTS: usize = 50;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.target == oldSelf.target && self.severity == oldSelf.severity && self.mode == oldSelf.mode && self.alerts == oldSelf.alerts && self.alertsOmitted == oldSelf.alertsOmitted && has(self.release) == has(oldSelf.release) && (!has(self.release) || self.release == oldSelf.release) && has(self.procedure) == has(oldSelf.procedure) && (!has(self.procedure) || self.procedure == oldSelf.procedure) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent) && has(self.rung) == has(oldSelf.rung) && (!has(self.rung) || self.rung == oldSelf.rung) && has(self.reason) == has(oldSelf.reason) && (!has(self.reason) || self.reason == oldSelf.reason) && has(self.requestedBy) == has(oldSelf.requestedBy) && (!has(self.requestedBy) || self.requestedBy == oldSelf.requestedBy) && has(self.received) == has(oldSelf.received) && (!has(self.received) || self.received == oldSelf.received) && has(self.trace) == has(oldSelf.trace) && (!has(self.trace) || self.trace == oldSelf.trace) && has(self.unplaced) == has(oldSelf.unplaced) && (!has(self.unplaced) || self.unplaced == oldSelf.unplaced)").message("the request of a rollback never changes; only `cancel` and `approval` can be set, once"),
+    validation = Rule::new("self.target == oldSelf.target && self.drill == oldSelf.drill && self.severity == oldSelf.severity && self.mode == oldSelf.mode && self.alerts == oldSelf.alerts && self.alertsOmitted == oldSelf.alertsOmitted && has(self.release) == has(oldSelf.release) && (!has(self.release) || self.release == oldSelf.release) && has(self.procedure) == has(oldSelf.procedure) && (!has(self.procedure) || self.procedure == oldSelf.procedure) && has(self.trigger) == has(oldSelf.trigger) && (!has(self.trigger) || self.trigger == oldSelf.trigger) && has(self.parent) == has(oldSelf.parent) && (!has(self.parent) || self.parent == oldSelf.parent) && has(self.rung) == has(oldSelf.rung) && (!has(self.rung) || self.rung == oldSelf.rung) && has(self.reason) == has(oldSelf.reason) && (!has(self.reason) || self.reason == oldSelf.reason) && has(self.requestedBy) == has(oldSelf.requestedBy) && (!has(self.requestedBy) || self.requestedBy == oldSelf.requestedBy) && has(self.received) == has(oldSelf.received) && (!has(self.received) || self.received == oldSelf.received) && has(self.trace) == has(oldSelf.trace) && (!has(self.trace) || self.trace == oldSelf.trace) && has(self.unplaced) == has(oldSelf.unplaced) && (!has(self.unplaced) || self.unplaced == oldSelf.unplaced)").message("the request of a rollback never changes; only `cancel` and `approval` can be set, once"),
     validation = Rule::new("!has(oldSelf.approval) || (has(self.approval) && self.approval == oldSelf.approval)").message("`approval` is set once and stays"),
     validation = Rule::new("!has(oldSelf.cancel) || (has(self.cancel) && self.cancel == oldSelf.cancel)").message("`cancel` is set once and stays")
 )]
@@ -117,6 +117,10 @@ pub struct RollbackSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub requested_by: Option<String>,
+    /// Whether it is a drill: it takes a target away from a release that a drill made, back to the one from before. Nothing is
+    /// blamed by it, remembered as made, or latched.
+    #[serde(default)]
+    pub drill: bool,
     /// Why the alerts lead to no workload: then it is a record for people, and nothing can come of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unplaced: Option<Finding>,
@@ -236,6 +240,9 @@ pub struct Plan {
     /// The workload's kind.
     #[serde(default)]
     pub kind: Kind,
+    /// The Deployments behind it, where it is a Service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployments: Vec<String>,
     /// How long the run may take before it is given up, in seconds.
     pub give_up_seconds: f64,
     /// Whether any Service sent traffic to the workload when the plan was made.

@@ -1,10 +1,12 @@
 //! The changes that a step may ask for. Only the engine makes them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Call, Flush, Image};
+use super::{Call, Exec, Flush, Image};
 use crate::reason::Reason;
 
 /// One change of the cluster, with everything that it needs already resolved.
@@ -48,11 +50,36 @@ pub enum Effect {
         /// The moment, in whole seconds.
         at: Timestamp,
     },
+    /// Lead a Service's selector to the pods of another Deployment: the values of these keys, and nothing else of it. Takes effect
+    /// exactly once: the operation's id goes with it.
+    SwitchService {
+        /// The whole selector that must still be there.
+        selector: BTreeMap<String, String>,
+        /// The keys whose values are replaced, with the new ones.
+        keys: BTreeMap<String, String>,
+    },
+    /// Let a Deployment behind a Service ask for another number of pods. Takes effect exactly once: both numbers are on record
+    /// first.
+    Scale {
+        /// The Deployment.
+        deployment: String,
+        /// Its uid.
+        uid: String,
+        /// Its resourceVersion from the read on which this was decided.
+        version: String,
+        /// How many pods it must still ask for.
+        from: i32,
+        /// How many it is to ask for.
+        to: i32,
+    },
     /// Empty a cache, outside the cluster's API. It may be done twice: what is empty stays empty, and what was put there in
     /// between is lost.
     Flush(Flush),
     /// Send requests to pods, all of these at once. They may be sent twice.
     Call(Vec<Call>),
+    /// Run a command in a container of a pod. It may have been run where no exit status came back, and is run again only where
+    /// the policy says that it may.
+    Exec(Exec),
 }
 
 /// What came of a change outside the cluster's API, as it was answered.
@@ -76,6 +103,10 @@ pub enum Verdict {
     Failed,
     /// It was not, and will not be until somebody changes something.
     Refused,
+    /// It certainly was not begun; the same may do later.
+    NotBegun,
+    /// Nobody knows whether it was, or with what end.
+    Unknown,
 }
 
 /// The kind of an effect, as the journal names it.
@@ -94,10 +125,16 @@ pub enum EffectKind {
     Abort,
     /// See [`Effect::Restart`].
     Restart,
+    /// See [`Effect::SwitchService`].
+    SwitchService,
+    /// See [`Effect::Scale`].
+    Scale,
     /// See [`Effect::Flush`].
     Flush,
     /// See [`Effect::Call`].
     Call,
+    /// See [`Effect::Exec`].
+    Exec,
 }
 
 impl Effect {
@@ -111,8 +148,20 @@ impl Effect {
             Self::Nudge => EffectKind::Nudge,
             Self::Abort { .. } => EffectKind::Abort,
             Self::Restart { .. } => EffectKind::Restart,
+            Self::SwitchService { .. } => EffectKind::SwitchService,
+            Self::Scale { .. } => EffectKind::Scale,
             Self::Flush(_) => EffectKind::Flush,
             Self::Call(_) => EffectKind::Call,
+            Self::Exec(_) => EffectKind::Exec,
+        }
+    }
+
+    /// The one thing that it is done to, where that is not the workload and must not be done to it twice.
+    #[must_use]
+    pub fn of(&self) -> Option<&str> {
+        match self {
+            Self::Exec(exec) => Some(&exec.pod),
+            _ => None,
         }
     }
 }
@@ -128,8 +177,11 @@ impl EffectKind {
             Self::Nudge => Reason::Nudged,
             Self::Abort => Reason::Aborting,
             Self::Restart => Reason::Restarting,
+            Self::SwitchService => Reason::Switching,
+            Self::Scale => Reason::Scaling,
             Self::Flush => Reason::Flushing,
             Self::Call => Reason::Warming,
+            Self::Exec => Reason::Executing,
         }
     }
 }

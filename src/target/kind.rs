@@ -24,6 +24,8 @@ pub enum Kind {
     Rollout,
     /// A plain Deployment.
     Deployment,
+    /// A Service that selects one of two plain Deployments.
+    Service,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Self::Rollout => "Rollout",
             Self::Deployment => "Deployment",
+            Self::Service => "Service",
         }
     }
 
@@ -42,6 +45,7 @@ impl Kind {
         match self {
             Self::Rollout => "rollout",
             Self::Deployment => "deployment",
+            Self::Service => "service",
         }
     }
 
@@ -51,15 +55,17 @@ impl Kind {
         match self {
             Self::Rollout => "rollouts",
             Self::Deployment => "deployments",
+            Self::Service => "services",
         }
     }
 
-    /// The API group.
+    /// The API group; empty for the core one.
     #[must_use]
     pub const fn group(self) -> &'static str {
         match self {
             Self::Rollout => "argoproj.io",
             Self::Deployment => "apps",
+            Self::Service => "",
         }
     }
 
@@ -68,16 +74,16 @@ impl Kind {
     pub const fn version(self) -> &'static str {
         match self {
             Self::Rollout => "v1alpha1",
-            Self::Deployment => "v1",
+            Self::Deployment | Self::Service => "v1",
         }
     }
 
-    /// The label that ties pods and replica sets to one pod template.
+    /// The label that ties pods and replica sets to one pod template; behind a Service, that of its Deployments.
     #[must_use]
     pub const fn hash_label(self) -> &'static str {
         match self {
             Self::Rollout => "rollouts-pod-template-hash",
-            Self::Deployment => "pod-template-hash",
+            Self::Deployment | Self::Service => "pod-template-hash",
         }
     }
 
@@ -86,7 +92,7 @@ impl Kind {
     pub const fn revision_annotation(self) -> &'static str {
         match self {
             Self::Rollout => "rollout.argoproj.io/revision",
-            Self::Deployment => "deployment.kubernetes.io/revision",
+            Self::Deployment | Self::Service => "deployment.kubernetes.io/revision",
         }
     }
 }

@@ -81,9 +81,9 @@ impl Target {
 impl Owner {
     /// What a workload of this kind shows of its owner.
     #[must_use]
-    pub fn read(object: &Value, kind: Kind) -> Option<Self> {
+    pub fn read(object: &Value, of: Kind) -> Option<Self> {
         let metadata = object.get("metadata")?;
-        if let Some(application) = tracked_by(metadata, kind) {
+        if let Some(application) = tracked_by(metadata, of) {
             return Some(Self::ArgoCd(Some(application)));
         }
         let flux = FLUX.iter().find_map(|(kind, group, manager, off)| {
@@ -95,7 +95,7 @@ impl Owner {
                     .map(|of| &metadata[of][&key])
                     .contains(&&Value::from(*value))
             });
-            let owns = !is_off && (name.is_some() || manages(metadata, manager));
+            let owns = !is_off && (name.is_some() || manages(metadata, of, manager));
             owns.then(|| {
                 Self::Flux(
                     kind,
@@ -103,7 +103,7 @@ impl Owner {
                 )
             })
         });
-        flux.or_else(|| manages(metadata, ARGO_CD).then_some(Self::ArgoCd(None)))
+        flux.or_else(|| manages(metadata, of, ARGO_CD).then_some(Self::ArgoCd(None)))
     }
 }
 
@@ -140,12 +140,14 @@ fn tracked_by(metadata: &Value, of: Kind) -> Option<String> {
     (own && !application.is_empty()).then(|| application.replacen('_', "/", 1))
 }
 
-/// Whether this field manager owns anything of the template.
-fn manages(metadata: &Value, manager: &str) -> bool {
+/// Whether this field manager owns anything of what decides the release: the template, or a Service's selector.
+fn manages(metadata: &Value, of: Kind, manager: &str) -> bool {
+    let part = match of {
+        Kind::Rollout | Kind::Deployment => "/fieldsV1/f:spec/f:template",
+        Kind::Service => "/fieldsV1/f:spec/f:selector",
+    };
     let mut entries = metadata["managedFields"].as_array().into_iter().flatten();
-    entries.any(|entry| {
-        entry["manager"] == manager && entry.pointer("/fieldsV1/f:spec/f:template").is_some()
-    })
+    entries.any(|entry| entry["manager"] == manager && entry.pointer(part).is_some())
 }
 
 #[cfg(test)]
@@ -230,6 +232,22 @@ mod tests {
         let owner = Some(Owner::ArgoCd(Some("shop".into())));
         assert_eq!(of("shop:apps/Deployment:shop/api"), owner);
         assert_eq!(of("shop:argoproj.io/Rollout:shop/api"), None);
+    }
+
+    #[test]
+    fn a_service_is_owned_by_whoever_manages_its_selector() {
+        let of = |metadata: &Value| {
+            let mut object = json!({"metadata": {"namespace": "shop", "name": "api"}});
+            json_patch::merge(&mut object["metadata"], metadata);
+            Owner::read(&object, Kind::Service)
+        };
+        let selector = json!({"f:spec": {"f:selector": {}}});
+        let ports = json!({"f:spec": {"f:ports": {}}});
+        let argo = managed("argocd-controller", &selector);
+        assert_eq!(of(&argo), Some(Owner::ArgoCd(None)));
+        assert_eq!(of(&managed("argocd-controller", &ports)), None);
+        let tracked = json!({"annotations": {TRACKING_ID: "shop:/Service:shop/api"}});
+        assert_eq!(of(&tracked), Some(Owner::ArgoCd(Some("shop".into()))));
     }
 
     #[test]

@@ -72,6 +72,17 @@ impl Release {
         format!("r{}", self.revision)
     }
 
+    /// The same beside another release, with the hash where the revision does not tell them apart: each Deployment behind a
+    /// Service counts its own.
+    #[must_use]
+    pub fn name_beside(&self, other: &Self) -> String {
+        if self.revision == other.revision {
+            self.to_string()
+        } else {
+            self.name()
+        }
+    }
+
     /// The release with the tags of its images, as people look it up.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -116,6 +127,19 @@ fn tag(image: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_of_one_revision_are_told_apart() {
+        let release = |revision, hash: &str| Release {
+            uid: "u".into(),
+            revision,
+            hash: hash.into(),
+            images: vec![],
+        };
+        let of = |one: &Release, other: &Release| one.name_beside(other);
+        assert_eq!(of(&release(1, "a"), &release(1, "b")), "r1 a");
+        assert_eq!(of(&release(1, "a"), &release(2, "b")), "r1");
+    }
 
     #[test]
     fn a_registry_port_is_no_tag() {

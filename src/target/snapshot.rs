@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::colours::Colours;
 use super::kind::Kind;
 use super::release::Release;
 use super::template;
@@ -151,7 +152,16 @@ impl Snapshot {
                     Reason::TrafficMoving.because("the router has not confirmed the weights yet")
                 );
             }
-            Strategy::Deployment | Strategy::Canary { .. } | Strategy::BlueGreen { .. } => {}
+            Strategy::Colours(colours) if rollout.current != to => {
+                return Err(Reason::TrafficMoving.because(format!(
+                    "Service {} selects {}",
+                    colours.service, rollout.current
+                )));
+            }
+            Strategy::Deployment
+            | Strategy::Canary { .. }
+            | Strategy::BlueGreen { .. }
+            | Strategy::Colours(_) => {}
         }
         let good: BTreeSet<&str> = self
             .pods
@@ -160,7 +170,9 @@ impl Snapshot {
             .map(|pod| pod.name.as_str())
             .collect();
         let counts = |endpoint: &&Endpoint| match &rollout.strategy {
-            Strategy::BlueGreen { service, .. } => endpoint.service == *service,
+            Strategy::BlueGreen { service, .. } | Strategy::Colours(Colours { service, .. }) => {
+                endpoint.service == *service
+            }
             Strategy::Canary {
                 routed: true,
                 services,
@@ -185,7 +197,7 @@ impl Snapshot {
         }
         let named = match &rollout.strategy {
             Strategy::Deployment => false,
-            Strategy::BlueGreen { .. } => true,
+            Strategy::BlueGreen { .. } | Strategy::Colours(_) => true,
             Strategy::Canary {
                 routed, services, ..
             } => *routed && !services.is_empty(),
@@ -234,8 +246,14 @@ impl Snapshot {
             ));
         }
         for set in self.replica_sets.iter().filter(|set| set.replicas > 0) {
+            // Each Deployment behind a Service counts its own revisions.
+            let behind = match &rollout.strategy {
+                Strategy::Colours(colours) => colours.of(&set.hash),
+                _ => None,
+            };
             parts.push(format!(
-                "r{}: {} of {} available",
+                "{}r{}: {} of {} available",
+                behind.map_or_else(String::new, |it| format!("{} ", it.name)),
                 set.revision,
                 set.available,
                 pods_text(usize::try_from(set.replicas).unwrap_or(0))

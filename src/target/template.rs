@@ -16,7 +16,7 @@ const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 /// The label of a Rollout's pods.
 const HASH_LABEL: &str = Kind::Rollout.hash_label();
 
-/// The template of a replica set without what the controller of this kind injected. That of a Deployment injects its hash
+/// The template of a replica set without what the controller of this kind injected. That of Deployments injects its hash
 /// label alone.
 #[must_use]
 pub fn clean(replica_set: &Value, kind: Kind) -> Value {
@@ -25,7 +25,7 @@ pub fn clean(replica_set: &Value, kind: Kind) -> Value {
         .cloned()
         .unwrap_or(Value::Null);
     remove_key(&mut template, "labels", kind.hash_label());
-    if kind == Kind::Deployment {
+    if kind != Kind::Rollout {
         return template;
     }
     let ephemeral: Value = replica_set

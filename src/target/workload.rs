@@ -6,9 +6,12 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::colours::Colours;
+use super::drill;
 use super::kind::Kind;
 use super::owner::Owner;
 use super::template;
+use crate::reason::Reason;
 
 /// The annotation that carries the id of Ripcord's last change of the template.
 pub const OPERATION_ANNOTATION: &str = "ripcord.dev/operation";
@@ -24,9 +27,11 @@ pub struct Workload {
     pub namespace: String,
     /// The name.
     pub name: String,
+    /// The two Deployments behind a Service, by name; none of another kind.
+    pub deployments: Vec<String>,
 }
 
-/// What Ripcord reads of a Rollout, and of a Deployment in the same terms.
+/// What Ripcord reads of a Rollout, and in the same terms of a Deployment, and of a Service that selects one of two.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -35,7 +40,7 @@ pub struct Workload {
 pub struct Rollout {
     /// `metadata.uid`.
     pub uid: String,
-    /// `metadata.generation`.
+    /// `metadata.generation`; of a Service, which has none, its resourceVersion.
     pub generation: i64,
     /// Whether the controller has observed that generation. Until then revision and hashes still name the *old* release.
     pub observed: bool,
@@ -71,10 +76,12 @@ pub struct Rollout {
     pub workload_ref: bool,
     /// Who owns the spec, as far as the object shows it.
     pub owner: Option<Owner>,
-    /// Whether the controller refuses the spec and does nothing.
-    pub invalid: bool,
+    /// Why nothing can be done by the spec as it is: the controller refuses it, or a Service's selector says nothing.
+    pub invalid: Option<Reason>,
     /// The id of Ripcord's last change of the template, if any.
     pub operation: Option<String>,
+    /// The id of the drill whose mark the template in the spec bears, if any.
+    pub drill: Option<String>,
     /// Whether the Rollout is being deleted.
     pub deleting: bool,
     /// `spec.selector` as a label selector text.
@@ -96,6 +103,7 @@ pub(super) struct Common {
     pub annotated: bool,
     pub owner: Option<Owner>,
     pub operation: Option<String>,
+    pub drill: Option<String>,
     pub deleting: bool,
     pub selector: String,
     pub created: Option<Timestamp>,
@@ -124,11 +132,21 @@ pub enum Strategy {
         /// The active Service; the preview Service, or one for metrics, may select pods that take no traffic.
         service: String,
     },
+    /// Two plain Deployments, of which a Service selects one.
+    Colours(Colours),
 }
 
 impl std::fmt::Display for Workload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
+    }
+}
+
+impl Workload {
+    /// Whether alerts call it by this name: its own, or that of a Deployment behind it.
+    #[must_use]
+    pub fn goes_by(&self, name: &str) -> bool {
+        self.name == name || self.deployments.iter().any(|it| it == name)
     }
 }
 
@@ -205,8 +223,9 @@ impl Rollout {
                 .pointer("/spec/workloadRef")
                 .is_some_and(|r| !r.is_null()),
             owner: common.owner,
-            invalid,
+            invalid: invalid.then_some(Reason::SpecInvalid),
             operation: common.operation,
+            drill: common.drill,
             deleting: common.deleting,
             selector: common.selector,
             created: common.created,
@@ -224,6 +243,12 @@ impl Rollout {
     #[must_use]
     pub fn is_aborted(&self) -> bool {
         self.in_flight() && self.aborted && self.aborted_at.is_some()
+    }
+
+    /// Whether nothing but the target's own history tells which release was stable before: Deployments keep no word of it.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        matches!(self.strategy, Strategy::Deployment | Strategy::Colours(_))
     }
 
     /// The hash of the template that the controller leads the traffic to, at once or step by step.
@@ -244,6 +269,7 @@ impl Rollout {
     pub fn abortable(&self) -> Result<(), &'static str> {
         match &self.strategy {
             Strategy::Deployment => Err("is of a Deployment, which has no abort"),
+            Strategy::Colours(_) => Err("is of a Deployment behind a Service, which has no abort"),
             _ if !self.in_flight() => Err("is promoted"),
             _ if self.paused && !self.is_aborted() => {
                 Err("is paused by its spec, so that the controller would move nothing")
@@ -280,6 +306,9 @@ impl Common {
             annotated: metadata["annotations"].is_object(),
             owner: Owner::read(object, kind),
             operation: annotation(OPERATION_ANNOTATION).map(str::to_owned),
+            drill: at("/spec/template")
+                .and_then(drill::mark)
+                .map(str::to_owned),
             deleting: at("/metadata/deletionTimestamp").is_some(),
             selector: selector_text(at("/spec/selector")),
             created: created.and_then(|at| at.parse().ok()),

@@ -20,6 +20,8 @@ pub(crate) enum Need {
     NodeLabels,
     /// What holds for a whole cluster can be made, such as a rule of admission.
     ClusterRules,
+    /// What is run in a pod runs on this machine, and tells an exit status of 0 alone.
+    LocalExec,
     /// Namespaces can have the names that `ripcord demo` gives them.
     DemoNames,
 }

@@ -5,11 +5,14 @@ mod after;
 mod blue_green;
 mod cache;
 mod chain;
+mod colours;
 mod complete;
 mod demo;
 mod deployment;
 mod doctor;
 mod drill;
+mod exec;
+mod fails;
 mod hands;
 mod harness;
 mod in_flight;
@@ -89,9 +92,19 @@ real! {
         promoted promoted_long_ago promoted_by_hand before_promotion in_analysis
         in_analysis_and_unready[Pods Network PodStatus];
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
+    colours:
+        switched_back brought_up scaled_down never_ready person_switches right_is_missing of_a_rollout of_argo_cd
+        looked_at;
     cache:
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
+    exec:
+        every_pod[Pods Network LocalExec] no_exit_status[Pods Network LocalExec] wrong_words[Pods Network LocalExec]
+        takes_too_long[Pods Network LocalExec] right_missing right_is_gone leader_killed[Pods Network LocalExec];
+    fails:
+        revert_without_its_right promotion_without_its_right[Pods Network Freeze] healthy_with_a_wrong_answer
+        healthy_without_one_of_its_pods gone_in_time restart_without_its_right ready_in_time image_without_its_container
+        flush_after_all_else;
     complete:
         no_replica_set no_replica_set_of_a_blue_green replica_set pods_never_ready right_is_gone revert_alone;
     hands: by_hand approves denies silence;
@@ -99,7 +112,9 @@ real! {
         refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]
         not_after_unhealthy;
     doctor: all_well finds_out;
-    drill: in_flight promoted;
+    drill:
+        in_flight promoted executed_on_a_canary executed_without_pauses executed_on_a_blue_green executed_before_a_switch
+        refused alert_in_the_middle alert_without_a_cause;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     after: numbers_are_good;
     chain: errors errors_everywhere good_releases;

@@ -216,6 +216,7 @@ fn docs_name_every_key_of_the_policy() {
         ("redis", "targets:\n  x:\n    redis: "),
         ("redis", "targets:\n  x:\n    redis:\n      tls: "),
         ("warm_up", "targets:\n  x:\n    warm_up: "),
+        ("commands", "targets:\n  x:\n    commands:\n      y: "),
         ("after", "targets:\n  x:\n    after:\n      - "),
         ("known_good", "targets:\n  x:\n    known_good: "),
         (
@@ -237,9 +238,15 @@ fn docs_name_every_key_of_the_policy() {
         ("steps", "procedures:\n  x:\n    steps:\n      - restart: "),
         (
             "steps",
+            "procedures:\n  x:\n    steps:\n      - switch-service: ",
+        ),
+        ("steps", "procedures:\n  x:\n    steps:\n      - scale: "),
+        (
+            "steps",
             "procedures:\n  x:\n    steps:\n      - wait-ready: ",
         ),
         ("steps", "procedures:\n  x:\n    steps:\n      - http: "),
+        ("steps", "procedures:\n  x:\n    steps:\n      - exec: "),
         ("steps", "procedures:\n  x:\n    steps:\n      - pause: "),
         ("steps", "procedures:\n  x:\n    steps:\n      - healthy: "),
         ("steps", "procedures:\n  x:\n    steps:\n      - metric: "),

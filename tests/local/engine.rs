@@ -70,6 +70,7 @@ fn claim(sandbox: &Sandbox, now: Timestamp) -> Rollback {
         rung: None,
         reason: None,
         requested_by: None,
+        drill: false,
         unplaced: None,
         trace: None,
         cancel: None,

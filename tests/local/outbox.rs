@@ -231,6 +231,7 @@ fn policy() -> Arc<Policy> {
         kind: ripcord::target::Kind::Rollout,
         namespace: "options-production".into(),
         name: "ledger".into(),
+        deployments: vec![],
     };
     let ledger = ripcord::target::Target {
         name: "ledger".into(),
@@ -238,7 +239,9 @@ fn policy() -> Arc<Policy> {
         health: None,
         redis: None,
         warm_up: None,
+        commands: std::collections::BTreeMap::new(),
         ownership: ripcord::target::Ownership::Auto,
+        drills: ripcord::target::Drills::Refused,
         manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),

@@ -1,5 +1,6 @@
 //! What several integration tests share. (The one `mod.rs` here: a file beside `tests/` would be a test of its own.)
 
+pub(crate) mod kubelet;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod receiver;

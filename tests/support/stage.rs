@@ -103,6 +103,7 @@ pub(crate) fn policy() -> Policy {
             kind: ripcord::target::Kind::Rollout,
             namespace: NAMESPACE.into(),
             name: NAME.into(),
+            deployments: vec![],
         },
         health: Some(Health {
             path: "/health/pinn".into(),
@@ -114,7 +115,9 @@ pub(crate) fn policy() -> Policy {
         }),
         redis: None,
         warm_up: None,
+        commands: std::collections::BTreeMap::new(),
         ownership: Ownership::Auto,
+        drills: ripcord::target::Drills::Refused,
         manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),

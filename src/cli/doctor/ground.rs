@@ -16,6 +16,8 @@ use crate::target::Target;
 
 /// How long one call of the API server may take.
 const CALL: Duration = Duration::from_secs(10);
+/// How long the last good drill may lie back where nobody says otherwise.
+const DRILLED_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Which cluster, and who the service is there.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,6 +56,8 @@ pub(in crate::cli) struct Ground<'a> {
     pub(in crate::cli) by: String,
     /// Whether this machine is outside of the cluster's network.
     pub(in crate::cli) outside: bool,
+    /// How long the last good drill may lie back.
+    pub(in crate::cli) drilled_within: Duration,
     pub(in crate::cli) clock: Clock,
     pub(in crate::cli) prober: Prober,
     /// What the API server says that it is.
@@ -115,6 +119,7 @@ impl<'a> Ground<'a> {
             targets,
             home: &files.home,
             outside: who.outside,
+            drilled_within: DRILLED_WITHIN,
             clock,
             prober,
             version,

@@ -111,6 +111,17 @@ async fn rights(ground: &Ground<'_>) -> Vec<Check> {
         let role = "the overlay of that namespace, as deploy/examples shows";
         checks.push(granted(&workload.namespace, &what, role, missing));
     }
+    let acts = mode != Mode::Shadow;
+    let with_commands = ground
+        .targets
+        .iter()
+        .filter(|it| acts && !ground.policy.commands_of(it).is_empty());
+    let namespaces: BTreeSet<_> = with_commands.map(|it| &it.workload.namespace).collect();
+    for namespace in namespaces {
+        let missing = ground.cluster.missing_to_exec(of, namespace).await;
+        let role = "deploy/rbac/exec-targets in the overlay of that namespace";
+        checks.push(granted(namespace, " for commands in pods", role, missing));
+    }
     checks
 }
 

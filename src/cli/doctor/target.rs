@@ -9,10 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use super::check::{Check, Expected, Section, expect};
 use super::ground::Ground;
-use super::{around, health};
+use super::{around, drilled, health};
 use crate::cli::reach;
 use crate::cluster::Error;
 use crate::policy::Policy;
+use crate::reason::Reason;
 use crate::rollback::history::rough;
 use crate::rollback::{Memory, MemoryStatus, Rollback};
 use crate::target::snapshot::pods_text;
@@ -42,6 +43,7 @@ pub(in crate::cli) async fn section(
     let checks = match read(ground, target).await {
         Ok(seen) => {
             let mut checks = seen.judge(ground.policy, target);
+            checks.extend(drilled::seen(&seen, target, ground.drilled_within));
             let (health, redis) = tokio::join!(
                 health::checks(ground, target, &seen, also),
                 around::redis(ground, target),
@@ -124,19 +126,22 @@ impl Seen {
         };
         let refused = if rollout.deleting {
             Some(("it is being deleted".to_owned(), "deploy it again"))
+        } else if let Some(Reason::SelectorUnclear | Reason::ServiceOfRollout) = rollout.invalid {
+            let help = "let its selector reach the pods of one of the two Deployments";
+            Some((rollout.message.clone(), help))
         } else if !rollout.observed {
             let found = format!(
                 "its controller has not observed generation {}",
                 rollout.generation
             );
             Some((found, "see whether the controller runs"))
-        } else if rollout.invalid {
+        } else if rollout.invalid.is_some() {
             let found = format!("its controller refuses the spec: {}", rollout.message);
             Some((found, "mend the spec"))
         } else if rollout.workload_ref {
             let found = "its template is in another object (workloadRef)".to_owned();
             Some((found, "give the Rollout a template of its own"))
-        } else if rollout.is_deployment() && rollout.replicas == 0 {
+        } else if rollout.is_plain() && rollout.replicas == 0 {
             let found = "it is scaled to zero".to_owned();
             Some((found, "name the workload that serves"))
         } else {
@@ -294,7 +299,7 @@ impl Seen {
             rough(lasted),
             rough(soak)
         );
-        if rollout.is_deployment() {
+        if rollout.is_plain() {
             // Nothing but the history tells what a Deployment came from.
             asked.failed(found, format!("wait for {}", rough(soak - lasted)))
         } else {
@@ -335,7 +340,7 @@ impl Seen {
         }
     }
 
-    fn state(&self) -> MemoryStatus {
+    pub(super) fn state(&self) -> MemoryStatus {
         let memory = self.memory.as_ref();
         memory.map(|it| it.state().into_owned()).unwrap_or_default()
     }
@@ -374,10 +379,9 @@ fn owner(target: &Target, rollout: &Rollout) -> Check {
     let Some(owner) = target.owner(rollout) else {
         return asked.ok("nobody who would undo a change");
     };
-    let left = if target.workload.kind == Kind::Deployment {
-        "nothing is done, and somebody is called"
-    } else {
-        "an update in flight is aborted, and anything else is left to a person"
+    let left = match target.workload.kind {
+        Kind::Deployment | Kind::Service => "nothing is done, and somebody is called",
+        Kind::Rollout => "an update in flight is aborted, and anything else is left to a person",
     };
     asked.warning(
         format!("{owner} owns the spec: {left}"),

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 
 use crate::procedure::{Entry, Next, StepPlan};
 use crate::rollback::object::Plan;
-use crate::target::snapshot::pods_text;
+use crate::target::snapshot::{Pod, pods_text};
+use crate::target::workload::Strategy;
 use crate::target::{Effect, Snapshot};
 
-/// The step after which the destination is back.
-const REVERT: &str = "revert";
+/// The steps after which the destination is back.
+const REVERTS: [&str; 2] = ["revert", "switch-service"];
 
 /// One step, and the changes that it would ask for.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,10 +37,13 @@ pub(super) fn walk(plan: &Plan, operation: &str, at: &Snapshot, now: Timestamp) 
             if plan.owner.is_none() && matches!(effects.as_slice(), [Effect::Abort { .. }]) {
                 effects.extend(next(step, at, 1, now));
             }
+            if let [Effect::Scale { .. }] = effects.as_slice() {
+                effects.extend(next(step, &scaled(plan, at), 0, now));
+            }
             effects.extend(next(step, &restored, 0, now));
             effects
         };
-        back = back || step.name() == REVERT;
+        back = back || REVERTS.contains(&step.name());
         Foreseen {
             step: step.name(),
             effects,
@@ -57,6 +61,35 @@ fn next(step: &StepPlan, at: &Snapshot, attempts: i64, now: Timestamp) -> Option
         Next::Do(effect) => Some(effect),
         Next::Wait(_) | Next::Done(_) | Next::Fail(_) | Next::Yield(_) => None,
     }
+}
+
+/// The look once a destination behind a Service has as many pods as serve now, all of them ready.
+fn scaled(plan: &Plan, at: &Snapshot) -> Snapshot {
+    let mut at = at.clone();
+    let Some(rollout) = &mut at.rollout else {
+        return at;
+    };
+    let wanted = rollout.replicas;
+    if let Strategy::Colours(colours) = &mut rollout.strategy {
+        let mut all = colours.all.iter_mut();
+        if let Some(colour) = all.find(|it| it.hash == plan.to.hash) {
+            colour.replicas = wanted;
+        }
+    }
+    let mut sets = at.replica_sets.iter_mut();
+    if let Some(set) = sets.find(|it| it.hash == plan.to.hash) {
+        (set.replicas, set.available) = (wanted, wanted);
+    }
+    at.pods.retain(|pod| pod.hash != plan.to.hash);
+    at.pods.extend((1..=wanted).map(|nth| Pod {
+        name: format!("{}-{nth}", plan.to.hash),
+        ip: None,
+        hash: plan.to.hash.clone(),
+        ready: true,
+        deleting: false,
+        created: None,
+    }));
+    at
 }
 
 /// The look right after the first change: the controller has taken it up, and has promoted nothing yet.
@@ -116,10 +149,24 @@ pub(super) fn in_words(effect: &Effect, plan: &Plan) -> String {
         Effect::PromoteFull { .. } => format!("ask for the full promotion of {to}"),
         Effect::Abort { .. } => format!("ask for the update to {} to be aborted", plan.from),
         Effect::Nudge => "touch the workload, so that its controller looks".to_owned(),
+        Effect::SwitchService { keys, .. } => {
+            let keys: Vec<_> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            format!("let the Service select {}, which is {to}", keys.join(","))
+        }
+        Effect::Scale {
+            deployment,
+            from,
+            to,
+            ..
+        } => format!("let Deployment {deployment} ask for {to} pods instead of {from}"),
         Effect::Restart { .. } => "ask for every pod to be restarted".to_owned(),
         Effect::Flush(flush) => {
             format!("take {} out of Redis {}", flush.scope, flush.redis.address)
         }
+        Effect::Exec(exec) => format!(
+            "run `{}` ({}) in container {} of {}",
+            exec.name, exec.command, exec.command.container, exec.pod
+        ),
         Effect::Call(calls) => {
             let request = calls.first().map(|call| call.request.to_string());
             let request = request.unwrap_or_default();
@@ -132,8 +179,9 @@ pub(super) fn in_words(effect: &Effect, plan: &Plan) -> String {
 mod tests {
     use super::*;
     use crate::alert::Severity;
-    use crate::procedure::{Journey, StepSpec, gone, healthy, restart, revert};
+    use crate::procedure::{Journey, StepSpec, gone, healthy, restart, revert, scale};
     use crate::rollback::history::tests::target;
+    use crate::target::colours::tests::looking;
     use crate::target::effect::EffectKind;
     use crate::target::snapshot::tests::{in_flight, promoted};
     use crate::target::{Health, Kind, Release};
@@ -174,6 +222,7 @@ mod tests {
             chosen: String::new(),
             workload: "x".into(),
             kind: Kind::Rollout,
+            deployments: vec![],
             give_up_seconds: 1.0,
             served: true,
             owner: owner.map(str::to_owned),
@@ -211,6 +260,48 @@ mod tests {
         assert_eq!(
             foreseen(&promoted(), None, &[revert()]),
             [vec![EffectKind::RestoreTemplate, EffectKind::PromoteFull]]
+        );
+    }
+
+    #[test]
+    fn a_service_is_switched_once_its_destination_has_pods() {
+        let at = looking("green", 0, 3);
+        let target = target();
+        let of = |colour: &str, revision| release(&format!("hash-{colour}"), revision);
+        let journey = Journey {
+            operation: "op".into(),
+            from: of("green", 2),
+            to: of("blue", 1),
+            served: true,
+            owner: None,
+        };
+        let steps = [
+            revert(),
+            StepSpec::Scale(scale::Scale {
+                replicas: 0,
+                within: std::time::Duration::from_secs(60),
+            }),
+        ];
+        let mut plan = plan(&promoted(), None, &[]);
+        (plan.from, plan.to) = (journey.from.clone(), journey.to.clone());
+        plan.steps = steps
+            .iter()
+            .map(|step| step.plan(&target, &journey, &at).unwrap())
+            .collect();
+        let walked = walk(&plan, "op", &at, Timestamp::UNIX_EPOCH);
+        let effects: Vec<Vec<_>> = walked
+            .iter()
+            .map(|it| it.effects.iter().map(|it| in_words(it, &plan)).collect())
+            .collect();
+        assert_eq!(
+            effects,
+            [
+                vec![
+                    "let Deployment x-blue ask for 3 pods instead of 0".to_owned(),
+                    "let the Service select colour=blue, which is r1 hash-blue".to_owned(),
+                ],
+                vec!["let Deployment x-green ask for 0 pods instead of 3".to_owned()],
+            ]
         );
     }
 

@@ -122,7 +122,7 @@ impl Witness {
         let mut sights = Vec::new();
         for wishes in rehearsal.wishes {
             let target = wishes.target;
-            let ground = self.read(target).await;
+            let ground = self.read(policy, target).await;
             let ground =
                 ground.with_context(|| format!("target {} cannot be looked at", target.name))?;
             sights.push(ground.sight(target, now));
@@ -144,15 +144,19 @@ impl Witness {
         })
     }
 
-    async fn read(&self, target: &Target) -> Result<Ground, Error> {
+    async fn read(&self, policy: &Policy, target: &Target) -> Result<Ground, Error> {
         let namespace = &target.workload.namespace;
-        let (at, hold, memory, rollbacks, missing) = tokio::join!(
+        let account = Some(&self.account);
+        let commands =
+            admission::missing_to_exec(&self.cluster, account, policy, target, self.mode);
+        let (at, hold, memory, rollbacks, missing, missing_to_exec) = tokio::join!(
             self.cluster.snapshot(&target.workload, &self.clock),
             self.hold(),
             self.cluster.recall(target),
             self.cluster.rollbacks(namespace),
             self.cluster
                 .missing_permissions_of(&self.account, &target.workload, self.mode),
+            commands,
         );
         let at = at?;
         let workload = at.rollout.as_ref().map(|rollout| rollout.uid.clone());
@@ -165,12 +169,18 @@ impl Witness {
             Err(error @ Error::Forbidden(_)) => (Vec::new(), Some(error.to_string())),
             Err(error) => return Err(error),
         };
+        let missing_to_exec = match missing_to_exec {
+            // Said for the others already.
+            Err(Error::Forbidden(_)) => Vec::new(),
+            missing => missing?,
+        };
         Ok(Ground {
             fresh: Fresh {
                 at,
                 hold: hold?,
                 memory: memory?,
                 missing,
+                missing_to_exec,
             },
             rollbacks: rollbacks?
                 .into_iter()

@@ -23,8 +23,8 @@ const FIRST: Duration = Duration::from_secs(1);
 /// at once for all that a rollback needs also keeps those connections ready that its first reads go over.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// What is missing, by namespace and kind of workload: rights are granted so.
-type Missing = BTreeMap<(String, Kind), Vec<String>>;
+/// What is missing, by namespace and kind of workload, or by namespace alone for commands in pods: rights are granted so.
+type Missing = BTreeMap<(String, Option<Kind>), Vec<String>>;
 
 /// Asks until it is stopped.
 pub(super) async fn rights(
@@ -62,30 +62,61 @@ async fn ask(
     let mut found = Missing::new();
     for target in policy.targets.values() {
         let workload = &target.workload;
-        let key = (workload.namespace.clone(), workload.kind);
+        let key = (workload.namespace.clone(), Some(workload.kind));
         if !found.contains_key(&key) {
-            match cluster.missing_permissions(workload, mode).await {
-                Ok(missing) => {
-                    told(workload, &missing);
-                    tell(before.get(&key), &missing, &key.0);
-                    found.insert(key.clone(), missing);
-                }
-                Err(error) => {
-                    unknown(&error, &key.0);
-                    let Some(missing) = before.get(&key) else {
-                        continue;
-                    };
-                    found.insert(key.clone(), missing.clone());
-                }
+            let answer = cluster.missing_permissions(workload, mode).await;
+            if let Ok(missing) = &answer {
+                told(workload, missing);
             }
+            take(
+                &mut found,
+                before,
+                &key,
+                answer,
+                "nothing could be pulled back here",
+            );
         }
-        metrics.permissions_missing(&target.name, found.get(&key).map_or(0, Vec::len));
+        let commands = (workload.namespace.clone(), None);
+        let runs = !policy.commands_of(target).is_empty() && mode == Mode::Act;
+        if runs && !found.contains_key(&commands) {
+            let answer = cluster.missing_to_exec(None, &workload.namespace).await;
+            let so = "procedures with the step `exec` are declined here";
+            take(&mut found, before, &commands, answer, so);
+        }
+        // Nothing is known yet of what nobody answered.
+        if let Some(missing) = found.get(&key) {
+            let more = found.get(&commands).filter(|_| runs);
+            let missing = missing.len() + more.map_or(0, Vec::len);
+            metrics.permissions_missing(&target.name, missing);
+        }
     }
     found
 }
 
+/// Notes an answer, and says it where it is news. Where there was none, what was known before stays so.
+fn take(
+    found: &mut Missing,
+    before: &Missing,
+    key: &(String, Option<Kind>),
+    answer: Result<Vec<String>, Error>,
+    so: &str,
+) {
+    match answer {
+        Ok(missing) => {
+            tell(before.get(key), &missing, &key.0, so);
+            found.insert(key.clone(), missing);
+        }
+        Err(error) => {
+            unknown(&error, &key.0);
+            if let Some(missing) = before.get(key) {
+                found.insert(key.clone(), missing.clone());
+            }
+        }
+    }
+}
+
 /// Says once what is missing, and once that it is back.
-fn tell(before: Option<&Vec<String>>, missing: &[String], namespace: &str) {
+fn tell(before: Option<&Vec<String>>, missing: &[String], namespace: &str, so: &str) {
     if before.is_some_and(|before| before == missing) {
         return;
     }
@@ -94,7 +125,7 @@ fn tell(before: Option<&Vec<String>>, missing: &[String], namespace: &str) {
         tracing::warn!(
             k8s.namespace = namespace,
             missing,
-            "rights are missing: nothing could be pulled back here"
+            "rights are missing: {so}"
         );
     } else if before.is_some() {
         tracing::info!(

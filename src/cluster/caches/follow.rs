@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Caches, Seen, WATCH, Wanted, resource};
 use crate::cluster::deployments::{Deployed, Owned};
+use crate::cluster::services::Served;
 use crate::cluster::shelf;
 use crate::rollback::{Memory, Rollback};
 use crate::target::Kind;
@@ -87,6 +88,7 @@ impl Caches {
                 self.deployments.leave(namespace);
                 self.replica_sets.leave(namespace);
             }
+            Kind::Service => self.services.leave(namespace),
         }
     }
 
@@ -114,6 +116,11 @@ impl Caches {
             Kind::Rollout => {
                 let keep = |object, before: Option<&Seen>| seen(&object, before, (self.clock)());
                 self.rollouts.follow(api, namespace, config(), keep).await;
+            }
+            Kind::Service => {
+                let keep =
+                    |object, before: Option<&Served>| Served::keep(&object, before, (self.clock)());
+                self.services.follow(api, namespace, config(), keep).await;
             }
             Kind::Deployment => {
                 let sets = GroupVersionKind::gvk("apps", "v1", "ReplicaSet");

@@ -30,13 +30,18 @@ pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, Ste
                 "restarts what it brings up",
                 "expected no `restart` behind `restore-image`: another template could not be told from it".to_owned(),
             ),
-            StepSpec::Revert(_) if index > 0 => wrong(
+            StepSpec::Revert(_) | StepSpec::SwitchService(_) if index > 0 => wrong(
                 "pulls back in the middle",
-                "expected `revert` once, as the first step".to_owned(),
+                format!("expected `{}` once, as the first step", step.name()),
             ),
-            _ if index == 0 && !matches!(step, StepSpec::Revert(_)) => wrong(
+            StepSpec::Revert(_) | StepSpec::SwitchService(_) => {}
+            _ if index == 0 => wrong(
                 "does not begin with `revert`",
                 "expected `revert` before this: nothing has been pulled back yet".to_owned(),
+            ),
+            StepSpec::Scale(_) if !before("healthy") => wrong(
+                "scales down before the destination is proved",
+                "expected `healthy` before this: until then it may be needed again".to_owned(),
             ),
             StepSpec::FlushRedis(_) if !before("gone") => wrong(
                 "flushes before the bad pods are gone",
@@ -65,7 +70,7 @@ pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, Ste
                 let proved_again = steps[index + 1..]
                     .iter()
                     .any(|(_, it)| matches!(it, StepSpec::Healthy(_)));
-                let later = ["flush-redis", "restart"];
+                let later = ["flush-redis", "restart", "exec"];
                 let later = later.into_iter().find(|later| after(later));
                 if let Some(later) = later.filter(|_| !proved_again) {
                     let label = format!("expected after `{later}`, or once more at the end");

@@ -17,6 +17,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MOST_ANSWERS: u32 = 1000;
 /// More requests at once than this are a flood.
 const MOST_AT_ONCE: u32 = 100;
+/// More pods than this are not left over.
+const MOST_PODS: i32 = 10_000;
 
 pub(super) fn compile(
     check: &mut Check<'_>,
@@ -96,10 +98,23 @@ fn options(check: &mut Check<'_>, source: &Arc<Source>, at: &Place, step: &StepS
     match step {
         StepSpec::RestoreImage(_) | StepSpec::Revert(_) => {}
         StepSpec::Healthy(healthy) => proof(check, source, at, healthy),
+        StepSpec::SwitchService(switch) => {
+            time(check, source, at, "within", switch.within, second);
+        }
+        StepSpec::Scale(scale) => {
+            time(check, source, at, "within", scale.within, second);
+            if !(0..=MOST_PODS).contains(&scale.replicas) {
+                let title = "`replicas` is no number of pods";
+                let label = format!("expected 0 to {MOST_PODS}");
+                let at = option(source, at, "replicas");
+                check.say(Diagnostic::error(title).at(at, label));
+            }
+        }
         StepSpec::Gone(gone) => time(check, source, at, "within", gone.within, second),
         StepSpec::FlushRedis(flush) => time(check, source, at, "within", flush.within, second),
         StepSpec::Restart(restart) => time(check, source, at, "within", restart.within, second),
         StepSpec::WaitReady(ready) => time(check, source, at, "within", ready.within, second),
+        StepSpec::Exec(exec) => time(check, source, at, "within", exec.within, second),
         StepSpec::Pause(pause) => time(check, source, at, "for", pause.time, second),
         StepSpec::Metric(metric) => measured(check, source, at, metric),
         StepSpec::Http(http) => {

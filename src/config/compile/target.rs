@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::{Check, FoundTarget, companion, place, words, workload};
+use super::{Check, FoundTarget, command, companion, place, words, workload};
 use crate::config::diagnostic::{Diagnostic, Place, Source};
 use crate::config::raw;
 use crate::report::blocks::Mention;
@@ -57,15 +57,20 @@ pub(super) fn compile(
     for (here, name, raw) in targets {
         let source = Arc::clone(&here.source);
         let (workload, at) = workload::compile(check, &source, &name, &raw.workload, protected);
-        // Of either kind: triggers and rollbacks know a workload by its name.
-        let key = (workload.namespace.clone(), workload.name.clone());
-        if let Some((other, there)) = workloads.get(&key) {
+        // Of any kind: triggers and rollbacks know a workload by its name, and a Service's Deployments are its own.
+        let called = [&workload.name].into_iter().chain(&workload.deployments);
+        let keys: Vec<_> = called
+            .map(|it| (workload.namespace.clone(), it.clone()))
+            .collect();
+        if let Some((other, there)) = keys.iter().find_map(|key| workloads.get(key)) {
             let title = format!("{workload} belongs to two targets, `{other}` and `{name}`");
             let label = "expected a workload that is in no other target";
             let diagnostic = Diagnostic::error(title).at(at, label);
             check.say(diagnostic.with(there.clone(), "it stands here first"));
         } else {
-            workloads.insert(key, (name.clone(), at));
+            for key in keys {
+                workloads.insert(key, (name.clone(), at.clone()));
+            }
         }
         let target = one(check, &here, common, name.clone(), workload, raw);
         found.insert(
@@ -106,7 +111,9 @@ fn one(
         warm_up: raw
             .warm_up
             .map(|raw| companion::warm_up(check, source, raw)),
+        commands: command::all(check, source, raw.commands),
         ownership: raw.owner,
+        drills: raw.drill,
         manifest: raw.manifest.map(|url| manifest(check, source, &url)),
         known_good: raw.known_good.map(|raw| pin(check, source, kind, raw)),
         change_window: times.change_window,
@@ -237,6 +244,12 @@ fn health(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Health) -> Heal
 
 fn pin(check: &mut Check<'_>, source: &Arc<Source>, kind: Kind, raw: Spanned<raw::Pin>) -> Pin {
     let at = place(source, &raw);
+    if kind == Kind::Service && !matches!(raw.value, raw::Pin::Hash(_)) {
+        let title = "a release behind a Service can be pinned by its hash alone";
+        let label =
+            "expected `hash`: each Deployment counts its own revisions, and no image is brought up";
+        check.say(Diagnostic::error(title).at(at.clone(), label));
+    }
     match raw.value {
         raw::Pin::Hash(hash) => {
             if !words::is_dns_label(&hash) {

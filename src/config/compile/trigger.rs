@@ -138,6 +138,37 @@ pub(super) fn cross_check(
     }
 }
 
+/// A procedure can be run on a target only if its steps fit it together.
+fn unfit(
+    check: &mut Check<'_>,
+    trigger: &Trigger,
+    (name, procedure): (&str, &FoundProcedure),
+    target: &FoundTarget,
+    said: &mut BTreeSet<(String, String, bool)>,
+) {
+    let Some(finding) = procedure.procedure.unfit(&target.target) else {
+        return;
+    };
+    // Among many targets, those for which the procedure is not meant decline it.
+    let meant = matches!(trigger.target, TargetChoice::Named(_));
+    if !said.insert((target.target.name.clone(), name.to_owned(), meant)) {
+        return;
+    }
+    let title = finding.said;
+    let label = "expected another procedure for this target, or one with `scale: { replicas: 0 }` before `gone`";
+    let diagnostic = if meant {
+        Diagnostic::error(title)
+    } else {
+        let said = format!("declined there, as `{}`", Reason::NotApplicable);
+        Diagnostic::warning(title).help(format!("`{name}` is {said}"))
+    };
+    let diagnostic = diagnostic.at(target.place.clone(), label);
+    check.say(match &procedure.place {
+        Some(place) => diagnostic.with(place.clone(), "the procedure"),
+        None => diagnostic,
+    });
+}
+
 /// A step can be done on a target only if the target declares what it needs.
 fn inapplicable(
     check: &mut Check<'_>,
@@ -146,6 +177,7 @@ fn inapplicable(
     ladder: &Ladder<'_>,
 ) {
     let mut said: BTreeSet<(&str, &str, bool)> = BTreeSet::new();
+    let mut together: BTreeSet<(String, String, bool)> = BTreeSet::new();
     for found in triggers.iter().filter(|found| found.sound) {
         let trigger = &found.trigger;
         let severities = possible(&trigger.severity).into_iter();
@@ -160,6 +192,7 @@ fn inapplicable(
                 .values()
                 .filter(|one| trigger.may_lead_to(&one.target));
             for target in led_to {
+                unfit(check, trigger, (name, procedure), target, &mut together);
                 let mut steps = procedure.procedure.steps.iter();
                 let lacking = steps.find_map(|step| Some((step, step.lacks(&target.target)?)));
                 let Some((step, key)) = lacking else { continue };

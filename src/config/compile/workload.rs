@@ -1,4 +1,5 @@
-//! The workload of a target: a Rollout or a Deployment, in a namespace that is not protected.
+//! The workload of a target: a Rollout, a Deployment, or a Service that selects one of two Deployments, in a namespace that is
+//! not protected.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,33 +22,43 @@ pub(super) fn compile(
     let raw::Workload {
         rollout,
         deployment,
+        service,
+        deployments,
         namespace,
     } = &raw.value;
-    let (kind, name, named) = match (rollout, deployment) {
-        (Some(name), None) => (Kind::Rollout, name.value.as_str(), place(source, name)),
-        (None, Some(name)) => (Kind::Deployment, name.value.as_str(), place(source, name)),
-        (None, None) => {
+    let named = [
+        (Kind::Rollout, rollout),
+        (Kind::Deployment, deployment),
+        (Kind::Service, service),
+    ];
+    let mut named = named
+        .into_iter()
+        .filter_map(|(kind, name)| Some((kind, name.as_ref()?)));
+    let (kind, name, named) = match (named.next(), named.next()) {
+        (Some((kind, name)), None) => (kind, name.value.as_str(), place(source, name)),
+        (None, _) => {
             let here = place(source, raw);
             let title = format!("target `{target}` names no workload");
-            let label = "expected `rollout` or `deployment` in here";
+            let label = "expected `rollout`, `deployment` or `service` in here";
             check.say(Diagnostic::error(title).at(here.clone(), label));
             (Kind::Rollout, "", here)
         }
-        (Some(rollout), Some(deployment)) => {
-            let here = place(source, deployment);
+        (Some((first, other)), Some((kind, name))) => {
+            let here = place(source, name);
             let title = format!("target `{target}` names two workloads");
-            let label = "expected either `rollout` or `deployment`";
+            let label = format!("expected either `{}` or `{}`", first.word(), kind.word());
             let diagnostic = Diagnostic::error(title).at(here.clone(), label);
-            check.say(diagnostic.with(place(source, rollout), "the other stands here"));
-            (Kind::Deployment, deployment.value.as_str(), here)
+            check.say(diagnostic.with(place(source, other), "the other stands here"));
+            (kind, name.value.as_str(), here)
         }
     };
-    let is_named = rollout.is_some() || deployment.is_some();
+    let is_named = !name.is_empty();
     if is_named && !words::is_dns_subdomain(name) {
         let title = format!("`{name}` cannot be the name of a {}", kind.name());
         let label = "expected a name in lower case as Kubernetes has it";
         check.say(Diagnostic::error(title).at(named.clone(), label));
     }
+    let deployments = selected(check, source, kind, &named, deployments.as_ref());
     let at = place(source, namespace);
     check.dns(&at, "namespace", &namespace.value);
     if let Some(said) = protected.get(&namespace.value) {
@@ -62,6 +73,49 @@ pub(super) fn compile(
         kind,
         namespace: namespace.value.clone(),
         name: name.to_owned(),
+        deployments,
     };
     (workload, named)
+}
+
+/// The two Deployments that a Service selects between; none of another kind.
+fn selected(
+    check: &mut Check<'_>,
+    source: &Arc<Source>,
+    kind: Kind,
+    named: &Place,
+    deployments: Option<&Spanned<Vec<Spanned<String>>>>,
+) -> Vec<String> {
+    let Some(raw) = deployments else {
+        if kind == Kind::Service {
+            let title = "a Service alone is no release";
+            let label = "expected `deployments` beside it: the two that it selects between";
+            check.say(Diagnostic::error(title).at(named.clone(), label));
+        }
+        return Vec::new();
+    };
+    let here = place(source, raw);
+    if kind != Kind::Service {
+        let title = "`deployments` without `service`";
+        let label = "expected `service` too: what selects one of them";
+        check.say(Diagnostic::error(title).at(here, label));
+        return Vec::new();
+    }
+    let mut names: Vec<String> = Vec::new();
+    for name in &raw.value {
+        if !words::is_dns_subdomain(&name.value) {
+            let title = format!("`{}` cannot be the name of a Deployment", name.value);
+            let label = "expected a name in lower case as Kubernetes has it";
+            check.say(Diagnostic::error(title).at(place(source, name), label));
+        }
+        if !names.contains(&name.value) {
+            names.push(name.value.clone());
+        }
+    }
+    if names.len() != 2 || raw.value.len() != 2 {
+        let title = "a Service is led from one Deployment to another";
+        let label = "expected the names of two Deployments";
+        check.say(Diagnostic::error(title).at(here, label));
+    }
+    names
 }

@@ -11,6 +11,7 @@ use crate::policy::admission::{lacking, too_late};
 use crate::policy::guard::{self, Hold};
 use crate::policy::ladder;
 use crate::procedure::Intent;
+use crate::procedure::entry::Scaled;
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
@@ -56,8 +57,22 @@ impl Runner<'_> {
         }
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
             entry.attempts += 1;
+            if let Effect::Scale {
+                deployment,
+                from,
+                to,
+                ..
+            } = &effect
+            {
+                entry.scaled = Some(Scaled {
+                    deployment: deployment.clone(),
+                    from: *from,
+                    to: *to,
+                });
+            }
             entry.intent = Some(Intent {
                 effect: effect.kind(),
+                of: effect.of().map(str::to_owned),
                 generation,
                 at: now,
                 confirmed: None,
@@ -139,6 +154,10 @@ impl Runner<'_> {
             match effect {
                 Effect::Flush(flush) => Some((Vec::new(), redis::flush(flush).await)),
                 Effect::Call(calls) => Some(ctx.prober.call(calls).await),
+                Effect::Exec(exec) => {
+                    let namespace = &self.target.workload.namespace;
+                    Some((Vec::new(), ctx.cluster.exec(namespace, exec).await))
+                }
                 _ => None,
             }
         };
@@ -164,10 +183,12 @@ impl Runner<'_> {
     ) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
         let done = outcome.verdict == Verdict::Done;
-        let entry = self.journal.page.run.steps.get_mut(index);
-        if let Some(intent) = entry.and_then(|entry| entry.intent.as_mut()) {
+        if let Some(entry) = self.journal.page.run.steps.get_mut(index)
+            && let Some(intent) = &mut entry.intent
+        {
             intent.confirmed = done.then_some(now);
             intent.outcome = Some(outcome);
+            entry.done.extend(intent.of.clone().filter(|_| done));
         }
         if done {
             self.journal.page.run.first_mutation.get_or_insert(now);
@@ -249,6 +270,7 @@ impl Runner<'_> {
         if let Some(entry) = self.journal.page.run.steps.get_mut(index) {
             entry.attempts -= 1;
             entry.intent = None;
+            entry.scaled = None;
         }
     }
 
@@ -376,12 +398,14 @@ impl Runner<'_> {
     async fn blame(&mut self) -> Result<Option<Refused>, Halt> {
         let name = self.journal.rollback.name().to_owned();
         let from = self.plan.from.clone();
+        let drill = self.journal.rollback.spec.drill;
         loop {
             let now = (self.ctx.clock)();
             let known = self.ctx.caches.memory(&self.target);
             let known = known.map(|known| Memory::clone(&known));
             let blamed = self.ctx.cluster.remember(&self.target, known, |memory| {
-                let blamed = memory.blame(&from, &name, now);
+                // What a drill leaves is no worse than what it was made of.
+                let blamed = !drill && memory.blame(&from, &name, now);
                 let activated = memory.active.as_ref() != Some(&name);
                 memory.active = Some(name.clone());
                 blamed || activated

@@ -39,6 +39,7 @@ fn frozen(journal: &Journal, plan: &Plan) -> Target {
         kind: plan.kind,
         namespace: journal.rollback.namespace().to_owned(),
         name: plan.workload.clone(),
+        deployments: plan.deployments.clone(),
     };
     let give_up = Duration::try_from_secs_f64(plan.give_up_seconds).unwrap_or(Duration::MAX);
     Target {

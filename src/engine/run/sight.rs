@@ -8,6 +8,7 @@ use crate::engine::journal::Halt;
 use crate::procedure::StepPhase;
 use crate::reason::{Finding, Reason};
 use crate::target::effect::EffectKind;
+use crate::target::workload::Strategy;
 use crate::telemetry::Span;
 
 impl Runner<'_> {
@@ -75,14 +76,23 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// A change whose answer nobody got: the workload bears this rollback's mark all the same, or is aborted.
+    /// A change whose answer nobody got: the workload bears this rollback's mark all the same, or is aborted, or a Deployment
+    /// behind it asks for the pods that it was to ask for.
     pub(super) fn watch_effect(&mut self) {
         let rollout = self.at.rollout.as_ref();
         let mark = rollout.and_then(|rollout| rollout.operation.as_ref());
         let marked = mark.is_some() && mark == self.journal.rollback.metadata.uid.as_ref();
         let aborted = self.aborts() && rollout.is_some_and(|rollout| rollout.aborted);
         let run = &mut self.journal.page.run;
-        if run.first_mutation.is_none() && (marked || aborted) {
+        let mut scalings = run.steps.iter().filter_map(|entry| entry.scaled.as_ref());
+        let scaled = scalings.any(|it| match rollout.map(|rollout| &rollout.strategy) {
+            Some(Strategy::Colours(colours)) => {
+                let mut all = colours.all.iter();
+                all.any(|colour| colour.name == it.deployment && colour.replicas == it.to)
+            }
+            _ => false,
+        });
+        if run.first_mutation.is_none() && (marked || aborted || scaled) {
             let intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
             run.first_mutation = intents.map(|intent| intent.at).min();
         }
@@ -91,6 +101,10 @@ impl Runner<'_> {
     /// Remembers the release that the restore made as soon as it is seen live, and what a restart made of it: they are nobody's
     /// to pull back.
     pub(super) async fn claim_made(&mut self, now: Timestamp) -> Result<(), Halt> {
+        // What a drill puts back was there before.
+        if self.journal.rollback.spec.drill {
+            return Ok(());
+        }
         let mark = self.at.rollout.as_ref().and_then(|it| it.operation.clone());
         if mark.is_none() || mark != self.journal.rollback.metadata.uid {
             return Ok(());
@@ -127,7 +141,8 @@ impl Runner<'_> {
         }
     }
 
-    /// Whether anything was changed, or may have been. A restore leaves its mark: without it the intent alone is none.
+    /// Whether anything was changed, or may have been. A restore and a switch leave their mark: without it the intent alone is
+    /// none. A scaling is seen.
     pub(super) fn touched(&self) -> bool {
         let run = &self.journal.page.run;
         let mut intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
@@ -135,7 +150,10 @@ impl Runner<'_> {
             || intents.any(|intent| {
                 !matches!(
                     intent.effect,
-                    EffectKind::RestoreTemplate | EffectKind::SetImage
+                    EffectKind::RestoreTemplate
+                        | EffectKind::SetImage
+                        | EffectKind::SwitchService
+                        | EffectKind::Scale
                 )
             })
     }

@@ -73,6 +73,7 @@ fn asking(mut records: Vec<AlertRecord>, trace: &TraceContext) -> RollbackSpec {
         rung: None,
         reason: None,
         requested_by: None,
+        drill: false,
         unplaced: None,
         trace: Some(trace.traceparent()),
         cancel: None,

@@ -168,7 +168,7 @@ fn a_template_that_is_put_back_again_and_again_latches() {
 #[test]
 fn a_spec_that_the_controller_refuses_is_left_alone() {
     let mut world = world();
-    world.at.rollout.as_mut().unwrap().invalid = true;
+    world.at.rollout.as_mut().unwrap().invalid = Some(Reason::SpecInvalid);
     assert_eq!(declined(&admit(&world, &claimed())), Reason::SpecInvalid);
 }
 
@@ -180,6 +180,20 @@ fn a_deployment_without_pods_is_left_alone() {
     assert!(matches!(admit(&world, &claimed()), Admission::Go { .. }));
     world.at.rollout.as_mut().unwrap().strategy = Strategy::Deployment;
     assert_eq!(declined(&admit(&world, &claimed())), Reason::ScaledToZero);
+}
+
+#[test]
+fn a_selector_that_says_nothing_is_told_at_once() {
+    let mut world = world();
+    let rollout = world.at.rollout.as_mut().unwrap();
+    (rollout.observed, rollout.invalid) = (false, Some(Reason::SelectorUnclear));
+    assert_eq!(
+        declined(&admit(&world, &claimed())),
+        Reason::SelectorUnclear
+    );
+    // A spec that the controller refuses may be on the way to be mended.
+    world.at.rollout.as_mut().unwrap().invalid = Some(Reason::SpecInvalid);
+    assert!(matches!(admit(&world, &claimed()), Admission::Wait(_)));
 }
 
 /// Owned by Argo CD.
@@ -236,6 +250,7 @@ fn an_abort_leads_nowhere_but_to_the_stable_release() {
 fn one_alert_that_passes_is_enough() {
     let mut several = claimed();
     let mut other = alert(989);
+    other.fingerprint = "another".into();
     other.release_hash = Some("good".into());
     several.spec.alerts = vec![other.clone()];
     assert_eq!(declined(&admit(&world(), &several)), Reason::NotThisRelease);

@@ -106,6 +106,7 @@ pub(crate) fn rollback(number: u32, phase: Phase) -> Rollback {
         rung: None,
         reason: None,
         requested_by: None,
+        drill: false,
         unplaced: None,
         trace: None,
         cancel: None,
@@ -137,6 +138,7 @@ pub(crate) fn after_success() -> World {
         chosen: String::new(),
         workload: "x".into(),
         kind: crate::target::Kind::Rollout,
+        deployments: vec![],
         give_up_seconds: 900.0,
         served: true,
         owner: None,
@@ -364,6 +366,22 @@ fn a_release_without_identity_is_waited_for_and_then_told() {
     assert!(
         matches!(world.decide(&alert(990)), Decision::Decline { rollback: Some(by), .. } if by == name)
     );
+}
+
+#[test]
+fn a_selector_that_names_no_release_is_told_at_once() {
+    let mut world = world();
+    let rollout = world.at.rollout.as_mut().unwrap();
+    (rollout.observed, rollout.invalid) = (false, Some(Reason::ServiceOfRollout));
+    let Decision::Start {
+        release: None,
+        refusal: Some(refusal),
+        ..
+    } = world.decide(&alert(990))
+    else {
+        panic!()
+    };
+    assert_eq!(refusal.reason, Reason::ServiceOfRollout);
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn confirmed() -> Entry {
     past.started = Some(Timestamp::UNIX_EPOCH);
     past.intent = Some(Intent {
         effect: EffectKind::SetImage,
+        of: None,
         generation: 2,
         at: Timestamp::UNIX_EPOCH,
         confirmed: Some(Timestamp::UNIX_EPOCH),

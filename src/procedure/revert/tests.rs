@@ -17,6 +17,7 @@ pub(super) fn plan() -> Plan {
         replica_set: "uid-good".into(),
         served: true,
         owner: None,
+        switch: None,
     }
 }
 
@@ -176,6 +177,7 @@ fn intended(effect: EffectKind) -> Entry {
     let mut past = Entry::pending("revert");
     past.intent = Some(crate::procedure::Intent {
         effect,
+        of: None,
         generation: 2,
         at: Timestamp::UNIX_EPOCH,
         confirmed: None,
@@ -286,7 +288,7 @@ fn a_change_of_somebody_else_that_the_controller_missed_is_brought_to_its_notice
 #[test]
 fn a_spec_that_the_controller_refuses_is_not_brought_to_its_notice_again() {
     let mut at = promoted();
-    rollout(&mut at).invalid = true;
+    rollout(&mut at).invalid = Some(Reason::SpecInvalid);
     let mut past = Entry::pending("revert");
     past.started = Some(Timestamp::UNIX_EPOCH);
     let late = Timestamp::from_second(600).unwrap();
@@ -319,7 +321,7 @@ fn a_newer_template_that_is_not_looked_at_yet_is_not_overwritten() {
 #[test]
 fn a_spec_that_the_controller_refuses_is_waited_for() {
     for mut at in [promoted(), between()] {
-        rollout(&mut at).invalid = true;
+        rollout(&mut at).invalid = Some(Reason::SpecInvalid);
         assert!(is(&next(&at), Reason::ControllerLag));
     }
 }
@@ -426,6 +428,7 @@ fn a_deployment_that_was_put_back_is_not_fought_over() {
     // Intended, and not known to have had an effect.
     past.intent = Some(Intent {
         effect: EffectKind::RestoreTemplate,
+        of: None,
         generation: 2,
         at: Timestamp::UNIX_EPOCH,
         confirmed: None,

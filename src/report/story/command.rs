@@ -19,7 +19,11 @@ impl Case<'_> {
             Phase::Pending | Phase::Running => vec![self.cancel()],
             Phase::AwaitingApproval => self.answers(),
             Phase::Failed => {
-                let rest = self.look_and_unlatch();
+                let rest = if self.drill() {
+                    self.look()
+                } else {
+                    self.look_and_unlatch()
+                };
                 [self.describe()].into_iter().chain(rest).collect()
             }
             Phase::Superseded | Phase::Cancelled if touched => {
@@ -91,6 +95,9 @@ impl Case<'_> {
             Kind::Rollout => format!("kubectl argo rollouts get rollout {name} -n {namespace}"),
             Kind::Deployment => {
                 format!("kubectl rollout status deployment {name} -n {namespace} --watch=false")
+            }
+            Kind::Service => {
+                format!("kubectl get service,deployment -n {namespace} -o wide")
             }
         })]
     }

@@ -2,6 +2,7 @@
 
 use super::{Case, one_line};
 use crate::procedure::StepPhase;
+use crate::reason::Reason;
 use crate::report::blocks::{cut_plain, units};
 use crate::rollback::Phase;
 use crate::rollback::history::rough;
@@ -58,6 +59,10 @@ impl Case<'_> {
                 let rest = format!(" is NOT back: {from} → {to} · you are needed");
                 self.line("🛑", "", &rest)
             }
+            Phase::Superseded if self.gave_way() => {
+                let rest = format!(": {from} → {to}, then gave way · {}", self.reason());
+                self.line("⏭️", "", &rest)
+            }
             Phase::Superseded => {
                 let rest = format!(": another release took over from {from} · nobody needed");
                 self.line("⏭️", "", &rest)
@@ -89,7 +94,7 @@ impl Case<'_> {
             let rest = format!(": {from} is not back on {to} · given up · you are needed");
             return self.line("🛑", "", &rest);
         }
-        if self.run().over_budget.is_some() {
+        if self.run().over_budget.is_some() && !self.drill() {
             let rest = format!(": still pulling {from} back to {to} · late · please look");
             return self.line("⏱️", "", &rest);
         }
@@ -122,6 +127,12 @@ impl Case<'_> {
         self.line("⚠️", "", &rest)
     }
 
+    /// Whether a drill gave way to what is none.
+    fn gave_way(&self) -> bool {
+        let reason = self.state.reason.as_ref().map(|finding| finding.reason);
+        reason == Some(Reason::RealAlert)
+    }
+
     fn cause(&self) -> &'static str {
         if self.alert().is_some() {
             "alert"
@@ -132,6 +143,8 @@ impl Case<'_> {
 
     /// Emoji, target and verdict; the target's name gives way first, then the end of the line.
     pub(super) fn line(&self, emoji: &str, before: &str, rest: &str) -> String {
+        let drill = if self.drill() { "drill · " } else { "" };
+        let before = &*format!("{drill}{before}");
         let room = VISIBLE.saturating_sub(units(emoji) + 1 + units(before) + units(rest));
         let name = cut_plain(&self.name(), room.max(LEAST_NAME));
         cut_plain(&format!("{emoji} {before}{name}{rest}"), VISIBLE)

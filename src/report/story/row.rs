@@ -126,7 +126,12 @@ impl Case<'_> {
             let by = by.map_or_else(|| "somebody".to_owned(), one_line);
             let reason = self.rollback.spec.reason.as_deref().map(one_line);
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            return Row::text("why", format!("{by} asked for it{reason}"));
+            let mut row = Row::text("why", format!("{by} asked for it{reason}"));
+            if self.drill() {
+                let said = "a drill: a harmless release was shipped to be pulled back; nothing is blamed or latched";
+                row.lines.push(words(said.to_owned()));
+            }
+            return row;
         };
         let summary = alert.summary.as_deref().map(one_line);
         let summary = summary
@@ -291,7 +296,10 @@ impl Case<'_> {
         let said = if let Some(at) = self.all_ended_at() {
             format!("all have ended, the last at {}", clock(at))
         } else {
-            let ended = records.iter().filter(|it| it.ended.is_some()).count();
+            let ended = records
+                .iter()
+                .filter(|it| self.rollback.end_of(it).is_some())
+                .count();
             format!("{ended} of {} have ended", self.alert_count())
         };
         Some(Row::text("alerts", said))
@@ -299,7 +307,8 @@ impl Case<'_> {
 
     /// When the last of all alerts ended.
     pub(super) fn all_ended_at(&self) -> Option<Timestamp> {
-        let ends = self.rollback.records().into_iter().map(|it| it.ended);
+        let records = self.rollback.records().into_iter();
+        let ends = records.map(|it| self.rollback.end_of(it));
         let last = ends.collect::<Option<Vec<_>>>()?.into_iter().max()?;
         self.rollback.all_ended().then_some(last)
     }
@@ -357,6 +366,12 @@ impl Case<'_> {
             lines.push(words(format!("not reached: {}", left.join(", "))));
         }
         let from = plan.from.name();
+        if self.drill() {
+            return (!lines.is_empty()).then_some(Row {
+                label: "not done",
+                lines,
+            });
+        }
         lines.push(words(match self.owner() {
             Some(owner) if self.left_in_git() => {
                 format!("the spec was not changed, because it is {owner}'s: it still holds {from}")

@@ -516,3 +516,65 @@ fn the_full_story_and_the_postmortem_hold_what_is_on_record() {
     let waits = super::full(&claimed, None, None, &everyone());
     assert!(waits.parent.headline.contains("waits for the leader"));
 }
+
+/// The same rollback as that of a drill.
+fn drill(mut json: Value) -> Value {
+    let spec = &mut json["spec"];
+    spec["drill"] = true.into();
+    spec["alerts"] = json!([]);
+    spec["requestedBy"] = "jo".into();
+    spec["reason"] = "drill d1".into();
+    spec.as_object_mut().unwrap().remove("trigger");
+    json
+}
+
+#[test]
+fn a_drill_is_called_one_in_every_headline_and_wakes_nobody_who_need_not_come() {
+    let mut late = given::running(NAME);
+    late["status"]["run"]["overBudget"] = "2026-11-22T03:13:12Z".into();
+    let declined = given::declined(NAME, "drill_not_allowed", "");
+    for (json, needs) in [
+        (given::running(NAME), false),
+        (late, false),
+        (given::succeeded(NAME), false),
+        (overtaken(), false),
+        (cancelled(), false),
+        (declined, false),
+        (given::failed(NAME), true),
+        (asking(NAME), true),
+    ] {
+        let story = story(drill(json));
+        let rings = story.further.iter().filter(|told| told.broadcast);
+        let pages = std::iter::once(&story.parent).chain(rings.map(|told| &told.page));
+        for page in pages {
+            assert!(
+                page.headline.contains("drill · options-api"),
+                "{}",
+                page.headline
+            );
+            assert!(units(&page.headline) <= 80, "{}", page.headline);
+            assert!(needs || page.call.is_empty(), "{}", page.headline);
+        }
+        assert_eq!(story.needs, needs, "{}", story.parent.headline);
+    }
+}
+
+#[test]
+fn a_drill_says_what_it_is_and_asks_for_no_latch_to_be_lifted() {
+    let done = read(drill(given::succeeded(NAME)));
+    assert!(done.contains("jo asked for it: drill d1"), "{done}");
+    assert!(
+        done.contains("a harmless release was shipped to be pulled back"),
+        "{done}"
+    );
+    assert!(!done.contains("in Git"), "{done}");
+    let failed = read(drill(given::failed(NAME)));
+    assert!(!failed.contains("lift the latch"), "{failed}");
+    let mut first = overtaken();
+    first["status"]["reason"] =
+        json!({"reason": "real_alert", "said": "x-r1-good is asked for, and goes first"});
+    let first = read(drill(first));
+    assert!(first.contains("then gave way"), "{first}");
+    // Without the word, everything is as it was.
+    assert!(!read(given::succeeded(NAME)).contains("drill"));
+}

@@ -27,7 +27,7 @@ impl Case<'_> {
         let traffic = self.run().traffic_back;
         told.extend(self.traffic().map(|text| (traffic, line("traffic", text))));
         let late = self.run().over_budget;
-        if self.phase() == Phase::Running && late.is_some() {
+        if self.phase() == Phase::Running && late.is_some() && !self.drill() {
             told.push((late, self.over_budget(on_call)));
         }
         if let Some(gave_up) = self.run().gave_up {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::target::colours::tests::looking;
 use crate::target::snapshot::tests::{in_flight, promoted, restored, set};
 use crate::target::workload::Strategy;
 use crate::target::{Audience, Ownership, Workload};
@@ -16,11 +17,14 @@ pub(crate) fn target() -> Target {
             kind: crate::target::Kind::Rollout,
             namespace: "prod".into(),
             name: "x".into(),
+            deployments: vec![],
         },
         health: None,
         redis: None,
         warm_up: None,
+        commands: std::collections::BTreeMap::new(),
         ownership: Ownership::Auto,
+        drills: crate::target::Drills::Refused,
         manifest: None,
         known_good: None,
         change_window: Duration::from_secs(3600),
@@ -228,6 +232,53 @@ fn what_was_stable_before_a_deployments_update_only_the_history_knows() {
     let mut another = at.rollout.unwrap();
     another.uid = "new".into();
     assert_eq!(memory.recall(&another).stable, "");
+}
+
+#[test]
+fn behind_a_service_the_other_deployment_is_gone_back_to_if_it_was_good() {
+    let mut memory = MemoryStatus::default();
+    let learn = |memory: &mut MemoryStatus, live: &str, now| {
+        let at = looking(live, 3, 3);
+        let created = at.replica_set(&format!("hash-{live}")).unwrap().created;
+        memory.observe(at.rollout.as_ref().unwrap(), created, second(now))
+    };
+    assert!(learn(&mut memory, "blue", 0));
+    let at = looking("green", 3, 3);
+    let found = |memory: &MemoryStatus, now| memory.destination(&target(), &at, false, second(now));
+    assert!(learn(&mut memory, "green", 1000));
+    let live = memory.live.clone().unwrap();
+    // By when the Service was seen to lead there, however old the replica set is.
+    assert_eq!(
+        (live.hash.as_str(), live.changed),
+        ("hash-green", second(1000))
+    );
+    let destination = found(&memory, 1100).unwrap();
+    assert_eq!(
+        (
+            destination.release.hash.as_str(),
+            destination.release.revision
+        ),
+        ("hash-blue", 1)
+    );
+    // Another release in the other Deployment is not the one that was good.
+    let mut prepared = looking("green", 3, 3);
+    prepared.replica_sets[0].hash = "new".into();
+    assert!(
+        memory
+            .destination(&target(), &prepared, false, second(1100))
+            .is_err()
+    );
+    let blue = destination.release;
+    memory.blame(&blue, "x-r1", second(1100));
+    let refused = found(&memory, 1200).unwrap_err();
+    assert_eq!(refused.reason, Reason::DestinationBlamed);
+    let mut short = MemoryStatus::default();
+    learn(&mut short, "blue", 0);
+    learn(&mut short, "green", 60);
+    assert_eq!(
+        found(&short, 100).unwrap_err().reason,
+        Reason::NoDestination
+    );
 }
 
 #[test]

@@ -60,6 +60,10 @@ pub(super) async fn find_out(run: &Run) -> Result<Lacks> {
         "nothing but namespaces is made in somebody's cluster",
     );
     lacks.note(
+        Need::LocalExec,
+        "what is run in a pod of somebody's cluster runs there",
+    );
+    lacks.note(
         Need::DemoNames,
         "the demo's namespaces do not have this run's prefix; it can be played by hand, see CONTRIBUTING.md",
     );

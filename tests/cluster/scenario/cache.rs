@@ -21,7 +21,7 @@ const SHIPPED: &str = "procedure: emergency-canary";
 /// What stays in a pod's metadata until the test lets it go.
 const HELD: &str = "tests.ripcord.dev/held";
 /// The steps in the order of the shipped procedure.
-const GONE: usize = 1;
+pub(super) const GONE: usize = 1;
 const FLUSH: usize = 2;
 
 /// Promoted, with pods that write bad values for as long as they run: nothing is flushed until the last of them is gone. Then
@@ -324,7 +324,7 @@ async fn relay_until_unlink(
 
 impl Scene {
     /// A Redis with keys of the target and of others, which the shipped procedure is to reset.
-    async fn redis(&mut self) -> Redis {
+    pub(super) async fn redis(&mut self) -> Redis {
         let redis = self.filled().await;
         self.resets(&redis.address());
         redis
@@ -356,7 +356,7 @@ impl Scene {
     }
 
     /// Lets a pod that is told to stop run on, or no longer.
-    async fn hold(&self, pod: &Value, held: bool) {
+    pub(super) async fn hold(&self, pod: &Value, held: bool) {
         let namespace = &self.namespaces.release;
         let name = pod["metadata"]["name"].as_str().unwrap();
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
@@ -366,7 +366,7 @@ impl Scene {
     }
 
     /// Waits until a step of a rollback waits for this reason.
-    async fn waits_for(&self, name: &str, step: usize, reason: &str) {
+    pub(super) async fn waits_for(&self, name: &str, step: usize, reason: &str) {
         let mut seen = Value::Null;
         let waits = async || {
             seen = self.rollback(name).await?["status"].clone();
@@ -377,8 +377,18 @@ impl Scene {
     }
 
     /// Sends the alert: the release is pulled back, and a later step fails for this reason, with a person called.
-    async fn fails(&self, ripcord: &crate::support::replica::Replica, bad: &str, reason: &str) {
+    pub(super) async fn fails(
+        &self,
+        ripcord: &crate::support::replica::Replica,
+        bad: &str,
+        reason: &str,
+    ) -> Value {
         self.alert(ripcord).await;
+        self.is_failed(bad, reason).await
+    }
+
+    /// The release is pulled back, and a later step fails for this reason, with a person called; the rollback.
+    pub(super) async fn is_failed(&self, bad: &str, reason: &str) -> Value {
         let rollback = self.ended(&format!("{NAME}-r2-{bad}"), "Failed").await;
         assert_eq!(
             rollback["status"]["reason"]["reason"], reason,
@@ -392,10 +402,11 @@ impl Scene {
         let latch = self.memory().await.unwrap()["status"]["latch"].clone();
         assert_eq!(latch["rollback"], rollback["metadata"]["name"]);
         self.tells("you are needed").await;
+        rollback
     }
 
     /// Waits until Slack shows this somewhere.
-    async fn tells(&self, said: &str) {
+    pub(super) async fn tells(&self, said: &str) {
         let shown = async || {
             let messages = self.slack.messages();
             let mut shown = messages

@@ -11,7 +11,7 @@ use crate::support::replica::{Replica, until};
 use crate::support::story::prelude::*;
 
 /// The known good image, by its digest.
-const PINNED: &str =
+pub(super) const PINNED: &str =
     "demo:v1-good@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// One whose pods are never ready.
 const STUCK: &str =
@@ -151,7 +151,7 @@ impl Scene {
     }
 
     /// Lets the alert ask for the shipped procedure, with this image pinned and a Redis that has bad values.
-    async fn completes(&mut self, image: &str) -> Redis {
+    pub(super) async fn completes(&mut self, image: &str) -> Redis {
         self.pins(image);
         self.policy_says("procedure: emergency-canary", "procedure: complete");
         let redis = self.filled().await;
@@ -160,7 +160,7 @@ impl Scene {
     }
 
     /// A bad release that is promoted, and no replica set of another.
-    async fn bad_without_history(&mut self, strategy: &Value) -> (Replica, String) {
+    pub(super) async fn bad_without_history(&mut self, strategy: &Value) -> (Replica, String) {
         let spec = json!({ "strategy": strategy, "revisionHistoryLimit": 0 });
         self.first(GOOD, &spec).await;
         let ripcord = self.ripcord().await;
@@ -181,7 +181,7 @@ impl Scene {
     }
 
     /// Sends the alert, and approves what it asks for; the name of the rollback.
-    async fn approved(&self, ripcord: &Replica, bad: &str) -> String {
+    pub(super) async fn approved(&self, ripcord: &Replica, bad: &str) -> String {
         self.alert(ripcord).await;
         let name = format!("{NAME}-r2-{bad}");
         let waits = asked(self, &name).await;
@@ -202,7 +202,7 @@ impl Scene {
     }
 
     /// Takes the right to change a workload away from Ripcord, and waits until that is so.
-    async fn may_change_nothing(&self) {
+    pub(super) async fn may_change_nothing(&self) {
         let namespace = &self.namespaces.release;
         let role = format!(
             "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/ripcord-release"
@@ -216,12 +216,18 @@ impl Scene {
         }
         let patch = json!({ "rules": rules });
         self.plane.admin.patch(&role, &patch).await.unwrap();
+        self.lacks("patch", "argoproj.io", "rollouts", "").await;
+    }
+
+    /// Waits until Ripcord may not do this any more in the release's namespace, by the API server's word.
+    pub(super) async fn lacks(&self, verb: &str, group: &str, resource: &str, subresource: &str) {
         let review = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
             "spec": {
                 "user": format!("system:serviceaccount:{}:ripcord", self.namespaces.ripcord),
                 "resourceAttributes": {
-                    "namespace": namespace, "verb": "patch", "group": "argoproj.io", "resource": "rollouts",
+                    "namespace": self.namespaces.release, "verb": verb, "group": group, "resource": resource,
+                    "subresource": subresource,
                 },
             },
         });

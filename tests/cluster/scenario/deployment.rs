@@ -179,7 +179,7 @@ impl Scene {
     }
 
     /// Creates a shipped object in the release's namespace, with Ripcord's account in its own.
-    async fn grant(&self, shipped: &str) {
+    pub(crate) async fn grant(&self, shipped: &str) {
         let mut object: Value = serde_saphyr::from_str(shipped).unwrap();
         object["metadata"]["namespace"] = json!(self.namespaces.release);
         for subject in object["subjects"].as_array_mut().into_iter().flatten() {

@@ -28,7 +28,8 @@ impl Scene {
     /// Ripcord's changes of the workload that had an effect, oldest first.
     pub(crate) fn mutations(&self) -> Vec<Audited> {
         let mut all = self.requests();
-        let workload = |it: &Audited| ["rollouts", "deployments"].contains(&it.resource.as_str());
+        let workload =
+            |it: &Audited| ["rollouts", "deployments", "services"].contains(&it.resource.as_str());
         let made = |it: &Audited| it.is_write() && workload(it) && it.code < 300;
         all.retain(|it| made(it) && !it.is_nudge());
         all

@@ -94,8 +94,11 @@ fn an_old_kubectl_can_render_what_is_shipped() {
         ".",
         "rbac/release-namespace",
         "rbac/deployment-targets",
+        "rbac/exec-targets",
+        "rbac/service-targets",
         "rbac/shadow-namespace",
         "rbac/shadow-deployment-targets",
+        "rbac/shadow-service-targets",
         "examples/options-production",
         "examples/shadow",
     ] {

@@ -289,7 +289,11 @@ async fn in_shadow_mode_no_right_changes_a_workload_and_every_one_is_used() {
 
 #[test]
 fn what_is_granted_to_watch_changes_ripcords_own_objects_alone() {
-    for path in ["rbac/shadow-namespace", "rbac/shadow-deployment-targets"] {
+    for path in [
+        "rbac/shadow-namespace",
+        "rbac/shadow-deployment-targets",
+        "rbac/shadow-service-targets",
+    ] {
         let role: Role = manifest(&format!("{path}/role.yaml"), "Role");
         for rule in role.rules.unwrap() {
             let own = ["ripcord.dev", "events.k8s.io"];
@@ -306,6 +310,7 @@ fn what_is_granted_to_watch_changes_ripcords_own_objects_alone() {
         // Under the same names, so that the rights to act take their place.
         let acts = match path {
             "rbac/shadow-namespace" => "rbac/release-namespace",
+            "rbac/shadow-service-targets" => "rbac/service-targets",
             _ => "rbac/deployment-targets",
         };
         for file in ["role.yaml", "role-binding.yaml"] {
@@ -369,10 +374,15 @@ fn rights_go_to_the_services_account_in_one_namespace_at_a_time() {
             "rbac/deployment-targets/role-binding.yaml",
             "ripcord-deployments",
         ),
+        ("rbac/service-targets/role-binding.yaml", "ripcord-services"),
         ("rbac/shadow-namespace/role-binding.yaml", "ripcord-release"),
         (
             "rbac/shadow-deployment-targets/role-binding.yaml",
             "ripcord-deployments",
+        ),
+        (
+            "rbac/shadow-service-targets/role-binding.yaml",
+            "ripcord-services",
         ),
     ] {
         let binding: RoleBinding = manifest(path, "RoleBinding");
@@ -391,6 +401,7 @@ fn rights_go_to_the_services_account_in_one_namespace_at_a_time() {
         "kustomization.yaml",
         "rbac/release-namespace/kustomization.yaml",
         "rbac/deployment-targets/kustomization.yaml",
+        "rbac/service-targets/kustomization.yaml",
     ] {
         assert!(!text(path).contains("ClusterRoleBinding"));
     }

@@ -75,7 +75,7 @@ fn a_workload_that_nothing_could_be_done_with_fails_alone() {
     failed(|it| rollout(it).observed = false, "has not observed");
     failed(
         |it| {
-            rollout(it).invalid = true;
+            rollout(it).invalid = Some(crate::reason::Reason::SpecInvalid);
             rollout(it).message = "no steps".into();
         },
         "refuses the spec: no steps",

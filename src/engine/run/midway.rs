@@ -1,0 +1,37 @@
+//! What becomes of a run that should end and cannot yet, or has to make room.
+
+use jiff::Timestamp;
+
+use super::Runner;
+use crate::engine::ending;
+use crate::engine::journal::Halt;
+use crate::reason::{Finding, Reason};
+
+impl Runner<'_> {
+    /// Gives up where there is no safe point: a person is called and the target latched, while the promotion is still asked for.
+    /// A drill latches nothing.
+    pub(super) async fn give_up(&mut self, finding: Finding, now: Timestamp) -> Result<(), Halt> {
+        self.journal.fence(self.ctx).await?;
+        if !self.journal.rollback.spec.drill {
+            let name = self.journal.rollback.name().to_owned();
+            ending::remember(self.ctx, &self.target, |memory| {
+                memory.latch(&name, finding.clone(), now)
+            })
+            .await?;
+        }
+        self.journal.page.run.gave_up = Some(now);
+        self.journal.write(self.ctx).await
+    }
+
+    /// Why a drill whose release is gone already gives way to what is no drill, if it does. Before that it goes on: nobody else
+    /// would take its release away.
+    pub(super) fn gives_way(&self) -> Option<Finding> {
+        let rollback = &self.journal.rollback;
+        if !rollback.spec.drill || self.journal.page.run.first_mutation.is_none() {
+            return None;
+        }
+        let waiting = self.ctx.caches.rollbacks_of(&self.target);
+        let first = waiting.iter().find(|it| it.goes_first())?;
+        Some(Reason::RealAlert.because(format!("{} is asked for, and goes first", first.name())))
+    }
+}

@@ -1,0 +1,238 @@
+//! Steps of the shipped procedures that fail: a right is missing, the time is over, an answer is wrong, a pod is gone. Each says
+//! what state is left, and what was not done. Those of caches are in `cache`, of a revert that is refused in `ladder`, of what
+//! never starts in `midway` and `complete`.
+
+use serde_json::{Value, json};
+
+use super::blue_green;
+use super::cache::GONE;
+use super::complete::PINNED;
+use crate::scene::release::{GOOD, pausing};
+use crate::scene::{LIMIT, NAME, Scene};
+use crate::support::replica::until;
+use crate::support::story::prelude::*;
+
+/// Nothing may be written to the workload any more when the alert comes: nothing is touched, and it is said which right is
+/// missing.
+pub(crate) async fn revert_without_its_right() {
+    let mut scene = Scene::start("fails, revert without its right").await;
+    let (ripcord, bad) = scene.bad_canary().await;
+    scene.may_change_nothing().await;
+    scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Declined").await;
+    let reason = &rollback["status"]["reason"];
+    assert_eq!(reason["reason"], "permission_missing", "{rollback:#}");
+    assert!(scene.mutations().is_empty(), "{:#?}", scene.mutations());
+    // Where the right was there a moment ago, a start was told already: that message is put right.
+    let put_right = async || {
+        let messages = scene.slack.messages();
+        messages
+            .first()?
+            .text
+            .contains("NOT acted on")
+            .then_some(())
+    };
+    until(put_right, LIMIT).await.expect("it is put right");
+    let said = reason["said"].as_str().unwrap();
+    assert!(said.contains("patch rollouts.argoproj.io in "), "{said}");
+    let blamed = scene.memory().await.unwrap()["status"]["blamed"].clone();
+    assert!(blamed.as_array().is_none_or(Vec::is_empty), "{blamed}");
+}
+
+/// The promotion is refused after the restore: it cannot be left there, so that it is asked for again, a person is called, and
+/// it is done as soon as it is allowed.
+pub(crate) async fn promotion_without_its_right() {
+    let mut scene = Scene::alone("fails, promotion without its right").await;
+    scene.gives_up_after("10s");
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let name = format!("{NAME}-r2-{bad}");
+    let asleep = scene.controller_sleeps();
+    scene.alert(&ripcord).await;
+    scene.is_restored().await;
+    scene.may("rollouts/status", "get").await;
+    scene
+        .lacks("patch", "argoproj.io", "rollouts", "status")
+        .await;
+    drop(asleep);
+    let given_up = async || {
+        let rollback = scene.rollback(&name).await?;
+        let told = rollback["status"]["report"]["slack"]["told"].clone();
+        let told = told.as_array()?.iter().any(|it| it == "gave_up");
+        told.then_some(rollback)
+    };
+    let rollback = until(given_up, LIMIT).await.expect("a person is called");
+    assert_eq!(rollback["status"]["phase"], "Running", "{rollback:#}");
+    let observed = rollback["status"]["run"]["steps"][0]["observed"].to_string();
+    assert!(observed.contains("rollouts/status"), "{observed}");
+    scene.is_latched_by(&name).await;
+    scene.may("rollouts/status", "patch").await;
+    let rollback = scene.ended(&name, "Failed").await;
+    assert_eq!(rollback["status"]["reason"]["reason"], "gave_up");
+    scene.rollout_is("Healthy").await;
+    scene.users_are_served().await;
+    assert_eq!(scene.served_by().await, [GOOD; 4]);
+    scene.is_restored_once_and_says("given up between restore and promotion");
+}
+
+/// The destination of a blue-green answers as degraded: the traffic stays there, and it is said what it answers.
+pub(crate) async fn healthy_with_a_wrong_answer() {
+    let mut scene = blue_green::start("fails, healthy with a wrong answer").await;
+    scene.policy_says("procedure: emergency-canary", "procedure: blue-green");
+    let proof = "- healthy: { consecutive: 3, every: 1s, within: 2m }";
+    scene.policy_says(proof, &proof.replace("2m", "3s"));
+    scene.good = "demo:v1-unhealthy";
+    let strategy = crate::scene::blue_green::strategy(&json!({}));
+    let (ripcord, bad) = scene.bad_promoted(&strategy).await;
+    let rollback = scene.fails(&ripcord, &bad, "unhealthy").await;
+    assert_eq!(rollback["status"]["plan"]["procedure"], "blue-green");
+    assert_eq!(scene.served_by().await, ["demo:v1-unhealthy"; 4]);
+    scene.tells("overall_status=\\\"degraded\\\"").await;
+    scene.tells("NOT proved healthy").await;
+}
+
+/// A pod of the destination is gone in the middle of its proof: the one that takes its place is proved too.
+pub(crate) async fn healthy_without_one_of_its_pods() {
+    let mut scene = Scene::start("fails, healthy without one of its pods").await;
+    let proof = "- healthy: { consecutive: 3, every: 500ms, within: 2m }";
+    scene.policy_says(
+        proof,
+        "- healthy: { consecutive: 20, every: 200ms, within: 2m }",
+    );
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let name = format!("{NAME}-r2-{bad}");
+    scene.alert(&ripcord).await;
+    scene.waits_for(&name, 1, "sampling").await;
+    let pods = scene.pods_of(&scene.live().await).await;
+    let gone = pods[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{gone}",
+        scene.namespaces.release
+    );
+    scene.plane.admin.delete(&path).await.unwrap();
+    let rollback = scene.ended(&name, "Succeeded").await;
+    let said = rollback["status"]["run"]["steps"][1]["observed"]["said"].clone();
+    assert!(
+        said.as_str()
+            .unwrap()
+            .starts_with("4 of 4 answered well 20 times in a row"),
+        "{said}"
+    );
+    let pods = scene.pods_of(&scene.live().await).await;
+    assert!(
+        pods.iter().all(|it| it["metadata"]["name"] != *gone),
+        "{pods:#?}"
+    );
+    scene.is_mended().await;
+}
+
+/// Pods of the bad release do not stop in time: nothing is flushed that they could fill again, and what is left is said.
+pub(crate) async fn gone_in_time() {
+    let mut scene = Scene::start("fails, gone in its time").await;
+    let redis = scene.redis().await;
+    scene.policy_says("- gone: { within: 2m }", "- gone: { within: 3s }");
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let pods = scene.pods_of(&bad).await;
+    for pod in &pods {
+        scene.hold(pod, true).await;
+    }
+    scene.fails(&ripcord, &bad, "step_timeout").await;
+    assert_eq!(redis.keys(0).await, ["pinn:1", "pinn:2", "session:1"]);
+    scene.tells("4 pods of r2").await;
+    scene
+        .tells("not reached: flush-redis, restart, wait-ready, http, healthy")
+        .await;
+    for pod in &pods {
+        scene.hold(pod, false).await;
+    }
+}
+
+/// The workload may not be written to any more when its pods are to be restarted: what came before is done, no pod is
+/// restarted, and that is said.
+pub(crate) async fn restart_without_its_right() {
+    let mut scene = Scene::start("fails, restart without its right").await;
+    let redis = scene.redis().await;
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let pods = scene.pods_of(&bad).await;
+    for pod in &pods {
+        scene.hold(pod, true).await;
+    }
+    scene.alert(&ripcord).await;
+    scene
+        .waits_for(&format!("{NAME}-r2-{bad}"), GONE, "pods_remaining")
+        .await;
+    scene.may_change_nothing().await;
+    for pod in &pods {
+        scene.hold(pod, false).await;
+    }
+    scene.is_failed(&bad, "rejected").await;
+    assert_eq!(redis.keys(0).await, ["session:1"]);
+    assert_eq!(scene.rollout().await["spec"]["restartAt"], Value::Null);
+    scene.tells("forbidden").await;
+    scene.tells("not reached: wait-ready, http, healthy").await;
+}
+
+/// The last of the restarted pods is not ready in time.
+pub(crate) async fn ready_in_time() {
+    let mut scene = Scene::start("fails, ready in its time").await;
+    let redis = scene.redis().await;
+    scene.policy_says(
+        "- wait-ready: { within: 2m }",
+        "- wait-ready: { within: 1s }",
+    );
+    scene.good = "demo:v1-readyafter5s";
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    scene.fails(&ripcord, &bad, "step_timeout").await;
+    assert_eq!(redis.keys(0).await, ["session:1"]);
+    scene.tells("3 of 4 pods are ready").await;
+    scene.tells("not reached: http, healthy").await;
+}
+
+/// The container of the pinned image is not in the live template: nobody is asked for what cannot be done, and nothing is written.
+pub(crate) async fn image_without_its_container() {
+    let mut scene = Scene::start("fails, image without its container").await;
+    let _redis = scene.completes(PINNED).await;
+    scene.policy_says("container: app, reference", "container: other, reference");
+    let (ripcord, bad) = scene.bad_without_history(&pausing()).await;
+    scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Declined").await;
+    scene.is_let_be(&rollback, "no_destination");
+    scene
+        .tells("the live template has no container other")
+        .await;
+}
+
+/// The Redis is down after the complete rollback has brought the good release up: that is back, and the rest is said.
+pub(crate) async fn flush_after_all_else() {
+    let mut scene = Scene::start("fails, flush after all else").await;
+    let redis = scene.completes(PINNED).await;
+    let flush = "mode: prefix, within: 1m";
+    for _ in 0..2 {
+        scene.policy_says(flush, &flush.replace("1m", "3s"));
+    }
+    let (ripcord, bad) = scene.bad_without_history(&pausing()).await;
+    drop(redis);
+    scene.approved(&ripcord, &bad).await;
+    let rollback = scene.is_failed(&bad, "cache_unreachable").await;
+    assert_eq!(rollback["status"]["plan"]["procedure"], "complete");
+    assert_eq!(scene.served_by().await, [PINNED; 4]);
+    assert_eq!(scene.restores().len(), 1, "{:#?}", scene.restores());
+    scene.tells("not reached: http, healthy").await;
+}
+
+impl Scene {
+    /// Lets Ripcord do this and nothing else with a resource of the release's namespace.
+    async fn may(&self, resource: &str, verb: &str) {
+        let namespace = &self.namespaces.release;
+        let role = format!(
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/ripcord-release"
+        );
+        let mut rules = self.plane.admin.get(&role).await.unwrap()["rules"].clone();
+        for rule in rules.as_array_mut().unwrap() {
+            if rule["resources"] == json!([resource]) {
+                rule["verbs"] = json!([verb]);
+            }
+        }
+        let patch = json!({ "rules": rules });
+        self.plane.admin.patch(&role, &patch).await.unwrap();
+    }
+}
