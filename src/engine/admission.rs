@@ -10,7 +10,7 @@ pub use self::read::missing_to_exec;
 use super::journal::{Halt, Journal};
 use super::{Context, approval, ending};
 use crate::policy::Policy;
-use crate::policy::admission::{Admission, lacking};
+use crate::policy::admission::Admission;
 use crate::policy::approval::Consent;
 use crate::procedure::{Entry, Journey, Procedure};
 use crate::reason::{Finding, Reason};

@@ -64,8 +64,8 @@ impl Step for RestoreImage {
     }
 
     /// It writes to a template, and the templates behind a Service are left alone.
-    fn lacks(&self, target: &Target) -> Option<&'static str> {
-        of_service(target).then_some(OWN_TEMPLATE)
+    fn lacks(&self, target: &Target) -> Option<String> {
+        of_service(target).then(|| OWN_TEMPLATE.to_owned())
     }
 
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {

@@ -73,8 +73,8 @@ impl Step for Scale {
         })
     }
 
-    fn lacks(&self, target: &Target) -> Option<&'static str> {
-        (!of_service(target)).then_some(SERVICE)
+    fn lacks(&self, target: &Target) -> Option<String> {
+        (!of_service(target)).then(|| SERVICE.to_owned())
     }
 
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {
@@ -183,6 +183,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             confirmed: confirmed.then_some(Timestamp::UNIX_EPOCH),
             outcome: None,
+            of: None,
         });
         past
     }

@@ -69,8 +69,8 @@ impl Step for SwitchService {
         Plan::make(journey, at, Some(self.within))
     }
 
-    fn lacks(&self, target: &Target) -> Option<&'static str> {
-        (!of_service(target)).then_some(SERVICE)
+    fn lacks(&self, target: &Target) -> Option<String> {
+        (!of_service(target)).then(|| SERVICE.to_owned())
     }
 
     fn next(plan: &Plan, at: &Snapshot, _seen: &[Sighting], past: &Entry, now: Timestamp) -> Next {

@@ -80,6 +80,8 @@ fn by_hand(workload: &Workload, id: &str) -> String {
     let kind = match workload.kind {
         Kind::Rollout => "rollout.argoproj.io",
         Kind::Deployment => "deployment.apps",
+        // None is drilled with an effect.
+        Kind::Service => "service",
     };
     format!(
         "kubectl patch {kind} {} -n {} --type json -p '{patch}'",

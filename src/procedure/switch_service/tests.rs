@@ -52,6 +52,7 @@ fn asked(effect: EffectKind, confirmed: bool) -> Entry {
         at: Timestamp::UNIX_EPOCH,
         confirmed: confirmed.then_some(Timestamp::UNIX_EPOCH),
         outcome: None,
+        of: None,
     });
     past
 }
