@@ -167,8 +167,11 @@ pub(crate) async fn right_is_missing() {
     scene.plane.admin.patch(&path, &rules).await.unwrap();
     scene.alert(&ripcord).await;
     let rollback = scene.ended(&format!("{NAME}-r1-{bad}"), "Declined").await;
-    scene.is_let_be(&rollback, "permission_missing");
-    let said = rollback["status"]["reason"]["said"].as_str().unwrap();
+    let reason = &rollback["status"]["reason"];
+    assert_eq!(reason["reason"], "permission_missing", "{rollback:#}");
+    assert!(scene.mutations().is_empty(), "{:#?}", scene.mutations());
+    scene.is_put_right().await;
+    let said = reason["said"].as_str().unwrap();
     assert!(said.contains("patch services in"), "{said}");
 }
 

@@ -23,16 +23,7 @@ pub(crate) async fn revert_without_its_right() {
     let reason = &rollback["status"]["reason"];
     assert_eq!(reason["reason"], "permission_missing", "{rollback:#}");
     assert!(scene.mutations().is_empty(), "{:#?}", scene.mutations());
-    // Where the right was there a moment ago, a start was told already: that message is put right.
-    let put_right = async || {
-        let messages = scene.slack.messages();
-        messages
-            .first()?
-            .text
-            .contains("NOT acted on")
-            .then_some(())
-    };
-    until(put_right, LIMIT).await.expect("it is put right");
+    scene.is_put_right().await;
     let said = reason["said"].as_str().unwrap();
     assert!(said.contains("patch rollouts.argoproj.io in "), "{said}");
     let blamed = scene.memory().await.unwrap()["status"]["blamed"].clone();

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{NAME, Scene};
+use super::{LIMIT, NAME, Scene};
 use crate::plane::audit::Audited;
 use crate::plane::witness::Witness;
+use crate::support::replica::until;
 use crate::support::story::prelude::*;
 
 impl Scene {
@@ -17,6 +18,17 @@ impl Scene {
         let [before, now] = ["revision-history", "revision"]
             .map(|it| annotations[format!("rollout.argoproj.io/{it}")].clone());
         assert_eq!([before, now], revisions);
+    }
+
+    /// The first message says that nothing was done. Where the right was there a moment ago, a start was told already, and
+    /// that message is put right.
+    pub(crate) async fn is_put_right(&self) {
+        let put_right = async || {
+            let messages = self.slack.messages();
+            let first = messages.first()?;
+            first.text.contains("NOT acted on").then_some(())
+        };
+        until(put_right, LIMIT).await.expect("it is put right");
     }
 
     pub(crate) async fn replica_set(&self, hash: &str) -> Value {
