@@ -278,7 +278,7 @@ impl Facts<'_> {
         for record in rollback
             .records()
             .into_iter()
-            .filter(|record| record.ended.is_none())
+            .filter(|record| rollback.end_of(record).is_none())
         {
             let overtaken = self.overtaken(target, live, record);
             let overtaken = overtaken.map_err(|(finding, _)| finding);

@@ -164,7 +164,7 @@ impl Policy {
             let acts = self
                 .trigger_of(record)
                 .is_some_and(|trigger| trigger.mode == Mode::Act);
-            acts && record.ended.is_none()
+            acts && rollback.end_of(record).is_none()
                 && self.asks_for(record).is_none()
                 && (!asked || late(record.received, target, now).is_none())
         });

@@ -236,6 +236,7 @@ fn an_abort_leads_nowhere_but_to_the_stable_release() {
 fn one_alert_that_passes_is_enough() {
     let mut several = claimed();
     let mut other = alert(989);
+    other.fingerprint = "another".into();
     other.release_hash = Some("good".into());
     several.spec.alerts = vec![other.clone()];
     assert_eq!(declined(&admit(&world(), &several)), Reason::NotThisRelease);

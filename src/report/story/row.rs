@@ -291,7 +291,10 @@ impl Case<'_> {
         let said = if let Some(at) = self.all_ended_at() {
             format!("all have ended, the last at {}", clock(at))
         } else {
-            let ended = records.iter().filter(|it| it.ended.is_some()).count();
+            let ended = records
+                .iter()
+                .filter(|it| self.rollback.end_of(it).is_some())
+                .count();
             format!("{ended} of {} have ended", self.alert_count())
         };
         Some(Row::text("alerts", said))
@@ -299,7 +302,8 @@ impl Case<'_> {
 
     /// When the last of all alerts ended.
     pub(super) fn all_ended_at(&self) -> Option<Timestamp> {
-        let ends = self.rollback.records().into_iter().map(|it| it.ended);
+        let records = self.rollback.records().into_iter();
+        let ends = records.map(|it| self.rollback.end_of(it));
         let last = ends.collect::<Option<Vec<_>>>()?.into_iter().max()?;
         self.rollback.all_ended().then_some(last)
     }

@@ -138,7 +138,19 @@ impl Rollback {
     pub fn all_ended(&self) -> bool {
         let omitted = self.spec.alerts_omitted + self.state().alerts.omitted;
         let records = self.records();
-        omitted == 0 && !records.is_empty() && records.iter().all(|record| record.ended.is_some())
+        omitted == 0
+            && !records.is_empty()
+            && records.iter().all(|record| self.end_of(record).is_some())
+    }
+
+    /// When a firing ended, where that is known. One that came back must have ended before: Alertmanager says nothing of an
+    /// end that lies between two of its notifications.
+    #[must_use]
+    pub fn end_of(&self, record: &AlertRecord) -> Option<Timestamp> {
+        let records = self.records().into_iter();
+        let again =
+            records.filter(|it| it.fingerprint == record.fingerprint && it.began > record.began);
+        record.ended.or_else(|| again.map(|it| it.began).min())
     }
 
     /// The severity of the most severe alert on record, or the request's own.
@@ -182,5 +194,51 @@ impl Rollback {
         let state = self.state();
         state.run.first_mutation.is_some()
             || state.run.steps.iter().any(|entry| entry.intent.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::rollback::given;
+
+    /// One of which these firings are on record: fingerprint, when it began, and when it ended.
+    fn of(alerts: &[(&str, i64, Option<i64>)]) -> Rollback {
+        let at = |second: i64| Timestamp::from_second(second).unwrap().to_string();
+        let record = |(fingerprint, began, ended): &(&str, i64, Option<i64>)| {
+            json!({
+                "fingerprint": fingerprint, "name": "PinnHealthCheckFailing", "began": at(*began), "received": at(*began),
+                "severity": "P1", "trigger": "health", "procedure": "blue-green", "ended": ended.map(at),
+            })
+        };
+        let mut json = given::succeeded("api");
+        json["spec"]["alerts"] = json!([record(&alerts[0])]);
+        json["status"]["alerts"] =
+            json!({ "seq": 1, "items": alerts[1..].iter().map(record).collect::<Vec<_>>() });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_firing_that_came_back_has_ended_before() {
+        let back = of(&[("a", 10, None), ("a", 20, None), ("a", 30, Some(40))]);
+        assert!(back.all_ended());
+        let ends = back
+            .records()
+            .into_iter()
+            .map(|it| back.end_of(it).unwrap());
+        let ends: Vec<_> = ends.map(Timestamp::as_second).collect();
+        assert_eq!(ends, [20, 30, 40]);
+    }
+
+    #[test]
+    fn the_last_of_them_goes_on_until_its_end_is_told() {
+        assert!(!of(&[("a", 10, Some(15)), ("a", 20, None)]).all_ended());
+    }
+
+    #[test]
+    fn another_alert_ends_none() {
+        assert!(!of(&[("a", 10, None), ("b", 20, Some(30))]).all_ended());
     }
 }
