@@ -33,6 +33,15 @@ pub struct Fresh {
     pub missing: Vec<String>,
 }
 
+/// How what is around a workload is read.
+#[derive(Clone, Copy)]
+enum Look {
+    /// As the API server has it at hand.
+    AtHand,
+    /// As new as etcd.
+    Quorum,
+}
+
 /// Admits the rollback: with a plan, which the journal's next write puts on record, it is Running afterwards, and its first
 /// snapshot is returned; otherwise it has ended, or waits for a person.
 ///
@@ -71,7 +80,13 @@ pub async fn admit(
             ending::decline(ctx, journal, Some(&target), finding, false).await?;
             return Ok(None);
         }
-        let admission = match read(ctx, &target).await {
+        let mut read = read(ctx, &target, Look::AtHand).await;
+        let sure = matches!(&read, Ok(Ok(fresh)) if fresh.is_whole()
+            && matches!(judge(ctx, &policy, &target, journal, fresh), Admission::Go { .. }));
+        if !sure {
+            read = self::read(ctx, &target, Look::Quorum).await;
+        }
+        let admission = match read {
             Ok(Err(finding)) => {
                 ending::decline(ctx, journal, Some(&target), finding, false).await?;
                 return Ok(None);
@@ -100,12 +115,19 @@ pub async fn admit(
 
 /// Reads everything that the guards are asked on, at once. Where a read fails because a permission is missing, that is what
 /// is told.
-async fn read(ctx: &Context, target: &Target) -> Result<Result<Fresh, Finding>, Error> {
+async fn read(ctx: &Context, target: &Target, look: Look) -> Result<Result<Fresh, Finding>, Error> {
     let (namespace, name) = ctx.caches.hold_at();
     let seen = ctx.caches.rollout(target);
     let seen = seen.as_ref().map(|seen| &seen.rollout);
+    let at = async {
+        let (cluster, workload, clock) = (&ctx.cluster, &target.workload, &ctx.clock);
+        match look {
+            Look::AtHand => cluster.first_look(workload, seen, clock).await,
+            Look::Quorum => cluster.snapshot_again(workload, seen, clock).await,
+        }
+    };
     let (at, hold, memory, missing) = tokio::join!(
-        ctx.cluster.first_look(&target.workload, seen, &ctx.clock),
+        at,
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
         missing(ctx, target),
@@ -150,6 +172,16 @@ fn judge(
 }
 
 impl Fresh {
+    /// Whether a first look shows all that a plan is made of: both releases, and that somebody serves. An API server whose own
+    /// cache lags may not.
+    fn is_whole(&self) -> bool {
+        let Some(rollout) = &self.at.rollout else {
+            return false;
+        };
+        let known = |hash: &str| hash.is_empty() || self.at.replica_set(hash).is_some();
+        rollout.observed && known(&rollout.current) && known(&rollout.stable) && self.at.served()
+    }
+
     /// What becomes of a claimed rollback by these facts. `rollbacks` are its target's; it may be among them.
     #[must_use]
     pub fn judge(
