@@ -6,6 +6,7 @@ mod read;
 use jiff::Timestamp;
 
 pub use self::fresh::Fresh;
+use self::read::Look;
 pub use self::read::missing_to_exec;
 use super::journal::{Halt, Journal};
 use super::{Context, approval, ending};
@@ -58,7 +59,13 @@ pub async fn admit(
             ending::decline(ctx, journal, Some(&target), finding, false).await?;
             return Ok(None);
         }
-        let admission = match read::read(ctx, &policy, &target).await {
+        let mut read = read::read(ctx, &policy, &target, Look::AtHand).await;
+        let sure = matches!(&read, Ok(Ok(fresh)) if fresh.is_whole()
+            && matches!(judge(ctx, &policy, &target, journal, fresh), Admission::Go { .. }));
+        if !sure {
+            read = read::read(ctx, &policy, &target, Look::Quorum).await;
+        }
+        let admission = match read {
             Ok(Err(finding)) => {
                 ending::decline(ctx, journal, Some(&target), finding, false).await?;
                 return Ok(None);

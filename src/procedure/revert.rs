@@ -5,7 +5,8 @@
 //! requested, and requested again until its effect is seen, because a status request may be lost to the controller's
 //! own write. Only where GitOps owns the spec, and would undo what is written there, is it the other verb: see [`abort`].
 //! Where a router splits the traffic of an update in flight, it is asked for first, once: the controller turns the traffic
-//! one look earlier than for a template, which follows when the traffic has turned, or after ten seconds. Nothing depends on it.
+//! one look earlier than for a template, which follows when the traffic has turned, after ten seconds,
+//! or after one in which the controller has not acted on the abort. Nothing depends on it.
 //!
 //! Where a release is two Deployments and a Service, no template is written: the Service is led to the destination, as
 //! [`switch_service`] has it.
@@ -29,6 +30,8 @@ const TAKEN_UP_WITHIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// How long an abort may take to turn a router's traffic before the template follows all the same.
 const TURNED_WITHIN: SignedDuration = SignedDuration::from_secs(10);
+/// How long the controller may take to act on it before that.
+const ABORTED_WITHIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// How long the controller may take to see a change before it is made to look again. Argo Rollouts 1.9.1 can put an older
 /// object over a newer one in its cache (measured: a third of the changes that came within 100 ms of its own write), and
@@ -232,7 +235,7 @@ impl Plan {
         };
         if let Some(weight) = turning(rollout, past, now) {
             let said = format!(
-                "the abort of {} is seen, and the router still sends weight {weight} to it",
+                "{} is aborted, and the router still sends weight {weight} to it",
                 self.from
             );
             return Next::Wait(Reason::TrafficMoving.because(said));
@@ -321,7 +324,13 @@ pub(super) fn await_look(rollout: &Rollout, said: &str, past: &Entry, now: Times
 fn turning(rollout: &Rollout, past: &Entry, now: Timestamp) -> Option<i64> {
     let intent = past.intent.as_ref();
     let aborted = intent.is_some_and(|it| it.effect == EffectKind::Abort) && rollout.aborted;
-    let lately = asked(past).is_some_and(|at| now.duration_since(at) < TURNED_WITHIN);
+    // Until the controller has acted, the abort in the status is our own write, and may be lost on it.
+    let within = if rollout.aborted_at.is_some() {
+        TURNED_WITHIN
+    } else {
+        ABORTED_WITHIN
+    };
+    let lately = asked(past).is_some_and(|at| now.duration_since(at) < within);
     match rollout.strategy {
         Strategy::Canary {
             routed: true,

@@ -30,6 +30,16 @@ pub struct Fresh {
 }
 
 impl Fresh {
+    /// Whether a first look shows all that a plan is made of: both releases, and that somebody serves. An API server whose own
+    /// cache lags may not.
+    pub(super) fn is_whole(&self) -> bool {
+        let Some(rollout) = &self.at.rollout else {
+            return false;
+        };
+        let known = |hash: &str| hash.is_empty() || self.at.replica_set(hash).is_some();
+        rollout.observed && known(&rollout.current) && known(&rollout.stable) && self.at.served()
+    }
+
     /// What becomes of a claimed rollback by these facts. `rollbacks` are its target's; it may be among them.
     #[must_use]
     pub fn judge(

@@ -10,18 +10,35 @@ use crate::reason::Finding;
 use crate::rollback::object::Mode;
 use crate::target::Target;
 
+/// How what is around a workload is read.
+#[derive(Clone, Copy)]
+pub(super) enum Look {
+    /// As the API server has it at hand.
+    AtHand,
+    /// As new as etcd.
+    Quorum,
+}
+
 /// Reads everything that the guards are asked on, at once. Where a read fails because a permission is missing, that is what
 /// is told.
 pub(super) async fn read(
     ctx: &Context,
     policy: &Policy,
     target: &Target,
+    look: Look,
 ) -> Result<Result<Fresh, Finding>, Error> {
     let (namespace, name) = ctx.caches.hold_at();
     let seen = ctx.caches.rollout(target);
     let seen = seen.as_ref().map(|seen| &seen.rollout);
+    let at = async {
+        let (cluster, workload, clock) = (&ctx.cluster, &target.workload, &ctx.clock);
+        match look {
+            Look::AtHand => cluster.first_look(workload, seen, clock).await,
+            Look::Quorum => cluster.snapshot_again(workload, seen, clock).await,
+        }
+    };
     let (at, hold, memory, missing, missing_to_exec) = tokio::join!(
-        ctx.cluster.first_look(&target.workload, seen, &ctx.clock),
+        at,
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
         missing(ctx, target),

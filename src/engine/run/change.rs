@@ -410,9 +410,10 @@ impl Runner<'_> {
                 memory.active = Some(name.clone());
                 blamed || activated
             });
+            let blamed = blamed.await;
+            // After it: a write can take long, and a hold that came meanwhile counts.
             let (namespace, config_map) = self.ctx.caches.hold_at();
-            let hold = self.ctx.cluster.hold(namespace, config_map);
-            let (blamed, hold) = tokio::join!(blamed, hold);
+            let hold = self.ctx.cluster.hold(namespace, config_map).await;
             self.journal.refresh(self.ctx);
             let now = (self.ctx.clock)();
             if let Some(refused) = self.no_longer(now) {

@@ -90,6 +90,10 @@ fn behind_a_router_an_abort_comes_first_and_once() {
     assert_eq!(after(&behind_a_router(), 1), restore(false));
     let mut aborted = behind_a_router();
     rollout(&mut aborted).aborted = true;
+    // The controller has not acted on it: a moment, and no more.
+    assert!(matches!(after(&aborted, 0), Next::Wait(_)));
+    assert_eq!(after(&aborted, 1), restore(false));
+    rollout(&mut aborted).aborted_at = Some(Timestamp::UNIX_EPOCH);
     let waits = after(&aborted, 1);
     assert!(matches!(waits, Next::Wait(it) if it.reason == Reason::TrafficMoving));
     // So it does when the traffic has turned, and when that takes too long.
