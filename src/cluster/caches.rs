@@ -257,20 +257,20 @@ impl Caches {
         }
     }
 
-    /// Another number whenever a watch has told of a change of a workload.
+    /// Others whenever a watch has told of a change of a workload.
     #[must_use]
-    pub fn version(&self, workload: &Workload) -> Option<u64> {
+    pub fn versions(&self, workload: &Workload) -> [Option<u64>; 3] {
         let (namespace, name) = (workload.namespace.as_str(), workload.name.as_str());
+        let sets = self.replica_sets.told(namespace);
         match workload.kind {
-            Kind::Rollout => self.rollouts.version(namespace, name),
+            Kind::Rollout => [self.rollouts.version(namespace, name), None, None],
             Kind::Deployment => {
                 let own = self.deployments.version(namespace, name);
-                own.max(self.replica_sets.told(namespace))
+                [own, sets, None]
             }
             Kind::Service => {
                 let own = self.services.version(namespace, name);
-                let behind = self.deployments.told(namespace);
-                own.max(behind).max(self.replica_sets.told(namespace))
+                [own, self.deployments.told(namespace), sets]
             }
         }
     }

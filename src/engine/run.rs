@@ -29,6 +29,11 @@ use crate::telemetry::Span;
 const RACES: u32 = 20;
 /// How long after a change nothing is looked at: it would only keep the API server from the controller, whose turn it is.
 const BREATH: Duration = Duration::from_millis(50);
+/// How long the events that one change comes as have to arrive before the next look. Four times as long after each look that
+/// found nothing to do, up to [`LULL`], for the same reason.
+const ARRIVAL: Duration = Duration::from_millis(5);
+/// The longest time between an event and the next look.
+const LULL: Duration = Duration::from_millis(200);
 /// A finding whose words change is journalled this often at most.
 const WORDS: SignedDuration = SignedDuration::from_secs(5);
 
@@ -78,7 +83,7 @@ enum Round {
 /// not among it.
 #[derive(PartialEq)]
 struct Stir {
-    workload: Option<u64>,
+    workload: [Option<u64>; 3],
     asked: Option<i64>,
     marks: Option<BTreeMap<String, String>>,
     deleting: bool,
@@ -157,6 +162,10 @@ impl Runner<'_> {
             return Ok(());
         }
         let plans = self.plan.steps.clone();
+        let mut changes = self.ctx.caches.changes();
+        // Something may have come since the first look.
+        let mut seen = None;
+        let mut arrival = ARRIVAL;
         for (index, step) in plans.iter().enumerate() {
             let Some(entry) = self.journal.page.run.steps.get_mut(index) else {
                 break;
@@ -170,8 +179,6 @@ impl Runner<'_> {
             entry.watched = Some(now);
             self.seen.clear();
             self.races = 0;
-            let mut changes = self.ctx.caches.changes();
-            let mut seen = self.stir();
             loop {
                 if self.ctx.ended.is_cancelled() {
                     return Err(Halt::TermEnded);
@@ -185,6 +192,7 @@ impl Runner<'_> {
                     Round::Ended => return Ok(()),
                     Round::Again => {}
                     Round::Changed => {
+                        arrival = ARRIVAL;
                         if !self.ctx.pause(BREATH).await {
                             return Err(Halt::TermEnded);
                         }
@@ -203,11 +211,12 @@ impl Runner<'_> {
                         tokio::select! {
                             () = self.ctx.ended.cancelled() => return Err(Halt::TermEnded),
                             () = tokio::time::sleep(self.ctx.tick) => {}
-                            () = self.stirred(&seen, &mut changes) => {}
+                            () = self.stirred(seen.as_ref(), &mut changes, arrival) => {}
                         }
+                        arrival = (arrival * 4).min(LULL);
                     }
                 }
-                seen = self.stir();
+                seen = Some(self.stir());
                 self.look().await?;
             }
         }
@@ -221,7 +230,7 @@ impl Runner<'_> {
         let cached = caches.rollbacks.get(rollback.namespace(), rollback.name());
         let cached = cached.as_deref().unwrap_or(rollback);
         Stir {
-            workload: caches.version(&self.target.workload),
+            workload: caches.versions(&self.target.workload),
             asked: cached.metadata.generation,
             marks: cached.metadata.annotations.clone(),
             deleting: cached.metadata.deletion_timestamp.is_some(),
@@ -229,16 +238,20 @@ impl Runner<'_> {
         }
     }
 
-    /// Waits until there is something to look for.
-    async fn stirred(&self, seen: &Stir, changes: &mut watch::Receiver<u64>) {
+    /// Waits until there is something to look for. One change comes as several events: they have `arrival` to arrive.
+    async fn stirred(
+        &self,
+        seen: Option<&Stir>,
+        changes: &mut watch::Receiver<u64>,
+        arrival: Duration,
+    ) {
         changes.mark_unchanged();
-        while self.stir() == *seen {
+        while Some(&self.stir()) == seen {
             if changes.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }
-        // One change comes as several events: let them arrive.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(arrival).await;
     }
 
     /// Pins the object if intake has not, so that nobody can delete it while the release is half-way. Without that nothing
@@ -405,6 +418,7 @@ impl Runner<'_> {
     }
 
     async fn ended(&mut self, phase: Phase, finding: Finding) -> Result<Round, Halt> {
+        let finding = self.left(finding);
         self.end(phase, finding).await.map(|()| Round::Ended)
     }
 

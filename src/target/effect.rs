@@ -137,6 +137,19 @@ pub enum EffectKind {
     Exec,
 }
 
+impl Outcome {
+    /// Whether it may have changed anything. A cache that was not emptied, and pods that did not answer, are as they were; a
+    /// command may have done its work and then failed.
+    #[must_use]
+    pub fn acted(&self, kind: EffectKind) -> bool {
+        match self.verdict {
+            Verdict::Done => true,
+            Verdict::Failed | Verdict::Unknown => kind == EffectKind::Exec,
+            Verdict::Refused | Verdict::NotBegun => false,
+        }
+    }
+}
+
 impl Effect {
     /// The kind.
     #[must_use]
@@ -182,6 +195,26 @@ impl EffectKind {
             Self::Flush => Reason::Flushing,
             Self::Call => Reason::Warming,
             Self::Exec => Reason::Executing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_failed_may_have_done_its_work() {
+        let acted = |verdict, kind| {
+            let said = String::new();
+            Outcome { verdict, said }.acted(kind)
+        };
+        for kind in [EffectKind::Exec, EffectKind::Flush, EffectKind::Call] {
+            assert!(acted(Verdict::Done, kind));
+            assert!(!acted(Verdict::Refused, kind) && !acted(Verdict::NotBegun, kind));
+            let exec = kind == EffectKind::Exec;
+            assert_eq!(acted(Verdict::Failed, kind), exec);
+            assert_eq!(acted(Verdict::Unknown, kind), exec);
         }
     }
 }

@@ -93,8 +93,8 @@ real! {
         in_analysis_and_unready[Pods Network PodStatus];
     deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
     colours:
-        switched_back brought_up scaled_down never_ready person_switches right_is_missing of_a_rollout of_argo_cd
-        looked_at;
+        switched_back brought_up scaled_down never_ready destination_falters[Pods Network PodStatus ClusterRules]
+        person_switches right_is_missing of_a_rollout of_argo_cd looked_at;
     cache:
         rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
@@ -124,7 +124,7 @@ real! {
         undo_copies_no_metadata undo_copies_the_affinity active_service_is_taken_back active_service_stays_switched;
     routed:
         nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]
-        nginx_of_argo_cd;
+        nginx_template_kept_out[Pods Network ClusterRules] nginx_of_argo_cd;
     owned:
         canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested[Pods Network Freeze]
         paused_by_its_spec blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops

@@ -31,13 +31,18 @@ pub struct Fresh {
 
 impl Fresh {
     /// Whether a first look shows all that a plan is made of: both releases, and that somebody serves. An API server whose own
-    /// cache lags may not.
+    /// cache lags may not. A drill's release is judged by what it was made of, so that is looked at again.
     pub(super) fn is_whole(&self) -> bool {
         let Some(rollout) = &self.at.rollout else {
             return false;
         };
         let known = |hash: &str| hash.is_empty() || self.at.replica_set(hash).is_some();
-        rollout.observed && known(&rollout.current) && known(&rollout.stable) && self.at.served()
+        let drilled = rollout.drill.is_some();
+        !drilled
+            && rollout.observed
+            && known(&rollout.current)
+            && known(&rollout.stable)
+            && self.at.served()
     }
 
     /// What becomes of a claimed rollback by these facts. `rollbacks` are its target's; it may be among them.

@@ -10,8 +10,8 @@ use crate::engine::journal::Halt;
 use crate::policy::admission::{lacking, too_late};
 use crate::policy::guard::{self, Hold};
 use crate::policy::ladder;
-use crate::procedure::Intent;
 use crate::procedure::entry::Scaled;
+use crate::procedure::{Intent, Next};
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
 use crate::rollback::{Memory, Phase};
@@ -89,10 +89,50 @@ impl Runner<'_> {
         if let Some(outcome) = self.outside(&effect).await? {
             return self.answered(index, &effect, outcome).await;
         }
+        if let Some(round) = self
+            .look_again(index, &effect, first, intended_before)
+            .await?
+        {
+            return Ok(round);
+        }
         match self.apply(index, &effect).await? {
             Ok(()) => self.changed(index, &effect).await,
             Err(error) => self.not_changed(index, error, now).await,
         }
+    }
+
+    /// Looks once more before a change that the API server cannot judge: the write tests one object, and others may have
+    /// changed while what comes before it was written. What is not wanted any more is not done.
+    async fn look_again(
+        &mut self,
+        index: usize,
+        effect: &Effect,
+        first: bool,
+        intended_before: bool,
+    ) -> Result<Option<Round>, Halt> {
+        if !matches!(effect, Effect::SwitchService { .. }) {
+            return Ok(None);
+        }
+        self.look().await?;
+        let now = (self.ctx.clock)();
+        let step = self.plan.steps.get(index);
+        let step = step.zip(self.journal.page.run.steps.get(index));
+        let next = step.map(|(step, entry)| step.next(&self.at, &self.seen, entry, now));
+        let wanted = matches!(next, Some(Next::Do(next)) if next == *effect);
+        let held = if first && wanted {
+            self.held_now(now).await
+        } else {
+            Ok(None)
+        };
+        if (!wanted || matches!(held, Ok(Some(_)))) && !intended_before {
+            self.unintended(index);
+        }
+        Ok(match held {
+            Ok(Some(refused)) => Some(self.refused(refused).await?),
+            // What cannot be read holds.
+            Err(error) => Some(self.retried(index, &error, now).await?),
+            Ok(None) => (!wanted).then_some(Round::Again),
+        })
     }
 
     /// Makes the controller look at the workload again. It is worth a try and no more: what comes of it ends nothing, and what
@@ -183,6 +223,7 @@ impl Runner<'_> {
     ) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
         let done = outcome.verdict == Verdict::Done;
+        let acted = outcome.acted(effect.kind());
         if let Some(entry) = self.journal.page.run.steps.get_mut(index)
             && let Some(intent) = &mut entry.intent
         {
@@ -190,7 +231,7 @@ impl Runner<'_> {
             intent.outcome = Some(outcome);
             entry.done.extend(intent.of.clone().filter(|_| done));
         }
-        if done {
+        if acted {
             self.journal.page.run.first_mutation.get_or_insert(now);
         }
         self.journal.write(self.ctx).await?;

@@ -23,11 +23,34 @@ impl Runner<'_> {
         self.journal.write(self.ctx).await
     }
 
+    /// What an end says besides, where the release is aborted and no template followed.
+    pub(super) fn left(&self, finding: Finding) -> Finding {
+        let rollout = self.at.rollout.as_ref();
+        let left = rollout.is_some_and(|it| it.aborted && it.current == self.plan.from.hash);
+        if !left {
+            return finding;
+        }
+        let said = format!(
+            "{} is aborted, and its template is still in the spec",
+            self.plan.from
+        );
+        let said = match finding.said.as_str() {
+            "" => said,
+            before => format!("{before}; {said}"),
+        };
+        finding.reason.because(said)
+    }
+
     /// Why a drill whose release is gone already gives way to what is no drill, if it does. Before that it goes on: nobody else
     /// would take its release away.
     pub(super) fn gives_way(&self) -> Option<Finding> {
         let rollback = &self.journal.rollback;
         if !rollback.spec.drill || self.journal.page.run.first_mutation.is_none() {
+            return None;
+        }
+        // An abort takes the traffic away, and leaves the release in the spec.
+        let rollout = self.at.rollout.as_ref();
+        if rollout.is_some_and(|it| !it.observed || it.current == self.plan.from.hash) {
             return None;
         }
         let waiting = self.ctx.caches.rollbacks_of(&self.target);

@@ -140,57 +140,22 @@ impl Scene {
         assert!(told.is_some(), "{:#?}", self.slack.messages());
     }
 
-    fn admission(&self, kind: &str) -> (String, Value) {
-        let name = format!("no-good-{}", self.namespaces.release);
-        let plural = if kind.ends_with("Binding") {
-            "validatingadmissionpolicybindings"
-        } else {
-            "validatingadmissionpolicies"
-        };
-        let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{name}");
-        let object = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": { "name": name },
-        });
-        (path, object)
-    }
-
     /// Lets nobody write the good image to a Rollout of this scenario, and waits until that is so.
-    async fn good_is_kept_out(&self) {
-        let (_, mut policy) = self.admission("ValidatingAdmissionPolicy");
+    pub(super) async fn good_is_kept_out(&self) {
         let image = |of: &str| format!("{of}.spec.template.spec.containers[0].image");
         let same = format!("{} == {}", image("object"), image("oldObject"));
         let other = format!("{} != '{GOOD}'", image("object"));
-        policy["spec"] = json!({
-            "failurePolicy": "Fail",
-            "matchConstraints": { "resourceRules": [{
-                "apiGroups": ["argoproj.io"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"], "resources": ["rollouts"],
-            }] },
-            "validations": [{
-                "expression": format!("{same} || {other}"), "message": "this image is kept out", "reason": "Forbidden",
-            }],
+        let rollouts = json!({
+            "apiGroups": ["argoproj.io"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"], "resources": ["rollouts"],
         });
-        let (_, mut binding) = self.admission("ValidatingAdmissionPolicyBinding");
-        binding["spec"] = json!({
-            "policyName": policy["metadata"]["name"], "validationActions": ["Deny"],
-            "matchResources": { "namespaceSelector": { "matchLabels": {
-                "kubernetes.io/metadata.name": self.namespaces.release,
-            } } },
-        });
-        for object in [policy, binding] {
-            self.plane.admin.create(&object).await.unwrap();
-        }
+        self.keep_out(&rollouts, &format!("{same} || {other}"))
+            .await;
         let kept = async || self.good_would_come_in().await.is_err().then_some(());
         until(kept, LIMIT).await.expect("it is kept out");
     }
 
-    async fn good_is_let_in(&self) {
-        for kind in [
-            "ValidatingAdmissionPolicyBinding",
-            "ValidatingAdmissionPolicy",
-        ] {
-            let (path, _) = self.admission(kind);
-            self.plane.admin.delete(&path).await.unwrap();
-        }
+    pub(super) async fn good_is_let_in(&self) {
+        self.let_in().await;
         let comes_in = async || self.good_would_come_in().await.ok().map(drop);
         until(comes_in, LIMIT).await.expect("it is let in");
     }

@@ -66,7 +66,25 @@ pub(crate) async fn nginx_stable_not_ready() {
     scene.times(posted, &rollback);
 }
 
-/// The same where its spec is Argo CD's.
+/// The abort is taken and the template is kept out: the end says what is left.
+pub(crate) async fn nginx_template_kept_out() {
+    let mut scene = Scene::start("canary behind nginx, template kept out").await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
+    scene.good_is_kept_out().await;
+    scene.alert(&ripcord).await;
+    let name = format!("{NAME}-r2-{bad}");
+    let rollback = scene.ended(&name, "Failed").await;
+    let reason = &rollback["status"]["reason"];
+    assert_eq!(reason["reason"], "rejected", "{rollback:#}");
+    let left = "is aborted, and its template is still in the spec";
+    assert!(reason["said"].as_str().unwrap().contains(left), "{reason}");
+    scene.tells_all(&[left]).await;
+    assert_eq!(scene.live().await, bad);
+    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    scene.good_is_let_in().await;
+}
+
+/// A canary behind it whose spec is Argo CD's.
 pub(crate) async fn nginx_of_argo_cd() {
     let mut scene = Scene::start("canary behind nginx, of Argo CD").await;
     let (ripcord, bad) = scene.bad_split(&json!({})).await;
