@@ -2,6 +2,8 @@
 //! replicas of the service with the rights that `deploy/` gives them.
 
 pub(crate) mod blue_green;
+pub(crate) mod cache;
+pub(crate) mod complete;
 mod ground;
 mod judge;
 mod mishap;
