@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::person::approves;
 use crate::plane::Frozen;
-use crate::scene::{Scene, now};
+use crate::scene::now;
+use crate::script::{self, Line};
 use crate::state::State;
-use crate::support::replica::{Replica, until};
+use crate::support::replica::until;
 use crate::support::story::prelude::*;
+use crate::turn::Turn;
 
 /// How long the controller stands still at most, where it does, while Ripcord has changed nothing.
 const ASLEEP: Duration = Duration::from_secs(1);
@@ -24,14 +26,10 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) enum Contender {
     /// The commands of the runbook.
     Runbook,
-    /// The best known command alone.
+    /// The best known command alone, where there is one.
     Bare,
     Ripcord,
 }
-
-/// A line of a script, by its words. The first is `argo` for the plugin, `kubectl`, or `effect`, which waits until the good
-/// release is live.
-pub(crate) type Line = &'static [&'static str];
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -40,6 +38,8 @@ pub(crate) struct Act {
     pub(crate) rollback: Value,
     /// The last line that people read, where it was commands.
     pub(crate) said: String,
+    /// The line at which a script ended before its end.
+    pub(crate) stopped: Option<String>,
 }
 
 // === impl Contender ===
@@ -67,55 +67,10 @@ impl Contender {
     }
 }
 
-/// Runs the commands, up to the first that fails. The controller wakes after the first of them.
-pub(crate) async fn script(
-    scene: &Scene,
-    good: &str,
-    lines: &[Line],
-    asleep: Option<Frozen<'static>>,
-) -> Act {
-    let mut asleep = asleep;
-    let mut act = Act::default();
-    for line in lines {
-        let (program, words) = line.split_first().expect("a line has words");
-        if *program == "effect" {
-            is_live(scene, good).await;
-            continue;
-        }
-        let program = match *program {
-            "argo" => "kubectl-argo-rollouts",
-            other => other,
-        };
-        let mut words: Vec<_> = words.iter().map(|&it| it.to_owned()).collect();
-        words.extend(["-n".to_owned(), scene.namespaces.release.clone()]);
-        let plane = scene.plane;
-        let run = spawn_blocking(move || {
-            let words: Vec<_> = words.iter().map(String::as_str).collect();
-            plane.person(program, &words)
-        });
-        let (content, said) = run.await.expect("it runs").expect("it is there");
-        drop(asleep.take());
-        said.trim()
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .clone_into(&mut act.said);
-        if !content {
-            break;
-        }
-    }
-    act
-}
-
-/// Sends the alert as Alertmanager does, `times` times, and sees what came of it. The controller wakes once Ripcord has
-/// changed something.
-pub(crate) async fn alert(
-    scene: &Scene,
-    replica: &Replica,
-    good: &str,
-    times: usize,
-    asleep: Option<Frozen<'static>>,
-) -> Act {
+/// Sends the alert as Alertmanager does, as often as the state says, and sees what came of it. The controller wakes once
+/// Ripcord has changed something.
+pub(crate) async fn alert(turn: &Turn<'_>, asleep: Option<Frozen<'static>>) -> Act {
+    let scene = turn.scene;
     let body = scene.notification(now());
     let waking = async {
         if let Some(asleep) = asleep {
@@ -123,10 +78,10 @@ pub(crate) async fn alert(
             drop(asleep);
         }
     };
-    let ((), name) = tokio::join!(waking, deliver(scene, replica, &body));
-    for _ in 1..times {
-        is_live(scene, good).await;
-        deliver(scene, replica, &body).await;
+    let ((), name) = tokio::join!(waking, deliver(turn, &body));
+    for _ in 1..turn.state.times {
+        script::is_live(turn).await;
+        deliver(turn, &body).await;
     }
     let mut rollback = Value::Null;
     let ended = async || {
@@ -136,21 +91,27 @@ pub(crate) async fn alert(
         let phase = rollback["status"]["phase"].as_str()?;
         // Whoever refuses to act has done all of it once a person was told.
         let told = rollback.pointer("/status/report/slack/ts").is_some();
-        let ended = !["Pending", "Running"].contains(&phase);
+        let ended = !["Pending", "AwaitingApproval", "Running"].contains(&phase);
         (ended && (told || phase != "Declined")).then_some(())
     };
-    until(ended, crate::scene::LIMIT).await;
+    tokio::select! {
+        _ = until(ended, crate::scene::LIMIT) => {}
+        never = approves(scene, turn.mirrors, &name) => match never {},
+    }
     Act {
         rollback,
-        said: String::new(),
+        ..Act::default()
     }
 }
 
 /// Posts until it is taken; returns the name of the rollback that the answer names.
-async fn deliver(scene: &Scene, replica: &Replica, body: &str) -> String {
+async fn deliver(turn: &Turn<'_>, body: &str) -> String {
     let mut pause = RETRY;
     loop {
-        let (code, answer) = scene.answer(replica, body.to_owned()).await;
+        let (code, answer) = turn
+            .scene
+            .answer(&turn.ready.replica, body.to_owned())
+            .await;
         if code == 200 {
             let name = answer
                 .pointer("/decisions/0/rollback")
@@ -162,13 +123,4 @@ async fn deliver(scene: &Scene, replica: &Replica, body: &str) -> String {
         sleep(pause).await;
         pause = pause * 3 / 2;
     }
-}
-
-/// Waits until the good release is live.
-async fn is_live(scene: &Scene, good: &str) {
-    until(
-        async || (scene.live().await == good).then_some(()),
-        crate::scene::LIMIT,
-    )
-    .await;
 }

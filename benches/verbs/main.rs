@@ -1,8 +1,8 @@
 //! What Ripcord is compared with, on the real control plane: in the same states of a bad release, the commands of a
 //! runbook, the one command that is best known for the state, and Ripcord.
 //!
-//! `cargo bench --bench verbs`. It measures one run at a time, writes its table into docs/measurements.md, and fails where
-//! Ripcord does not leave the right end, or is much slower than a bare command that works. It is no test: what Ripcord does
+//! `cargo bench --bench verbs`. It measures one run at a time, writes its tables into docs/measurements.md, and fails where
+//! Ripcord does not leave the right end, is much slower than a bare command that works, or exceeds a procedure's budget. It is no test: what Ripcord does
 //! in each state is shown by tests/cluster.
 
 #![expect(
@@ -18,7 +18,6 @@
 mod support {
     #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod alertmanager;
-    #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod redis;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod replica;
@@ -55,11 +54,17 @@ mod shared {
     pub(crate) mod page;
 }
 
+mod cache;
 mod contender;
+mod good;
 mod mirror;
 mod observe;
 mod outcome;
+mod person;
+mod procedures;
 mod router;
+mod runbook;
+mod script;
 mod state;
 mod table;
 mod turn;
@@ -106,9 +111,11 @@ fn compare(options: &Options) -> Result<ExitCode> {
     let rows = runtime.block_on(measure(&states, options));
     let machine = runtime.block_on(page::machine(plane()))?;
     let text = table::text(&rows, &machine, options);
-    println!("{text}");
+    let procedures = procedures::text(&rows, &machine, options);
+    println!("{text}\n{procedures}");
     if options.state.is_none() {
         page::write("benches/verbs", &text)?;
+        page::write("benches/verbs, per procedure", &procedures)?;
     }
     eprintln!("it took {} s", began.elapsed().as_secs());
     let complaints = verdict::complaints(&rows);
@@ -125,13 +132,14 @@ fn compare(options: &Options) -> Result<ExitCode> {
 
 /// Lets all contenders act in all states, taking turns, so that what the machine does otherwise meets all of them.
 async fn measure(states: &[&'static State], options: &Options) -> Vec<Row> {
-    let bound = Duration::from_secs(options.bound.into());
     let mut rows = Vec::new();
     for &state in states {
+        let bound = Duration::from_secs(state.bound(options.bound).into());
         let mut row = Row::new(state);
         for number in 1..=options.runs {
             for contender in Contender::ALL {
-                if row.is_settled(contender, options.runs) {
+                let nobody = contender == Contender::Bare && state.bare.is_empty();
+                if nobody || row.is_settled(contender, options.runs) {
                     continue;
                 }
                 let outcome = turn::take(state, contender, bound).await;

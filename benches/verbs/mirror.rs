@@ -10,6 +10,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use crate::good::hash_of;
 use crate::scene::Scene;
 
 /// The objects of one kind in a scene's namespace, until it is dropped.
@@ -24,6 +25,7 @@ pub(crate) struct Mirrors {
     pods: Mirror,
     slices: Mirror,
     ingresses: Mirror,
+    rollbacks: Mirror,
 }
 
 // === impl Mirror ===
@@ -64,17 +66,19 @@ impl Mirror {
 
 impl Mirrors {
     pub(crate) async fn start(scene: &Scene) -> Self {
-        let (rollouts, pods, slices, ingresses) = tokio::join!(
+        let (rollouts, pods, slices, ingresses, rollbacks) = tokio::join!(
             Mirror::start(scene, "argoproj.io", "v1alpha1", "Rollout"),
             Mirror::start(scene, "", "v1", "Pod"),
             Mirror::start(scene, "discovery.k8s.io", "v1", "EndpointSlice"),
             ingresses(scene),
+            Mirror::start(scene, "ripcord.dev", "v1alpha1", "Rollback"),
         );
         Self {
             rollouts,
             pods,
             slices,
             ingresses,
+            rollbacks,
         }
     }
 
@@ -86,7 +90,18 @@ impl Mirrors {
         self.ingresses.get(name)
     }
 
-    /// The hash of each pod that is a ready endpoint of a Service.
+    pub(crate) fn rollback(&self, name: &str) -> Value {
+        self.rollbacks.get(name)
+    }
+
+    /// Whether a pod of a release runs that has not been told to stop.
+    pub(crate) fn runs(&self, hash: &str) -> bool {
+        let pods = self.pods.all();
+        let mut of_it = pods.iter().filter(|it| hash_of(it) == hash);
+        of_it.any(|it| it["metadata"]["deletionTimestamp"].is_null())
+    }
+
+    /// The pods that are ready endpoints of a Service.
     pub(crate) fn serving(&self, service: &str) -> Vec<Value> {
         let slices = self.slices.all();
         let of_service = |it: &&Value| {
@@ -98,9 +113,7 @@ impl Mirrors {
         let ready = endpoints.filter(|it| it["conditions"]["ready"] == true);
         let pods = ready.filter_map(|it| it["targetRef"]["name"].as_str());
         let pods = pods.map(|name| self.pods.get(name));
-        pods.filter(|it| !it.is_null())
-            .map(|it| it["metadata"]["labels"]["rollouts-pod-template-hash"].clone())
-            .collect()
+        pods.filter(|it| !it.is_null()).collect()
     }
 }
 

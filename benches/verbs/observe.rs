@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::mirror::Mirrors;
+use crate::good::hash_of;
 use crate::outcome::End;
 use crate::scene::router::{canary_ingress, weight_of};
 use crate::scene::{NAME, Scene, now};
+use crate::turn::Turn;
 
 /// How long the users must have had good answers only.
 const QUIET: Duration = Duration::from_millis(1_500);
@@ -25,10 +26,12 @@ pub(crate) struct Look {
     /// Ready endpoints of the good release, and of others.
     good: usize,
     bad: usize,
+    /// How many of the good ones are no pods of a Rollout.
+    elsewhere: usize,
     /// How many pods are asked for.
     wanted: u64,
-    /// What the router sends to the canary, in per cent.
-    weight: u64,
+    /// What the router sends to the canary, in per cent; nothing where it does not say so.
+    weight: Option<u64>,
     phase: String,
     /// Whether the controller has looked at the latest spec.
     observed: bool,
@@ -49,37 +52,40 @@ pub(crate) struct Watched {
 // === impl Look ===
 
 impl Look {
-    fn take(scene: &Scene, mirrors: &Mirrors, good: &str, began: Timestamp, routed: bool) -> Self {
-        let rollout = mirrors.rollout(NAME);
+    fn take(turn: &Turn<'_>) -> Self {
+        let rollout = turn.mirrors.rollout(NAME);
         let status = &rollout["status"];
-        let (mut ours, mut others) = (0, 0);
-        for hash in mirrors.serving(&scene.front) {
-            let count = if hash == good { &mut ours } else { &mut others };
-            *count += 1;
-        }
-        let ingress = if routed {
-            mirrors.ingress(&canary_ingress())
+        let serving = turn.mirrors.serving(&turn.scene.front);
+        let (good, bad): (Vec<_>, Vec<_>) = serving.iter().partition(|it| turn.good.has(it));
+        let weight = if turn.ready.router.is_some() {
+            let ingress = turn.mirrors.ingress(&canary_ingress());
+            weight_of(&ingress).and_then(|it| it.parse().ok())
         } else {
-            Value::Null
+            Some(0)
         };
-        let weight = weight_of(&ingress);
         let generation = rollout["metadata"]["generation"].to_string();
-        let last_bad = last_bad(scene, began).unwrap_or(began);
+        let last_bad = last_bad(turn.scene, turn.began).unwrap_or(turn.began);
         Self {
-            good: ours,
-            bad: others,
+            elsewhere: good.iter().filter(|it| hash_of(it).is_null()).count(),
+            good: good.len(),
+            bad: bad.len(),
             wanted: rollout["spec"]["replicas"].as_u64().unwrap_or_default(),
-            weight: weight.and_then(|it| it.parse().ok()).unwrap_or_default(),
+            weight,
             phase: status["phase"].as_str().unwrap_or("?").to_owned(),
             observed: status["observedGeneration"] == generation.as_str(),
-            live: status["currentPodHash"] == good,
-            stable: status["stableRS"] == good,
+            live: turn.good.is_live(&rollout),
+            stable: turn.good.is_stable(&rollout),
             quiet: now().duration_since(last_bad).unsigned_abs() >= QUIET,
         }
     }
 
+    /// Whether only good pods are asked, and there are enough of them.
     fn serves_well(&self) -> bool {
-        self.bad == 0 && self.weight == 0 && self.good as u64 >= self.wanted && self.stable
+        self.is_clean() && self.good as u64 >= self.wanted
+    }
+
+    fn is_clean(&self) -> bool {
+        self.bad == 0 && self.weight == Some(0)
     }
 
     fn healthy(&self) -> bool {
@@ -92,23 +98,26 @@ impl Look {
             if self.healthy() {
                 return End::Healthy;
             }
-            if self.phase == "Degraded" {
+            if self.stable && self.phase == "Degraded" {
                 return End::Degraded;
+            }
+            if self.elsewhere == self.good {
+                return End::Elsewhere;
             }
         }
         match (self.good, self.bad) {
             (0, 0) => End::Nobody,
-            _ if self.quiet && self.bad == 0 && self.weight == 0 => End::Unfinished,
+            _ if self.quiet && self.is_clean() => End::Unfinished,
             _ => End::Bad,
         }
     }
 
     /// In words.
     pub(crate) fn text(&self) -> String {
-        let weight = if self.weight > 0 {
-            format!("; {} % of the requests go to the bad release", self.weight)
-        } else {
-            String::new()
+        let weight = match self.weight {
+            Some(0) => String::new(),
+            Some(weight) => format!("; {weight} % of the requests go to the bad release"),
+            None => "; the router finds no weight".to_owned(),
         };
         format!(
             "{} good and {} bad ready endpoints; {}{weight}",
@@ -120,17 +129,13 @@ impl Look {
 /// Looks until `acted` says that the contender is done and the end is a good one, or until `bound`, counted from the
 /// beginning.
 pub(crate) async fn watch(
-    scene: &Scene,
-    mirrors: &Mirrors,
-    good: &str,
-    began: Timestamp,
+    turn: &Turn<'_>,
     bound: Duration,
-    routed: bool,
     acted: impl Fn() -> Option<Value>,
 ) -> Watched {
     let mut healthy = None;
     loop {
-        let last = Look::take(scene, mirrors, good, began, routed);
+        let last = Look::take(turn);
         if last.healthy() {
             healthy = healthy.or_else(|| Some(now()));
         } else {
@@ -139,7 +144,7 @@ pub(crate) async fn watch(
         // Who refuses has no more to do.
         let done =
             acted().is_some_and(|it| it["status"]["phase"] == "Declined" || last.end().is_back());
-        let late = now().duration_since(began).unsigned_abs() >= bound;
+        let late = now().duration_since(turn.began).unsigned_abs() >= bound;
         if done || late {
             return Watched { last, healthy };
         }

@@ -1,5 +1,6 @@
 //! A router as nginx is one: it reads from the Ingress what share of the requests the canary gets, and sends them on. It
-//! takes a new weight as soon as it is written; a real one may need a second for that.
+//! takes a new weight as soon as it is written; a real one may need a second for that. Where there is no weight, it answers
+//! nobody well.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::scene::{NAME, Scene};
 /// Between two looks at what the watch has told of the weight.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// No weight.
+const NONE: usize = usize::MAX;
+
 /// A router that runs until it is dropped.
 pub(crate) struct Router {
     url: Uri,
@@ -29,7 +33,7 @@ struct Shares {
     http: reqwest::Client,
     /// The stable Service and the canary's.
     upstreams: [String; 2],
-    /// What the canary gets, in per cent.
+    /// What the canary gets, in per cent; `NONE` where that is not known.
     weight: AtomicUsize,
     turn: AtomicUsize,
 }
@@ -53,13 +57,14 @@ impl Router {
             .no_proxy()
             .pool_max_idle_per_host(0);
         let weight = scene.weight().await.and_then(|it| it.parse().ok());
+        let weight = weight.expect("the Rollouts controller has told the router of a weight");
         let shares = Arc::new(Shares {
             http: http
                 .timeout(Duration::from_secs(5))
                 .build()
                 .expect("a client"),
             upstreams: upstreams.try_into().expect("two"),
-            weight: AtomicUsize::new(weight.unwrap_or_default()),
+            weight: AtomicUsize::new(weight),
             turn: AtomicUsize::new(0),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -76,7 +81,7 @@ impl Router {
                 let weight = weight_of(&ingress).and_then(|it| it.parse().ok());
                 shares
                     .weight
-                    .store(weight.unwrap_or_default(), Ordering::Relaxed);
+                    .store(weight.unwrap_or(NONE), Ordering::Relaxed);
                 tokio::time::sleep(LOOK).await;
             }
         });
@@ -93,6 +98,9 @@ impl Router {
 async fn pass(State(shares): State<Arc<Shares>>, uri: Uri) -> StatusCode {
     let turn = shares.turn.fetch_add(1, Ordering::Relaxed);
     let weight = shares.weight.load(Ordering::Relaxed);
+    if weight > 100 {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
     // As even as it can be: of any hundred in a row, that many.
     let canary = turn * weight % 100 < weight;
     let upstream = &shares.upstreams[usize::from(canary)];

@@ -4,16 +4,22 @@
 mod blue_green;
 mod in_flight;
 mod promoted;
+mod reset;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::task::JoinSet;
 
-use crate::contender::Line;
+use crate::cache::Cache;
+use crate::good::Good;
 use crate::outcome::End;
 use crate::plane::Frozen;
 use crate::router::Router;
-use crate::scene::{NAME, Scene};
+use crate::runbook::{
+    ABORT, BLUE_GREEN, CACHE_RESET, CANARY, CANARY_SCRIPT, CANARY_TWICE, COMPLETE, TWICE, UNDO,
+};
+use crate::scene::Scene;
+use crate::script::Line;
 use crate::support::replica::Replica;
 
 /// How the people on call are mentioned, where a state has some.
@@ -28,12 +34,16 @@ pub(crate) struct State {
     pub(crate) title: &'static str,
     /// The commands of the runbook, for a canary or for a blue-green release.
     pub(crate) runbook: &'static [Line],
-    /// The best known command.
+    /// The best known command; nothing where none is known.
     pub(crate) bare: &'static [Line],
     /// How often the alert comes.
     pub(crate) times: usize,
     /// Where Ripcord must leave it.
     pub(crate) right: End,
+    /// The procedure by which Ripcord must get there, where it is measured to its end.
+    pub(crate) procedure: Option<&'static str>,
+    /// How many seconds a contender has at least.
+    pub(crate) seconds: u16,
     pub(crate) prepare: fn(&mut Scene) -> LocalBoxFuture<'_, Ready>,
 }
 
@@ -44,31 +54,16 @@ pub(crate) struct Ready {
     pub(crate) asleep: Option<Frozen<'static>>,
     /// Where a router is between the users and the Services.
     pub(crate) router: Option<Router>,
+    /// What the bad release has filled, where it has something to fill.
+    pub(crate) cache: Option<Cache>,
+    /// The good release, where it is not the first one.
+    pub(crate) good: Option<Good>,
     /// Whoever else acts, until this is dropped.
     pub(crate) others: JoinSet<()>,
 }
 
-const ABORT: Line = &["argo", "abort", NAME];
-const UNDO: Line = &["argo", "undo", NAME];
-/// The runbook's quick reference for a canary.
-const CANARY: &[Line] = &[ABORT, UNDO];
-/// The runbook's script for blue-green, up to its waiting. It goes no further than the first command that fails.
-const BLUE_GREEN: &[Line] = &[
-    ABORT,
-    &["kubectl", "patch", "service", NAME, "-p", STABLE_SELECTOR],
-    &[
-        "kubectl",
-        "scale",
-        "deployment",
-        "options-api-green",
-        "--replicas=0",
-    ],
-];
-const STABLE_SELECTOR: &str =
-    r#"{"spec":{"selector":{"app":"options-api-pinn-fixes","version":"stable"}}}"#;
-/// Somebody runs it, and so does somebody else once it has worked.
-const TWICE: &[Line] = &[UNDO, &["effect"], UNDO];
-const CANARY_TWICE: &[Line] = &[ABORT, UNDO, &["effect"], ABORT, UNDO];
+/// How long a script of minutes is waited for.
+pub(crate) const MINUTES: u16 = 90;
 
 /// A state with the usual commands.
 macro_rules! state {
@@ -82,6 +77,8 @@ macro_rules! state {
                 bare: $bare,
                 times: 1,
                 right: End::Healthy,
+                procedure: None,
+                seconds: 0,
                 prepare: |scene| $prepare(scene).boxed_local(),
             }
         }
@@ -96,6 +93,14 @@ pub(crate) const ALL: &[State] = &[
         CANARY,
         &[ABORT],
         in_flight::paused
+    ),
+    state!(
+        "canary-script",
+        "the same, by the runbook's script",
+        CANARY_SCRIPT,
+        &[],
+        in_flight::paused,
+        procedure: Some("emergency-canary")
     ),
     state!(
         "canary-aborted",
@@ -174,7 +179,8 @@ pub(crate) const ALL: &[State] = &[
         "blue-green, promoted, old pods there",
         BLUE_GREEN,
         &[UNDO],
-        blue_green::promoted
+        blue_green::promoted,
+        procedure: Some("blue-green")
     ),
     state!(
         "blue-green-late",
@@ -190,7 +196,34 @@ pub(crate) const ALL: &[State] = &[
         &[ABORT],
         blue_green::unready
     ),
+    state!(
+        "cache-reset",
+        "a canary, fully promoted, that has put bad values into a cache",
+        CACHE_RESET,
+        &[],
+        reset::cache,
+        procedure: Some("cache-reset"),
+        seconds: MINUTES
+    ),
+    state!(
+        "complete",
+        "the same, and nothing of the good release is left",
+        COMPLETE,
+        &[],
+        reset::complete,
+        procedure: Some("complete"),
+        seconds: MINUTES
+    ),
 ];
+
+// === impl State ===
+
+impl State {
+    /// How many seconds a contender has, where it has so many elsewhere.
+    pub(crate) fn bound(&self, elsewhere: u16) -> u16 {
+        self.seconds.max(elsewhere)
+    }
+}
 
 // === impl Ready ===
 
@@ -202,6 +235,8 @@ impl Ready {
             replica,
             asleep: None,
             router: None,
+            cache: None,
+            good: None,
             others,
         }
     }

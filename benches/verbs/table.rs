@@ -1,13 +1,14 @@
-//! The table: what each contender did in each state, with the medians of its turns.
+//! The table of states: what each contender did in each, with the medians of its turns.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::contender::{Contender, Line};
+use crate::contender::Contender;
 use crate::outcome::{End, Outcome};
+use crate::script;
 use crate::shared::options::Options;
 use crate::shared::page::median;
-use crate::state::State;
+use crate::state::{MINUTES, State};
 
 /// What all contenders did in one state.
 #[derive(Debug)]
@@ -57,52 +58,76 @@ impl Row {
         )
     }
 
-    fn line(&self, contender: Contender, bound: u16) -> String {
+    /// The median of a time, where there is one.
+    pub(crate) fn time(&self, contender: Contender, of: fn(&Outcome) -> Option<f64>) -> String {
+        let found = self.of(contender).iter().filter_map(of).collect();
+        median(found).map_or_else(|| "–".to_owned(), |it| format!("{it:.2} s"))
+    }
+
+    /// The last bad answer, where none came any more at the end.
+    pub(crate) fn traffic_back(&self, contender: Contender) -> String {
         let all = self.of(contender);
-        let who = match contender {
-            Contender::Ripcord => "**Ripcord**".to_owned(),
-            _ => commands(contender.script(self.state)),
-        };
-        let time = |of: fn(&Outcome) -> Option<f64>| {
-            let found: Vec<_> = all.iter().filter_map(of).collect();
-            median(found).map_or_else(|| "–".to_owned(), |it| format!("{it:.2} s"))
-        };
-        let back = all.iter().all(|it| it.end.is_back());
-        let last_bad = match (back, all.iter().any(|it| it.last_bad.is_some())) {
+        let back = !all.is_empty() && all.iter().all(|it| it.end.is_back());
+        match (back, all.iter().any(|it| it.last_bad.is_some())) {
             (true, true) => format!("{:.2} s", self.last_bad(contender).unwrap_or_default()),
             (true, false) => "none".to_owned(),
             (false, _) => "–".to_owned(),
-        };
+        }
+    }
+
+    /// Who acts, and how.
+    pub(crate) fn who(&self, contender: Contender) -> String {
+        match contender {
+            Contender::Ripcord => "**Ripcord**".to_owned(),
+            _ => script::text(contender.script(self.state)),
+        }
+    }
+
+    /// How it ended.
+    pub(crate) fn end(&self, contender: Contender, options: &Options) -> String {
+        ends(self.of(contender), self.state.bound(options.bound))
+    }
+
+    fn line(&self, contender: Contender, options: &Options) -> String {
+        let all = self.of(contender);
+        if all.is_empty() {
+            return "– (none known) | – | – | – | – | –".to_owned();
+        }
         format!(
-            "{who} | {} | {} | {last_bad} | {} | {}",
+            "{} | {} | {} | {} | {} | {}",
+            self.who(contender),
             all.len(),
-            time(|it| it.first_change),
-            time(|it| it.healthy),
-            ends(all, bound)
+            self.time(contender, |it| it.first_change),
+            self.traffic_back(contender),
+            self.time(contender, |it| it.healthy),
+            self.end(contender, options)
         )
     }
 }
 
-/// The section of the document.
+/// The section of the document about the states.
 pub(crate) fn text(rows: &[Row], machine: &str, options: &Options) -> String {
     let mut text = format!(
         "{machine} Runs of each: {}, one at a time; what had failed in the same way in more than half of them was not run \
-         again. Each had {} s. Times are medians, from the moment the command started or the alert was posted.\n\n\
+         again. Each had {} s; the two with a cache had {} s. Times are medians, from the moment the command started or the alert was posted.\n\n\
          | the bad release is | who acts | runs | first change | last bad answer | Healthy | the end |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
-        options.runs, options.bound
+        options.runs,
+        options.bound,
+        MINUTES.max(options.bound)
     );
     for row in rows {
         for (index, contender) in Contender::ALL.into_iter().enumerate() {
             let title = if index == 0 { row.state.title } else { "" };
-            let line = row.line(contender, options.bound);
+            let line = row.line(contender, options);
             writeln!(text, "| {title} | {line} |").expect("a string takes all");
         }
     }
     text
 }
 
-/// The ends, and how many turns each had where they differ; then what was seen at the last of them, where it was bad.
+/// The ends, and how many turns each had where they differ; then what was left
+/// and, where it was bad, what was seen at the last of them.
 fn ends(all: &[Outcome], bound: u16) -> String {
     let mut counted: BTreeMap<End, usize> = BTreeMap::new();
     for outcome in all {
@@ -115,10 +140,14 @@ fn ends(all: &[Outcome], bound: u16) -> String {
             text = format!("{count} of {}: {text}", all.len());
         }
         let mut of_it = all.iter().filter(|it| it.end == *end);
+        let last = of_it.next_back();
+        if let Some(left) = last.and_then(|it| it.left) {
+            text = format!("{text}; {}", left.text());
+        }
         if end.is_back() {
             return text;
         }
-        match (of_it.next_back(), end) {
+        match (last, end) {
             (Some(it), End::Called) => {
                 text + &format!(" after {:.2} s", it.called.unwrap_or_default())
             }
@@ -127,18 +156,4 @@ fn ends(all: &[Outcome], bound: u16) -> String {
         }
     };
     counted.iter().map(text).collect::<Vec<_>>().join("; ")
-}
-
-/// A script in one cell.
-fn commands(script: &[Line]) -> String {
-    let command = |line: &Line| match line {
-        ["argo", verb, ..] => Some(format!("`{verb}`")),
-        ["kubectl", verb, what, ..] => Some(format!("`{verb} {what}`")),
-        _ => None,
-    };
-    script
-        .iter()
-        .filter_map(command)
-        .collect::<Vec<_>>()
-        .join(", ")
 }

@@ -1,6 +1,8 @@
 //! One turn: a release of its own goes bad in some state, a contender acts, and what comes of it is noted.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::pending;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -10,10 +12,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::contender::{self, Act, Contender};
+use crate::good::Good;
 use crate::mirror::Mirrors;
 use crate::observe::{self, Watched};
-use crate::outcome::{End, Outcome};
+use crate::outcome::{End, Outcome, Ran};
 use crate::scene::{LIMIT, Scene, now};
+use crate::script;
 use crate::state::{Ready, State};
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
@@ -22,6 +26,16 @@ use crate::support::story::prelude::*;
 const RATE: u32 = 100;
 /// How often a state is prepared anew when people's own commands were lost on the way there.
 const PREPARATIONS: usize = 3;
+
+/// What a contender finds.
+pub(crate) struct Turn<'a> {
+    pub(crate) state: &'static State,
+    pub(crate) scene: &'a Scene,
+    pub(crate) ready: &'a Ready,
+    pub(crate) mirrors: &'a Mirrors,
+    pub(crate) good: &'a Good,
+    pub(crate) began: Timestamp,
+}
 
 /// Lets a contender act once in a state.
 pub(crate) async fn take(state: &'static State, contender: Contender, bound: Duration) -> Outcome {
@@ -42,52 +56,65 @@ pub(crate) async fn take(state: &'static State, contender: Contender, bound: Dur
 async fn act(
     scene: &Scene,
     ready: &mut Ready,
-    good: &str,
+    good: &Good,
     state: &'static State,
     contender: Contender,
     bound: Duration,
 ) -> Outcome {
-    let mirrors = Mirrors::start(scene).await;
-    let began = now();
     let asleep = ready.asleep.take();
+    let mirrors = Mirrors::start(scene).await;
+    let turn = Turn {
+        state,
+        scene,
+        ready,
+        mirrors: &mirrors,
+        good,
+        began: now(),
+    };
     let acted = RefCell::new(None);
     let act = async {
         let act = match contender {
-            Contender::Ripcord => {
-                contender::alert(scene, &ready.replica, good, state.times, asleep).await
-            }
-            _ => contender::script(scene, good, contender.script(state), asleep).await,
+            Contender::Ripcord => contender::alert(&turn, asleep).await,
+            _ => script::run(&turn, contender.script(state), asleep).await,
         };
         *acted.borrow_mut() = Some((act, now()));
+        pending::<Infallible>().await
+    };
+    let spoilt = async {
+        match &turn.ready.cache {
+            Some(cache) => cache.is_spoilt(&mirrors).await,
+            None => pending().await,
+        }
     };
     let rollback = || {
         let acted = acted.borrow();
         acted.as_ref().map(|(act, _)| act.rollback.clone())
     };
-    let watch = observe::watch(
-        scene,
-        &mirrors,
-        good,
-        began,
-        bound,
-        ready.router.is_some(),
-        rollback,
-    );
-    let (mut act, mut watch) = (std::pin::pin!(act), std::pin::pin!(watch));
     // What has not been done when the time is over does not count.
     let watched = tokio::select! {
-        watched = &mut watch => watched,
-        () = &mut act => watch.await,
+        watched = observe::watch(&turn, bound, rollback) => watched,
+        never = act => match never {},
+        never = spoilt => match never {},
     };
-    judge(scene, contender, began, &watched, acted.borrow().as_ref())
+    let left = match &turn.ready.cache {
+        Some(cache) => Some(cache.left(scene, &mirrors).await),
+        None => None,
+    };
+    Outcome {
+        left,
+        ..judge(&turn, contender, &watched, acted.borrow().as_ref())
+    }
 }
 
-/// A fresh scene in this state, and the hash of its good release.
-async fn prepare(state: &'static State) -> (Scene, Ready, String) {
+/// A fresh scene in this state, and its good release.
+async fn prepare(state: &'static State) -> (Scene, Ready, Good) {
     let mut scene = Scene::start(state.name).await;
     scene.rate = RATE;
-    let ready = (state.prepare)(&mut scene).await;
-    let good = first_release(&scene).await;
+    let mut ready = (state.prepare)(&mut scene).await;
+    let good = match ready.good.take() {
+        Some(good) => good,
+        None => Good::Hash(first_release(&scene).await),
+    };
     is_alone(&scene).await;
     (scene, ready, good)
 }
@@ -107,13 +134,13 @@ async fn first_release(scene: &Scene) -> String {
 }
 
 fn judge(
-    scene: &Scene,
+    turn: &Turn<'_>,
     contender: Contender,
-    began: Timestamp,
     watched: &Watched,
     acted: Option<&(Act, Timestamp)>,
 ) -> Outcome {
-    let after = |at: Timestamp| at.duration_since(began).as_secs_f64();
+    let after = |at: Timestamp| at.duration_since(turn.began).as_secs_f64();
+    let (scene, began) = (turn.scene, turn.began);
     let changes = match contender {
         Contender::Ripcord => scene.mutations(),
         _ => changes_by_people(scene, began),
@@ -131,15 +158,44 @@ fn judge(
         .into_iter()
         .map(|it| it.received)
         .find(|at| *at >= began);
+    let rollback = acted.map(|(act, _)| &act.rollback);
+    let told =
+        |pointer: &str| -> Option<Timestamp> { rollback?.pointer(pointer)?.as_str()?.parse().ok() };
+    let ended = match contender {
+        Contender::Ripcord => told("/status/run/finished"),
+        _ => acted.map(|(_, at)| *at),
+    };
     Outcome {
         end,
         first_change: first.map(after),
         last_bad: observe::last_bad(scene, began).map(after),
         healthy: watched.healthy.map(after),
         called,
+        asked: told("/status/run/asked/at").map(after),
+        ended: ended.map(after),
+        stopped: acted.and_then(|(act, _)| act.stopped.clone()),
+        ran: rollback.and_then(ran),
+        left: None,
         seen: watched.last.text(),
         said: acted.map(|(act, _)| act.said.clone()).unwrap_or_default(),
     }
+}
+
+/// What a rollback says that it ran.
+fn ran(rollback: &Value) -> Option<Ran> {
+    let status = &rollback["status"];
+    let at = |it: &Value| -> Option<Timestamp> { it.as_str()?.parse().ok() };
+    let took = |it: &Value| {
+        let took = at(&it["finished"])?.duration_since(at(&it["started"])?);
+        Some((it["step"].as_str()?.to_owned(), took.as_secs_f64()))
+    };
+    let steps = status["run"]["steps"].as_array().into_iter().flatten();
+    Some(Ran {
+        procedure: status["plan"]["procedure"].as_str()?.to_owned(),
+        budget: status["plan"]["budgetSeconds"].as_f64()?,
+        succeeded: status["phase"] == "Succeeded",
+        steps: steps.filter_map(took).collect(),
+    })
 }
 
 /// What people have changed since, of the workload and of its Services.
@@ -170,10 +226,16 @@ async fn clean(scene: &mut Scene, ready: Ready) {
     if let Some(users) = scene.users.take() {
         users.stop().await;
     }
-    let delete = Request::delete(scene.rollout_path()).body(Vec::new());
-    let delete = delete.expect("a request");
-    let deleted = scene.plane.admin.client().request::<Value>(delete).await;
-    deleted.expect("it is deleted");
+    let deployments = format!(
+        "/apis/apps/v1/namespaces/{}/deployments",
+        scene.namespaces.release
+    );
+    for path in [scene.rollout_path(), deployments] {
+        let delete = Request::delete(path).body(Vec::new());
+        let delete = delete.expect("a request");
+        let deleted = scene.plane.admin.client().request::<Value>(delete).await;
+        deleted.expect("it is deleted");
+    }
 }
 
 /// Waits until nothing runs but what is this scene's.

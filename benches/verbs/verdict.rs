@@ -1,6 +1,7 @@
-//! Whether Ripcord's column is as it has to be. It says where it is not.
+//! Whether what Ripcord did is as it has to be, and each procedure within its budget. It says where it is not.
 
 use crate::contender::Contender;
+use crate::outcome::Outcome;
 use crate::table::Row;
 
 /// How much later than a bare command's Ripcord's last bad answer may come.
@@ -18,6 +19,16 @@ pub(crate) fn complaints(rows: &[Row]) -> Vec<String> {
                     row.state.right
                 ));
             }
+            if let Some(left) = outcome.left
+                && !left.is_right()
+            {
+                complaints.push(format!("{name}: Ripcord leaves {}", left.text()));
+            }
+            if let Some(procedure) = row.state.procedure
+                && let Some(complaint) = about(procedure, outcome)
+            {
+                complaints.push(format!("{name}: {complaint}"));
+            }
         }
         if let Some((ours, theirs)) = compared(row)
             && ours > theirs * RATIO
@@ -28,6 +39,24 @@ pub(crate) fn complaints(rows: &[Row]) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// What is wrong with Ripcord's run of a procedure, if anything is.
+fn about(procedure: &str, outcome: &Outcome) -> Option<String> {
+    let Some(ran) = &outcome.ran else {
+        return Some(format!("{procedure} was not run: {outcome}"));
+    };
+    if ran.procedure != procedure {
+        return Some(format!("{} was run, not {procedure}", ran.procedure));
+    }
+    match outcome.ended {
+        Some(ended) if ran.succeeded && ended <= ran.budget => None,
+        Some(ended) if ran.succeeded => Some(format!(
+            "{procedure} ends after {ended:.2} s, and its budget is {} s",
+            ran.budget
+        )),
+        _ => Some(format!("{procedure} did not succeed: {outcome}")),
+    }
 }
 
 /// What the run has shown, in a sentence.
@@ -45,7 +74,9 @@ pub(crate) fn sentence(rows: &[Row], complaints: &[String]) -> String {
         ratios.join(", ")
     );
     if complaints.is_empty() {
-        format!("Ripcord left the right end in every run. {ratios}")
+        format!(
+            "Ripcord left the right end in every run, and each procedure ended within its budget. {ratios}"
+        )
     } else {
         ratios
     }

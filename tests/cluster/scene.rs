@@ -2,7 +2,8 @@
 //! replicas of the service with the rights that `deploy/` gives them.
 
 pub(crate) mod blue_green;
-pub(crate) mod colours;
+pub(crate) mod cache;
+pub(crate) mod complete;
 mod gate;
 mod ground;
 mod judge;

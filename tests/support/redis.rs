@@ -34,6 +34,16 @@ impl Redis {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
+        Self::at(port, folder, password, settings).await
+    }
+
+    /// The same at this port.
+    pub(crate) async fn at(
+        port: u16,
+        folder: &Path,
+        password: Option<&'static str>,
+        settings: &[&str],
+    ) -> Self {
         let mut command = Command::new("redis-server");
         command
             .args([

@@ -4,13 +4,15 @@ use serde_json::json;
 
 use super::Ready;
 use crate::scene::blue_green::strategy;
+use crate::scene::cache::SHIPPED;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
 
-/// Promoted, and the old pods still run.
+/// Promoted, and the old pods still run. The alert asks for the procedure of that name.
 pub(super) async fn promoted(scene: &mut Scene) -> Ready {
     preview(scene).await;
+    scene.policy_says(SHIPPED, "procedure: blue-green");
     Ready::new(scene.bad_promoted(&strategy(&json!({}))).await.0)
 }
 

@@ -13,7 +13,7 @@ use crate::support::story::prelude::*;
 const HEALS: Duration = Duration::from_millis(250);
 
 /// Its steps have no pauses.
-fn walking() -> Value {
+pub(super) fn walking() -> Value {
     json!({ "canary": { "steps": [{ "setWeight": 25 }, { "setWeight": 50 }] } })
 }
 

@@ -10,14 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::app;
+use crate::scene::cache::SHIPPED;
 use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::redis::Redis;
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
 
-/// What the shipped policy says of the alert.
-const SHIPPED: &str = "procedure: emergency-canary";
 /// What stays in a pod's metadata until the test lets it go.
 const HELD: &str = "tests.ripcord.dev/held";
 /// The steps in the order of the shipped procedure.
@@ -323,38 +322,6 @@ async fn relay_until_unlink(
 }
 
 impl Scene {
-    /// A Redis with keys of the target and of others, which the shipped procedure is to reset.
-    pub(super) async fn redis(&mut self) -> Redis {
-        let redis = self.filled().await;
-        self.resets(&redis.address());
-        redis
-    }
-
-    /// A Redis with keys of the target and of others.
-    pub(super) async fn filled(&self) -> Redis {
-        let redis = Redis::start(self.folder.path()).await;
-        let names = ["pinn:1", "pinn:2", "session:1"].map(str::to_owned);
-        redis.holds(0, names).await;
-        redis.holds(1, ["pinn:1".to_owned()]).await;
-        redis
-    }
-
-    /// Lets the alert ask for the shipped procedure, with a Redis at this address.
-    fn resets(&mut self, address: &str) {
-        self.policy_says(SHIPPED, "procedure: cache-reset");
-        self.has_cache(address);
-    }
-
-    /// Lets the target have a Redis at this address, and a request that warms its pods up.
-    pub(super) fn has_cache(&mut self, address: &str) {
-        let shipped = format!("address: redis.{}:6379", self.namespaces.release);
-        self.policy_says(&shipped, &format!("address: \"{address}\""));
-        self.policy_says(
-            "path: /health/pinn/warmup, port: 8000, timeout: 10s",
-            "path: /warmup, port: 8000, status: 200",
-        );
-    }
-
     /// Lets a pod that is told to stop run on, or no longer.
     pub(super) async fn hold(&self, pod: &Value, held: bool) {
         let namespace = &self.namespaces.release;

@@ -1,11 +1,13 @@
 //! Two plain Deployments behind a Service: what somebody switched to is pulled back by switching again.
 
+mod ground;
+
 use std::fs;
 
 use serde_json::json;
 
+use self::ground::POLICY;
 use super::doctor::{is, typed};
-use crate::scene::colours::POLICY;
 use crate::scene::release::GOOD;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;

@@ -4,15 +4,12 @@
 use serde_json::{Value, json};
 
 use super::hands::{Person, asked};
-use crate::scene::release::{BAD, GOOD, pausing};
+use crate::scene::complete::PINNED;
+use crate::scene::release::pausing;
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::redis::Redis;
 use crate::support::replica::{Replica, until};
 use crate::support::story::prelude::*;
 
-/// The known good image, by its digest.
-pub(super) const PINNED: &str =
-    "demo:v1-good@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 /// One whose pods are never ready.
 const STUCK: &str =
     "demo:v1-neverready-x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -145,41 +142,6 @@ pub(crate) async fn revert_alone() {
 }
 
 impl Scene {
-    fn pins(&mut self, image: &str) {
-        let pin = format!("known_good: {{ image: {{ container: app, reference: \"{image}\" }} }}");
-        self.target_has(&pin);
-    }
-
-    /// Lets the alert ask for the shipped procedure, with this image pinned and a Redis that has bad values.
-    pub(super) async fn completes(&mut self, image: &str) -> Redis {
-        self.pins(image);
-        self.policy_says("procedure: emergency-canary", "procedure: complete");
-        let redis = self.filled().await;
-        self.has_cache(&redis.address());
-        redis
-    }
-
-    /// A bad release that is promoted, and no replica set of another.
-    pub(super) async fn bad_without_history(&mut self, strategy: &Value) -> (Replica, String) {
-        let spec = json!({ "strategy": strategy, "revisionHistoryLimit": 0 });
-        self.first(GOOD, &spec).await;
-        let ripcord = self.ripcord().await;
-        self.soaked().await;
-        self.deploy(BAD).await;
-        let bad = self.promoted_by_hand().await;
-        self.users_are_hurt().await;
-        let path = format!(
-            "/apis/apps/v1/namespaces/{}/replicasets",
-            self.namespaces.release
-        );
-        let gone = async || {
-            let all = self.plane.admin.get(&path).await?;
-            (all["items"].as_array()?.len() == 1).then_some(())
-        };
-        until(gone, LIMIT).await.expect("it is cleaned up");
-        (ripcord, bad)
-    }
-
     /// Sends the alert, and approves what it asks for; the name of the rollback.
     pub(super) async fn approved(&self, ripcord: &Replica, bad: &str) -> String {
         self.alert(ripcord).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::blue_green;
 use super::cache::GONE;
-use super::complete::PINNED;
+use crate::scene::complete::PINNED;
 use crate::scene::release::{GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;

@@ -6,9 +6,9 @@ use ripcord::cli::demo::client::Client;
 use ripcord::cli::demo::fixture;
 use serde_json::{Value, json};
 
-use super::release::BAD;
-use super::{LIMIT, NAME, Scene, now};
 use crate::plane::audit::Audited;
+use crate::scene::release::BAD;
+use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::{Replica, until};
 use crate::support::story::prelude::*;
 
@@ -47,8 +47,8 @@ impl Scene {
             self.says(POLICY);
         }
         for right in [
-            include_str!("../../../deploy/rbac/service-targets/role.yaml"),
-            include_str!("../../../deploy/rbac/service-targets/role-binding.yaml"),
+            include_str!("../../../../deploy/rbac/service-targets/role.yaml"),
+            include_str!("../../../../deploy/rbac/service-targets/role-binding.yaml"),
         ] {
             self.grant(right).await;
         }
@@ -212,7 +212,7 @@ impl Scene {
                 of.iter().any(|it| resource.starts_with(it))
             })
             .collect();
-        let shipped = include_str!("../../../deploy/rbac/service-targets/role.yaml");
+        let shipped = include_str!("../../../../deploy/rbac/service-targets/role.yaml");
         let role: Value = serde_saphyr::from_str(shipped).unwrap();
         let words = |value: &Value| -> Vec<String> {
             let all = value.as_array().into_iter().flatten();
