@@ -5,7 +5,7 @@ pub(crate) mod blue_green;
 mod ground;
 mod judge;
 mod mishap;
-mod monitoring;
+pub(crate) mod monitoring;
 pub(crate) mod release;
 pub(crate) mod router;
 
