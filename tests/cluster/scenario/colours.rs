@@ -386,12 +386,8 @@ impl Scene {
     /// Waits until Slack was told all of this.
     async fn tells_all(&self, said: &[&str]) {
         let told = async || {
-            let text: String = self
-                .slack
-                .messages()
-                .iter()
-                .map(|it| format!("{} {:?}", it.text, it.blocks))
-                .collect();
+            let messages = self.slack.messages();
+            let text = format!("{messages:?}");
             said.iter().all(|it| text.contains(it)).then_some(())
         };
         let told = until(told, LIMIT).await;
