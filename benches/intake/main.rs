@@ -24,6 +24,7 @@ mod support {
     pub(crate) mod replica;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod rollback;
+    pub(crate) mod scaled;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;
     #[expect(

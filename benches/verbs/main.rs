@@ -21,6 +21,7 @@ mod support {
     pub(crate) mod redis;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod replica;
+    pub(crate) mod scaled;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;
     #[expect(

@@ -1,6 +1,7 @@
 //! `wait-ready`: the workload has all the pods that it asks for, and they are available, as `kubectl rollout status` has it.
 //!
-//! It says that pods are there, not that they answer well: that is `healthy`. It changes nothing.
+//! It says that pods are there, not that they answer well: that is `healthy`. It changes nothing; where the controller of
+//! Rollouts has not noted the end of a restart, it is made to look again.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Entry;
+use super::revert::await_look;
 use super::step::{Journey, Next, Step, is_over, there};
 use crate::reason::{Finding, Reason};
 use crate::target::{Release, Sighting, Snapshot, Target};
@@ -72,6 +74,10 @@ impl Step for WaitReady {
             let said = format!("{said}, after {:?}", plan.within);
             return Next::Fail(Reason::StepTimeout.because(said));
         }
+        if rollout.observed && enough && at.restart_is_unnoted() {
+            let said = format!("{said}, and the end of the restart is not noted yet");
+            return await_look(rollout, &said, past, now);
+        }
         Next::Wait(Reason::PodsStarting.because(said))
     }
 }
@@ -79,7 +85,9 @@ impl Step for WaitReady {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Effect;
     use crate::target::restart::tests::restarted_deployment;
+    use crate::target::snapshot::Pod;
     use crate::target::snapshot::tests::{promoted, restored};
 
     fn next(at: &Snapshot, now: i64) -> Next {
@@ -107,6 +115,43 @@ mod tests {
         let mut at = restored();
         at.rollout.as_mut().unwrap().observed = false;
         assert!(matches!(next(&at, 0), Next::Wait(_)));
+    }
+
+    #[test]
+    fn the_controller_is_made_to_note_the_end_of_a_restart() {
+        let mut at = restored();
+        let rollout = at.rollout.as_mut().unwrap();
+        rollout.phase = "Progressing".into();
+        rollout.message = "rollout is restarting".into();
+        rollout.restart_at = Some(Timestamp::UNIX_EPOCH);
+        for pod in &mut at.pods {
+            pod.created = Some(Timestamp::UNIX_EPOCH);
+        }
+        let Next::Wait(finding) = next(&at, 1) else {
+            panic!()
+        };
+        assert_eq!(finding.reason, Reason::ControllerLag);
+        assert_eq!(
+            finding.said,
+            "3 of 3 pods are ready and 3 available, the workload is Progressing rollout is restarting, and the end of the restart is not noted yet"
+        );
+        assert_eq!(next(&at, 2), Next::Do(Effect::Nudge));
+        // Not while another look would find the same.
+        let mut stopping = at.clone();
+        stopping.pods.push(Pod {
+            created: Some(Timestamp::from_second(-1).unwrap()),
+            deleting: true,
+            ..stopping.pods[0].clone()
+        });
+        let mut starting = at.clone();
+        starting.replica_sets[0].available = 2;
+        at.rollout.as_mut().unwrap().restarted_at = Some(Timestamp::UNIX_EPOCH);
+        for at in [at, stopping, starting] {
+            let Next::Wait(finding) = next(&at, 2) else {
+                panic!()
+            };
+            assert_eq!(finding.reason, Reason::PodsStarting);
+        }
     }
 
     #[test]

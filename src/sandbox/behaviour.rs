@@ -1,5 +1,5 @@
-//! How the demo application behaves, by the words of its image's tag (`demo:v2-half500`): `half500`, `slow`, `unhealthy`,
-//! `neverready`, `readyafter5s`. A tag with none of them is a good release.
+//! How the demo application behaves, by the words of its image's tag (`demo:v2-half500`): `half500`, `slow`, `fallsback`,
+//! `unhealthy`, `neverready`, `readyafter5s`. A tag with none of them is a good release.
 
 use std::time::Duration;
 
@@ -40,19 +40,24 @@ impl<'a> Behaviour<'a> {
 
     /// How a pod answers when it is asked for a path for the `turn`th time, counted from 0.
     pub async fn answer(self, pod: &str, path: &str, turn: usize) -> (StatusCode, Value) {
-        if self.says("slow") {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-        }
         let mut body = json!({ "version": self.tag, "pod": pod });
         let mut code = StatusCode::OK;
         if path.starts_with("/health") {
             let sick = self.says("unhealthy");
             body["overall_status"] = json!(if sick { "degraded" } else { "healthy" });
-        } else if self.says("half500") && turn % 2 == 1 {
+            return (code, body);
+        }
+        // What is slow is the model, which is not asked for its health.
+        if self.says("slow") {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+        if self.says("half500") && turn % 2 == 1 {
             body["error"] = json!("the model answered nonsense");
             code = StatusCode::INTERNAL_SERVER_ERROR;
         } else {
             body["price"] = json!(42.0);
+            // The old formula, instead of the model.
+            body["fallback"] = json!(self.says("fallsback") && turn % 2 == 1);
         }
         (code, body)
     }

@@ -144,6 +144,7 @@ impl Rollout {
             selector: selector.join(","),
             created: common.created,
             restart_at: None,
+            restarted_at: None,
         };
         let it = match live.map(|at| own.get(at)) {
             Ok(Some(live)) => Self {

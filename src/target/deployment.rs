@@ -73,6 +73,7 @@ impl Rollout {
             restart_at: object
                 .pointer("/spec/template")
                 .and_then(restart::restarted_at),
+            restarted_at: None,
         })
     }
 

@@ -99,6 +99,21 @@ impl Snapshot {
             .collect()
     }
 
+    /// Whether all pods of a Rollout are from after a restart, and its controller has not noted that. It counts the old ones until
+    /// they have ended, and no replica set changes when the last of them does: Argo Rollouts 1.9.1 looks again 30 seconds
+    /// after it looked before.
+    #[must_use]
+    pub fn restart_is_unnoted(&self) -> bool {
+        let Some(rollout) = self.rollout.as_ref().filter(|it| !it.is_deployment()) else {
+            return false;
+        };
+        let Some(asked) = rollout.restart_at else {
+            return false;
+        };
+        let after = |pod: &Pod| pod.created.is_some_and(|it| it >= asked);
+        rollout.restarted_at != Some(asked) && self.pods.iter().all(after)
+    }
+
     /// The pods of a release that still run, those that are told to stop included: they can still write to a cache.
     #[must_use]
     pub fn left_of(&self, hash: &str) -> Vec<&Pod> {
@@ -184,6 +199,28 @@ pub(crate) mod tests {
         let left = at.not_restarted(&to(), "good");
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].name, "good-1");
+    }
+
+    #[test]
+    fn a_restart_is_unnoted_from_the_end_of_the_last_old_pod_on() {
+        let mut at = restored();
+        assert!(!at.restart_is_unnoted(), "none was asked for");
+        at.rollout.as_mut().unwrap().restart_at = Some(second(100));
+        for (pod, created) in at.pods.iter_mut().zip([99, 100, 101]) {
+            pod.created = Some(second(created));
+        }
+        at.pods[0].deleting = true;
+        assert!(!at.restart_is_unnoted(), "an old pod has not ended");
+        at.pods.remove(0);
+        assert!(at.restart_is_unnoted());
+        at.rollout.as_mut().unwrap().restarted_at = Some(second(99));
+        assert!(at.restart_is_unnoted(), "that was another restart");
+        at.rollout.as_mut().unwrap().restarted_at = Some(second(100));
+        assert!(!at.restart_is_unnoted());
+        let mut at = restarted_deployment();
+        at.rollout.as_mut().unwrap().restart_at = Some(second(100));
+        at.pods.clear();
+        assert!(!at.restart_is_unnoted(), "nobody notes it there");
     }
 
     #[test]

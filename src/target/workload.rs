@@ -90,6 +90,8 @@ pub struct Rollout {
     pub created: Option<Timestamp>,
     /// The moment from before which no pod is to be left.
     pub restart_at: Option<Timestamp>,
+    /// The same moment once the Rollouts controller has noted that none is left.
+    pub restarted_at: Option<Timestamp>,
 }
 
 /// What is read of both kinds in the same way.
@@ -230,6 +232,7 @@ impl Rollout {
             selector: common.selector,
             created: common.created,
             restart_at: text("/spec/restartAt").parse().ok(),
+            restarted_at: text("/status/restartedAt").parse().ok(),
         })
     }
 

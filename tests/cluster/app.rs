@@ -27,6 +27,9 @@ use self::metrics::Metrics;
 
 /// The port of the fixtures' pods.
 const PORT: u16 = 8000;
+/// How many predictions a pod gives whose tag says `crashes`. Then nobody listens there, and the simulated kubelet, which
+/// looks after no process, still says that it is ready.
+const LAST: usize = 20;
 /// What warms a pod up. Of the pods whose tag says `onecold`, the first that is asked refuses it for ever.
 const WARM_UP: &str = "/warmup";
 
@@ -43,9 +46,17 @@ struct Running {
     name: String,
     uid: String,
     image: String,
-    /// How many requests it has had.
+    /// How many predictions it was asked for.
     turn: usize,
     metrics: Arc<Metrics>,
+}
+
+// === impl Running ===
+
+impl Running {
+    fn has_crashed(&self) -> bool {
+        self.turn >= LAST && Behaviour::of(&self.image).says("crashes")
+    }
 }
 
 /// Answers for all pods from now on.
@@ -127,11 +138,11 @@ async fn accept(listener: TcpListener, pods: Pods) {
             continue;
         };
         // Where no pod runs, nobody listens.
-        if !pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&address.ip())
-        {
+        let runs = {
+            let pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
+            pods.get(&address.ip()).is_some_and(|it| !it.has_crashed())
+        };
+        if !runs {
             continue;
         }
         let router = Router::new()
@@ -179,8 +190,8 @@ async fn answer(
         let mut pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
         pods.get_mut(&address).map(|pod| {
             let seen = pod.clone();
-            // Reading the metrics must not change what users get.
-            pod.turn += usize::from(uri.path() != metrics::PATH);
+            // Whoever looks at a pod must not change what users get.
+            pod.turn += usize::from(metrics::is_prediction(uri.path()));
             seen
         })
     };
@@ -202,6 +213,6 @@ async fn answer(
     let (code, body) = Behaviour::of(&pod.image)
         .answer(&pod.name, uri.path(), pod.turn)
         .await;
-    pod.metrics.count(uri.path(), code, began.elapsed());
+    pod.metrics.count(uri.path(), code, &body, began.elapsed());
     (code, close, Json(body)).into_response()
 }

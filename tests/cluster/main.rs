@@ -20,6 +20,7 @@ mod support {
     pub(crate) mod redis;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod replica;
+    pub(crate) mod scaled;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub mod slack;
     pub(crate) mod story;

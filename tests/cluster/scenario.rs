@@ -117,7 +117,7 @@ real! {
         refused alert_in_the_middle alert_without_a_cause;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     after: numbers_are_good;
-    chain: errors errors_everywhere good_releases;
+    chain: latency errors errors_everywhere fallback health memory down good_releases;
     demo: is_told[Pods Network DemoNames];
     pair: oldest_alertmanagers newest_alertmanagers;
     people:

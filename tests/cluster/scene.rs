@@ -8,7 +8,7 @@ mod gate;
 mod ground;
 mod judge;
 mod mishap;
-mod monitoring;
+pub(crate) mod monitoring;
 pub(crate) mod release;
 pub(crate) mod router;
 

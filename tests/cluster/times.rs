@@ -24,12 +24,13 @@ pub(crate) struct Times {
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
     pub(crate) scenario: &'static str,
-    /// When a user first had a bad answer.
+    /// When Prometheus first had a sample that is bad.
     pub(crate) first_bad: Timestamp,
     /// Since when the alert is more than pending, as Prometheus says.
     pub(crate) fires: Timestamp,
     pub(crate) received: Timestamp,
     pub(crate) first_mutation: Timestamp,
+    pub(crate) traffic_back: Timestamp,
     pub(crate) healthy: Timestamp,
     /// When it ended, as Prometheus says.
     pub(crate) ended: Timestamp,
@@ -76,17 +77,19 @@ pub(crate) fn print() {
             it.fires,
             it.received,
             it.first_mutation,
+            it.traffic_back,
             it.healthy,
             it.ended,
         ];
         (it.scenario, it.first_bad, times.map(Some).to_vec())
     };
     table(
-        "from first bad answer to",
+        "from first bad sample to",
         &[
             "alert fires",
             "POST",
             "first mutation",
+            "traffic back",
             "healthy",
             "alert ends",
         ],

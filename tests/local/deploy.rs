@@ -5,6 +5,7 @@ mod operator;
 mod pods;
 mod rights;
 pub(crate) mod rules;
+mod scaled;
 
 use std::fs;
 use std::path::{Path, PathBuf};

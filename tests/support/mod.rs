@@ -5,6 +5,7 @@ pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod rollback;
+pub(crate) mod scaled;
 pub mod slack;
 pub(crate) mod smtp;
 pub(crate) mod stage;

@@ -37,6 +37,7 @@ pub(crate) fn in_flight() -> Snapshot {
             selector: "app=x".into(),
             created: None,
             restart_at: None,
+            restarted_at: None,
         }),
         replica_sets: vec![set("good", 1, 2), set("bad", 2, 1)],
         pods: vec![

@@ -1,4 +1,4 @@
-//! What one pod counts of its own answers, as a service with the usual middleware does. `/metrics` itself is not counted.
+//! What one pod counts of its own answers, under the names that the shipped rules read. `/metrics` itself is not counted.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use serde_json::Value;
 
 /// The path at which they are read.
 pub(super) const PATH: &str = "/metrics";
 const MEDIA: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// In seconds; one of them is the limit that the shipped policy's comment names.
+/// In seconds; one of them is the limit of the shipped rule.
 const BUCKETS: [f64; 8] = [0.005, 0.025, 0.1, 0.26, 0.5, 1.0, 2.5, 5.0];
 
 /// The counters of a pod, from its start on.
@@ -22,7 +23,8 @@ const BUCKETS: [f64; 8] = [0.005, 0.025, 0.1, 0.26, 0.5, 1.0, 2.5, 5.0];
 pub(super) struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
-    seconds: Family<Asked, Histogram>,
+    seconds: Histogram,
+    fallbacks: Counter,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -31,9 +33,9 @@ struct Answered {
     code: u16,
 }
 
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Asked {
-    handler: &'static str,
+/// Whether this path asks the model, and not how the pod is.
+pub(super) fn is_prediction(path: &str) -> bool {
+    path != PATH && !path.starts_with("/health")
 }
 
 // === impl Metrics ===
@@ -41,8 +43,7 @@ struct Asked {
 impl Default for Metrics {
     fn default() -> Self {
         let requests = Family::<Answered, Counter>::default();
-        let seconds =
-            Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let (seconds, fallbacks) = (Histogram::new(BUCKETS), Counter::default());
         let mut registry = Registry::default();
         registry.register(
             "http_requests",
@@ -50,34 +51,41 @@ impl Default for Metrics {
             requests.clone(),
         );
         registry.register_with_unit(
-            "http_request_duration",
-            "How long the answers took",
+            "pinn_prediction_latency",
+            "How long the predictions took",
             Unit::Seconds,
             seconds.clone(),
+        );
+        registry.register(
+            "pinn_fallback_predictions",
+            "Predictions that were not the model's",
+            fallbacks.clone(),
         );
         Self {
             registry,
             requests,
             seconds,
+            fallbacks,
         }
     }
 }
 
 impl Metrics {
     /// Counts an answer.
-    pub(super) fn count(&self, path: &str, code: StatusCode, took: Duration) {
+    pub(super) fn count(&self, path: &str, code: StatusCode, body: &Value, took: Duration) {
         // Not the path itself: what callers think of would be a time series each.
-        let handler = if path.starts_with("/health") {
-            "health"
-        } else {
-            "price"
-        };
+        let predicts = is_prediction(path);
+        let handler = if predicts { "price" } else { "health" };
         let code = code.as_u16();
         self.requests
             .get_or_create(&Answered { handler, code })
             .inc();
-        let seconds = self.seconds.get_or_create(&Asked { handler });
-        seconds.observe(took.as_secs_f64());
+        if predicts {
+            self.seconds.observe(took.as_secs_f64());
+        }
+        if body["fallback"] == true {
+            self.fallbacks.inc();
+        }
     }
 
     /// All of them, as Prometheus reads them.

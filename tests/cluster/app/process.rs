@@ -32,6 +32,8 @@ const READY: &str = "/ready";
 const STOP: Duration = Duration::from_millis(2500);
 /// How long one lives that dies.
 const LIFE: Duration = Duration::from_secs(1);
+/// How many predictions one gives that crashes.
+const LAST: usize = 20;
 
 /// The application, since it was started.
 struct App {
@@ -105,10 +107,14 @@ async fn answer(State(app): State<Arc<App>>, uri: Uri) -> Response {
         READY => (StatusCode::SERVICE_UNAVAILABLE, close, "not ready").into_response(),
         metrics::PATH => (close, app.metrics.page()).into_response(),
         path => {
-            let turn = app.turn.fetch_add(1, Ordering::Relaxed);
+            let predicts = usize::from(metrics::is_prediction(path));
+            let turn = app.turn.fetch_add(predicts, Ordering::Relaxed);
             let behaviour = Behaviour::of(&app.image);
+            if turn >= LAST && behaviour.says("crashes") {
+                std::process::exit(1);
+            }
             let (code, body) = behaviour.answer(&app.pod, path, turn).await;
-            app.metrics.count(path, code, began.elapsed());
+            app.metrics.count(path, code, &body, began.elapsed());
             (code, close, Json(body)).into_response()
         }
     }

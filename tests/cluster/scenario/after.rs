@@ -17,6 +17,7 @@ async fn watched(name: &'static str) -> (Scene, Prometheus) {
         scene.plane.admin.client(),
         &scene.namespaces.release,
         "127.0.0.1:1",
+        10,
     )
     .await;
     scene.prometheus = Some(prometheus.url().to_owned());

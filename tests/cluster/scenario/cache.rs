@@ -22,9 +22,11 @@ const HELD: &str = "tests.ripcord.dev/held";
 /// The steps in the order of the shipped procedure.
 pub(super) const GONE: usize = 1;
 const FLUSH: usize = 2;
+const READY: usize = 4;
 
 /// Promoted, with pods that write bad values for as long as they run: nothing is flushed until the last of them is gone. Then
-/// only the target's keys are, and each pod is from after that and warm.
+/// only the target's keys are, and each pod is from after that and warm. The last old pod ends when the controller has
+/// long looked at the restart: it is made to look again.
 pub(crate) async fn rollout() {
     let mut scene = Scene::start("cache, promoted").await;
     let redis = scene.redis().await;
@@ -41,10 +43,18 @@ pub(crate) async fn rollout() {
         redis.keys(0).await,
         ["pinn:1", "pinn:2", "pinn:late", "session:1"]
     );
+    let old = scene.pods_of(&scene.live().await).await.remove(0);
+    scene.hold(&old, true).await;
     for pod in scene.pods_of(&bad).await {
         scene.hold(&pod, false).await;
     }
+    scene.waits_for(&name, READY, "pods_starting").await;
+    let there = async || (scene.rollout().await["status"]["availableReplicas"] == 4).then_some(());
+    until(there, LIMIT).await.expect("all others are there");
+    scene.hold(&old, false).await;
     let rollback = scene.ended(&name, "Succeeded").await;
+    let nudged = rollback.pointer("/status/run/steps/4/nudged");
+    assert!(nudged.is_some(), "{rollback:#}");
     assert_eq!(redis.keys(0).await, ["session:1"], "others' keys stay");
     assert_eq!(redis.keys(1).await, ["pinn:1"], "and other databases");
     let said = format!(

@@ -82,16 +82,18 @@ pub(crate) async fn pods_behave() {
     until(died, LIMIT).await.expect("it dies");
 }
 
-/// A pod counts what it has answered, by code and by time, and neither itself being read nor what another has answered.
+/// A pod counts what it has answered, by code, by time and by whether it was the model's, and neither itself being read nor
+/// what another has answered. One that crashes has answered all its life.
 pub(crate) async fn pods_count() {
     let scene = Scene::start("pods count").await;
-    for word in ["half500", "slow"] {
+    for word in ["half500", "slow", "fallsback", "crashes"] {
         pod(&scene, word).await;
         until(async || is_ready(&scene, word, true).await, LIMIT)
             .await
             .expect(word);
     }
-    assert_eq!(page(&scene, "half500").await.matches("_total{").count(), 0);
+    let counted = page(&scene, "half500").await;
+    assert_eq!(counted.matches("http_requests_total{").count(), 0);
     for _ in 0..3 {
         ask(&scene, "half500", "/price").await.unwrap();
         page(&scene, "half500").await;
@@ -103,14 +105,29 @@ pub(crate) async fn pods_count() {
         r#"http_requests_total{handler="price",code="200"} 2"#,
         r#"http_requests_total{handler="price",code="500"} 1"#,
         r#"http_requests_total{handler="health",code="200"} 1"#,
-        r#"http_request_duration_seconds_bucket{le="0.26",handler="price"} 3"#,
-        r#"http_request_duration_seconds_count{handler="price"} 3"#,
+        r#"pinn_prediction_latency_seconds_bucket{le="0.26"} 3"#,
+        "pinn_prediction_latency_seconds_count 3",
+        "pinn_fallback_predictions_total 0",
     ] {
         assert!(counted.lines().any(|it| it == line), "{line}: {counted}");
     }
     let slow = page(&scene, "slow").await;
-    let line = r#"http_request_duration_seconds_bucket{le="0.26",handler="price"} 0"#;
+    let line = r#"pinn_prediction_latency_seconds_bucket{le="0.26"} 0"#;
     assert!(slow.lines().any(|it| it == line), "{slow}");
+    for _ in 0..4 {
+        ask(&scene, "fallsback", "/price").await.unwrap();
+    }
+    let fallen = page(&scene, "fallsback").await;
+    let line = "pinn_fallback_predictions_total 2";
+    assert!(fallen.lines().any(|it| it == line), "{fallen}");
+    // Twenty times; being looked at does not count.
+    page(&scene, "crashes").await;
+    let mut given = 0;
+    while ask(&scene, "crashes", "/price").await.is_some() {
+        given += 1;
+    }
+    assert_eq!(given, 20);
+    assert!(ask(&scene, "crashes", "/health/pinn").await.is_none());
 }
 
 /// All of `deploy/`, the parts that no scenario uses included, is valid for a real API server.

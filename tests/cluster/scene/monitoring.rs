@@ -1,8 +1,9 @@
-//! What watches a scenario's release, as a team has it: a Prometheus with a rule, and an Alertmanager under the shipped
-//! route that tells Ripcord.
+//! What watches a scenario's release, as a team has it: a Prometheus with the shipped jobs and rules, and an Alertmanager
+//! under the shipped route that tells Ripcord.
 
 use std::fs;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{LIMIT, Scene};
@@ -11,22 +12,29 @@ use crate::support::alertmanager::{Alertmanager, configuration};
 use crate::support::replica::{Replica, TOKEN, client, until};
 use crate::support::story::prelude::*;
 
-/// For how many seconds there must have been enough traffic for the rule.
-const WATCHED: u32 = 10;
-
 /// Both, while they run.
 pub(crate) struct Monitoring {
     pub(crate) prometheus: Prometheus,
     alertmanager: Alertmanager,
 }
 
+/// What of a release is a bad sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) name: &'static str,
+    /// Matchers besides the release, each with its comma.
+    pub(crate) more: &'static str,
+    /// The value that is bad, where not every one is.
+    pub(crate) value: Option<&'static str>,
+}
+
 // === impl Monitoring ===
 
 impl Monitoring {
-    /// Waits until the rule has been asked about a release with enough traffic, again and again.
-    pub(crate) async fn watches(&self, hash: &str) {
+    /// Waits until the rules have been asked for so many seconds about a release with enough traffic.
+    pub(crate) async fn watches(&self, hash: &str, seconds: u32) {
         let busy = format!(
-            r#"count_over_time((release:http_requests:rate{{rollouts_pod_template_hash="{hash}"}} > 1)[5m:1s]) >= {WATCHED}"#
+            r#"count_over_time((release:requests:rate{{rollouts_pod_template_hash="{hash}"}} > 2)[5m:1s]) >= {seconds}"#
         );
         let watched = async || (!self.prometheus.ask(&busy).await.is_empty()).then_some(());
         let watched = until(watched, LIMIT).await;
@@ -34,19 +42,32 @@ impl Monitoring {
         assert!(watched.is_some(), "{hash}: {seen:#?}");
     }
 
-    /// The releases of which an alert has ever been more than pending.
-    pub(crate) async fn fired(&self) -> Vec<String> {
-        let ever = r#"count by (rollouts_pod_template_hash) (count_over_time(ALERTS{alertstate="firing"}[1h]))"#;
+    /// The alerts that have ever been more than pending, each with its release.
+    pub(crate) async fn fired(&self) -> Vec<(String, String)> {
+        let ever = r#"count by (alertname, rollouts_pod_template_hash) (count_over_time(ALERTS{alertstate="firing"}[1h]))"#;
         let fired = self.prometheus.ask(ever).await;
-        let hash = |it: &Value| {
-            it["metric"]["rollouts_pod_template_hash"]
-                .as_str()
-                .map(str::to_owned)
+        let pair = |it: &Value| {
+            ["alertname", "rollouts_pod_template_hash"]
+                .map(|label| it["metric"][label].as_str().unwrap_or_default().to_owned())
+                .into()
         };
-        fired
-            .iter()
-            .map(|it| hash(it).unwrap_or_default())
-            .collect()
+        fired.iter().map(pair).collect()
+    }
+
+    /// When the first sample came of those that this says of a release.
+    pub(crate) async fn first(&self, sample: Sample, hash: &str) -> Timestamp {
+        let Sample { name, more, value } = sample;
+        let all = format!(r#"{name}{{{more}rollouts_pod_template_hash="{hash}"}}[1h]"#);
+        let series = self.prometheus.ask(&all).await;
+        let samples = series.iter().filter_map(|it| it["values"].as_array());
+        let times = samples.flatten().filter_map(|it| {
+            let counts = value.is_none_or(|value| it[1] == value);
+            it[0].as_f64().filter(|_| counts)
+        });
+        let first = times.reduce(f64::min);
+        let first = first.unwrap_or_else(|| panic!("{all}: {series:#?}"));
+        #[expect(clippy::cast_possible_truncation, reason = "a time of this year")]
+        Timestamp::from_millisecond((first * 1000.0) as i64).unwrap()
     }
 
     /// Waits until neither knows of an alert any more.
@@ -65,8 +86,8 @@ impl Monitoring {
 }
 
 impl Scene {
-    /// Starts both, and waits until what is live now is watched.
-    pub(crate) async fn monitored(&self, ripcord: &Replica) -> Monitoring {
+    /// Starts both, with the times of the rules divided by `factor`, and waits until what is live now is watched.
+    pub(crate) async fn monitored(&self, ripcord: &Replica, factor: u64) -> Monitoring {
         let folder = self.folder.path();
         let token = folder.join("token-for-ripcord");
         fs::write(&token, TOKEN).unwrap();
@@ -80,12 +101,13 @@ impl Scene {
             self.plane.admin.client(),
             &self.namespaces.release,
             alertmanager.url.trim_start_matches("http://"),
+            factor,
         );
         let monitoring = Monitoring {
             prometheus: prometheus.await,
             alertmanager,
         };
-        monitoring.watches(&self.live().await).await;
+        monitoring.watches(&self.live().await, 2).await;
         monitoring
     }
 }
