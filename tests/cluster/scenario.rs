@@ -126,7 +126,8 @@ real! {
         undo_copies_no_metadata undo_copies_the_affinity active_service_is_taken_back active_service_stays_switched;
     routed:
         nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]
-        nginx_of_argo_cd;
+        nginx_abort_refused[Pods Network ClusterRules] nginx_abort_unheeded[Pods Network Freeze]
+        nginx_abort_turns_nothing[Pods Network PodStatus] nginx_of_argo_cd;
     owned:
         canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested[Pods Network Freeze]
         paused_by_its_spec blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops
