@@ -3,10 +3,10 @@
 
 mod metrics;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use axum::extract::State;
@@ -30,13 +30,14 @@ const PORT: u16 = 8000;
 /// How many predictions a pod gives whose tag says `crashes`. Then nobody listens there, and the simulated kubelet, which
 /// looks after no process, still says that it is ready.
 const LAST: usize = 20;
-/// What warms a pod up. Of the pods whose tag says `onecold`, the first that is asked refuses it for ever.
+/// What warms a pod up. Of a namespace's pods whose tag says `onecold`, the first that is asked refuses it for ever; where it
+/// says `onemute`, that one never answers.
 const WARM_UP: &str = "/warmup";
 
 /// The pods that were warmed up, as often as they were.
 static WARM: Mutex<Vec<String>> = Mutex::new(Vec::new());
-/// The pod that refuses.
-static COLD: Mutex<Option<String>> = Mutex::new(None);
+/// The first pod that was asked, by namespace.
+static ODD: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
 /// The pods that run, by address.
 type Pods = Arc<Mutex<HashMap<IpAddr, Running>>>;
@@ -44,6 +45,7 @@ type Pods = Arc<Mutex<HashMap<IpAddr, Running>>>;
 #[derive(Clone, Debug)]
 struct Running {
     name: String,
+    namespace: String,
     uid: String,
     image: String,
     /// How many predictions it was asked for.
@@ -106,6 +108,7 @@ fn see(pods: &mut HashMap<IpAddr, Running>, pod: &Pod) {
             address,
             Running {
                 name: pod.name_any(),
+                namespace: pod.namespace().unwrap_or_default(),
                 uid,
                 image: image.map(behaves).unwrap_or_default(),
                 turn,
@@ -167,16 +170,30 @@ pub(crate) fn warm_ups(pod: &str) -> usize {
 }
 
 /// Warms a pod up, if it lets itself be.
-fn warm_up(pod: &str, image: &str) -> StatusCode {
-    if Behaviour::of(image).says("onecold") {
-        let mut cold = COLD.lock().unwrap_or_else(PoisonError::into_inner);
-        if cold.get_or_insert_with(|| pod.to_owned()) == pod {
-            return StatusCode::SERVICE_UNAVAILABLE;
+async fn warm_up(pods: &Pods, address: IpAddr, pod: &Running) -> StatusCode {
+    let says = |word: &str| Behaviour::of(&pod.image).says(word);
+    if (says("onecold") || says("onemute")) && is_odd(pod) {
+        while says("onemute") && runs(pods, address, &pod.uid) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        return StatusCode::SERVICE_UNAVAILABLE;
     }
     let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
-    warm.push(pod.to_owned());
+    warm.push(pod.name.clone());
     StatusCode::OK
+}
+
+/// Whether it is the first of its namespace that was asked.
+fn is_odd(pod: &Running) -> bool {
+    let mut odd = ODD.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = odd.entry(pod.namespace.clone());
+    *first.or_insert_with(|| pod.uid.clone()) == pod.uid
+}
+
+/// Whether this pod still is the one behind an address.
+fn runs(pods: &Pods, address: IpAddr, uid: &str) -> bool {
+    let pods = pods.lock().unwrap_or_else(PoisonError::into_inner);
+    pods.get(&address).is_some_and(|it| it.uid == uid)
 }
 
 /// Each answer ends its connection, so that each request goes where the Service leads at that moment.
@@ -200,7 +217,8 @@ async fn answer(
         return (StatusCode::SERVICE_UNAVAILABLE, close).into_response();
     };
     if uri.path() == WARM_UP && method == Method::POST {
-        return (warm_up(&pod.name, &pod.image), close).into_response();
+        let code = warm_up(&pods, address, &pod).await;
+        return (code, close).into_response();
     }
     if uri.path() == metrics::PATH {
         // Whoever reads may still take the address for that of a pod that is gone.

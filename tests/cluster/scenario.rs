@@ -13,6 +13,7 @@ mod doctor;
 mod drill;
 mod exec;
 mod fails;
+mod gone;
 mod hands;
 mod harness;
 mod in_flight;
@@ -103,8 +104,9 @@ real! {
         takes_too_long[Pods Network LocalExec] right_missing right_is_gone leader_killed[Pods Network LocalExec];
     fails:
         revert_without_its_right promotion_without_its_right[Pods Network Freeze] healthy_with_a_wrong_answer
-        healthy_without_one_of_its_pods gone_in_time restart_without_its_right ready_in_time image_without_its_container
-        flush_after_all_else;
+        healthy_without_one_of_its_pods healthy_in_time gone_in_time restart_without_its_right ready_in_time warm_up_in_time
+        image_without_its_container flush_after_all_else;
+    gone: workload_at_restart workload_at_wait_ready pod_at_wait_ready pod_at_its_warm_up;
     complete:
         no_replica_set no_replica_set_of_a_blue_green replica_set pods_never_ready right_is_gone revert_alone;
     hands: by_hand approves denies silence;
@@ -124,6 +126,8 @@ real! {
         undo_copies_no_metadata undo_copies_the_affinity active_service_is_taken_back active_service_stays_switched;
     routed:
         nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]
+        nginx_abort_refused[Pods Network ClusterRules] nginx_abort_unheeded[Pods Network Freeze]
+        nginx_abort_turns_nothing[Pods Network PodStatus]
         nginx_template_kept_out[Pods Network ClusterRules] nginx_of_argo_cd;
     owned:
         canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested[Pods Network Freeze]

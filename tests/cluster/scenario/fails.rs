@@ -1,6 +1,6 @@
 //! Steps of the shipped procedures that fail: a right is missing, the time is over, an answer is wrong, a pod is gone. Each says
 //! what state is left, and what was not done. Those of caches are in `cache`, of a revert that is refused in `ladder`, of what
-//! never starts in `midway` and `complete`.
+//! never starts in `midway` and `complete`, of what goes away in `gone`.
 
 use serde_json::{Value, json};
 
@@ -78,6 +78,20 @@ pub(crate) async fn healthy_with_a_wrong_answer() {
     assert_eq!(rollback["status"]["plan"]["procedure"], "blue-green");
     assert_eq!(scene.served_by().await, ["demo:v1-unhealthy"; 4]);
     scene.tells("overall_status=\\\"degraded\\\"").await;
+    scene.tells("NOT proved healthy").await;
+}
+
+/// The pods of the destination take longer to answer than they may: the traffic stays there, and it is said that nobody answered.
+pub(crate) async fn healthy_in_time() {
+    let mut scene = Scene::start("fails, healthy in its time").await;
+    let proof = "- healthy: { consecutive: 3, every: 500ms, within: 2m }";
+    scene.policy_says(proof, &proof.replace("2m", "3s"));
+    scene.policy_says("timeout: 2s", "timeout: 100ms");
+    scene.good = "demo:v1-slow";
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    scene.fails(&ripcord, &bad, "unhealthy").await;
+    assert_eq!(scene.served_by().await, ["demo:v1-slow"; 4]);
+    scene.tells("no answer within 100ms").await;
     scene.tells("NOT proved healthy").await;
 }
 
@@ -176,6 +190,21 @@ pub(crate) async fn ready_in_time() {
     assert_eq!(redis.keys(0).await, ["session:1"]);
     scene.tells("3 of 4 pods are ready").await;
     scene.tells("not reached: http, healthy").await;
+}
+
+/// A pod never answers its warm-up: the others are warm, and it is said which one is not.
+pub(crate) async fn warm_up_in_time() {
+    let mut scene = Scene::start("fails, warm-up in its time").await;
+    let redis = scene.redis().await;
+    scene.policy_says("port: 8000, status: 200", "port: 8000, timeout: 1s");
+    scene.policy_says("concurrency: 1, within: 2m", "concurrency: 1, within: 5s");
+    scene.good = "demo:v1-onemute";
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    scene.fails(&ripcord, &bad, "warm_up_failed").await;
+    assert_eq!(redis.keys(0).await, ["session:1"]);
+    scene.tells("3 of 4 pods answered POST /warmup").await;
+    scene.tells("answers nothing within 1s").await;
+    scene.tells("not reached: healthy").await;
 }
 
 /// The container of the pinned image is not in the live template: nobody is asked for what cannot be done, and nothing is written.

@@ -31,17 +31,7 @@ pub(crate) async fn nginx_set_canary_scale() {
 pub(crate) async fn nginx_stable_not_ready() {
     let mut scene = Scene::start("canary behind nginx, stable pod unready").await;
     let (ripcord, bad) = scene.bad_split(&json!({})).await;
-    // One that is going away already would not be missed.
-    let pod = scene.serving().await.remove(0);
-    let before = scene.rollout().await["status"]["availableReplicas"]
-        .as_i64()
-        .unwrap();
-    scene.set_ready(&pod, false).await;
-    scene
-        .status_is("the controller has noticed", |status| {
-            status["availableReplicas"] == before - 1
-        })
-        .await;
+    let pod = scene.is_one_pod_short().await;
     scene.argo(&["abort", NAME]);
     scene
         .status_is("it is aborted", |status| status["abortedAt"].is_string())
@@ -84,6 +74,61 @@ pub(crate) async fn nginx_template_kept_out() {
     scene.good_is_let_in().await;
 }
 
+/// A rule of admission keeps our abort out. It only was to turn the traffic sooner: the template is restored at once.
+pub(crate) async fn nginx_abort_refused() {
+    let mut scene = Scene::start("canary behind nginx, the abort refused").await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
+    scene.aborts_are_kept_out().await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
+    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    let mut asked = scene.requests();
+    asked
+        .retain(|it| it.verb == "patch" && it.subresource == "status" && it.resource == "rollouts");
+    let codes: Vec<_> = asked.iter().map(|it| it.code).collect();
+    assert_eq!(codes, [422], "it is asked for once: {asked:#?}");
+    assert_eq!(scene.mutations().len(), 1, "{:#?}", scene.mutations());
+    let step = &rollback["status"]["run"]["steps"][0];
+    assert_eq!(step["attempts"], 2, "{step:#}");
+}
+
+/// The controller does not act on our abort: the template follows after a second, and whichever the controller sees first
+/// when it wakes, the release is back.
+pub(crate) async fn nginx_abort_unheeded() {
+    let mut scene = Scene::alone("canary behind nginx, the abort unheeded").await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
+    let asleep = scene.controller_sleeps();
+    let posted = scene.alert(&ripcord).await;
+    scene.template_follows_after(1).await;
+    // Longer than it is waited for without making the controller look again.
+    let nudged = async || (scene.nudges() > 0).then_some(());
+    until(nudged, LIMIT).await.expect("it is made to look");
+    assert_eq!(scene.weight().await.as_deref(), Some("60"));
+    drop(asleep);
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    scene.times(posted, &rollback);
+}
+
+/// The controller acts on our abort, and moves no weight, because a pod of the stable release is not ready: the template
+/// follows after ten seconds all the same, and takes effect as soon as the pod is back.
+pub(crate) async fn nginx_abort_turns_nothing() {
+    let mut scene = Scene::start("canary behind nginx, the abort turns nothing").await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
+    let pod = scene.is_one_pod_short().await;
+    let posted = scene.alert(&ripcord).await;
+    scene
+        .status_is("it is aborted", |status| status["abortedAt"].is_string())
+        .await;
+    scene.template_follows_after(10).await;
+    assert_eq!(scene.weight().await.as_deref(), Some("60"));
+    scene.set_ready(&pod, true).await;
+    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    scene.times(posted, &rollback);
+}
+
 /// A canary behind it whose spec is Argo CD's.
 pub(crate) async fn nginx_of_argo_cd() {
     let mut scene = Scene::start("canary behind nginx, of Argo CD").await;
@@ -99,4 +144,77 @@ async fn pulled_back(mut scene: Scene, more: &Value) {
     let (ripcord, bad) = scene.bad_split(more).await;
     scene.is_pulled_back(&ripcord, &bad).await;
     assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+}
+
+impl Scene {
+    /// Lets a pod of the stable release be unready, and waits until the controller knows it; the pod.
+    async fn is_one_pod_short(&self) -> Value {
+        // One that is going away already would not be missed.
+        let pod = self.serving().await.remove(0);
+        let before = self.rollout().await["status"]["availableReplicas"]
+            .as_i64()
+            .unwrap();
+        self.set_ready(&pod, false).await;
+        self.status_is("the controller has noticed", |status| {
+            status["availableReplicas"] == before - 1
+        })
+        .await;
+        pod
+    }
+
+    /// Waits until the template is restored: an abort was asked for once, so many seconds before at the least.
+    async fn template_follows_after(&self, seconds: i64) {
+        let restored = async || (!self.restores().is_empty()).then_some(());
+        until(restored, LIMIT).await.expect("it is restored");
+        let mutations = self.mutations();
+        let [abort, restore] = mutations.as_slice() else {
+            panic!("an abort and a restore: {mutations:#?}");
+        };
+        assert_eq!([&*abort.subresource, &*restore.subresource], ["status", ""]);
+        let after = restore.received.duration_since(abort.received);
+        assert!(after.as_secs() >= seconds, "{after:#}");
+    }
+
+    /// Lets Ripcord ask for no abort in this scenario's namespace, and waits until that is so.
+    async fn aborts_are_kept_out(&self) {
+        let name = format!("no-abort-{}", self.namespaces.release);
+        let here = json!({ "kubernetes.io/metadata.name": self.namespaces.release });
+        let rule = |kind: &str, spec: Value| {
+            json!({
+                "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": { "name": name },
+                "spec": spec,
+            })
+        };
+        let policy = json!({
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": ["argoproj.io"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"],
+                "resources": ["rollouts/status"],
+            }] },
+            "validations": [{
+                "expression": "!has(object.status.abort) || !object.status.abort", "message": "aborts are kept out",
+            }],
+        });
+        let binding = json!({
+            "policyName": name, "validationActions": ["Deny"],
+            "matchResources": { "namespaceSelector": { "matchLabels": here } },
+        });
+        for object in [
+            rule("ValidatingAdmissionPolicy", policy),
+            rule("ValidatingAdmissionPolicyBinding", binding),
+        ] {
+            self.plane.admin.create(&object).await.unwrap();
+        }
+        let path = format!("{}/status?dryRun=All", self.rollout_path());
+        let abort = json!({ "status": { "abort": true } });
+        let kept = async || {
+            self.plane
+                .admin
+                .patch(&path, &abort)
+                .await
+                .is_err()
+                .then_some(())
+        };
+        until(kept, LIMIT).await.expect("it is kept out");
+    }
 }
