@@ -65,15 +65,20 @@ pub(crate) trait Deeds: Ground {
     async fn deploy(&self, image: &str) {
         let before = self.live().await;
         self.push(image).await;
+        self.is_taken_up(&before, image).await;
+    }
+
+    /// Waits until the controller works on a change of the template, away from the release with this hash.
+    async fn is_taken_up(&self, before: &str, what: &str) {
         let taken_up = async || (self.live().await != before).then_some(());
         // The controller can miss a person's change for good, until the workload is touched again.
         for again in 0..6 {
             if until(taken_up, LIMIT / 6).await.is_some() {
                 return;
             }
-            self.looks_again(&format!("{image} {again}")).await;
+            self.looks_again(&format!("{what} {again}")).await;
         }
-        panic!("{image} is taken up: {:#}", self.rollout().await);
+        panic!("{what} is taken up: {:#}", self.rollout().await);
     }
 
     /// Changes the image, and waits for nothing.
