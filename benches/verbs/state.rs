@@ -64,6 +64,8 @@ pub(crate) struct Ready {
 
 /// How long a script of minutes is waited for.
 pub(crate) const MINUTES: u16 = 90;
+/// How long any other procedure is waited for: it goes on when the users are served again.
+pub(crate) const PROCEDURE: u16 = 20;
 
 /// A state with the usual commands.
 macro_rules! state {
@@ -100,7 +102,8 @@ pub(crate) const ALL: &[State] = &[
         CANARY_SCRIPT,
         &[],
         in_flight::paused,
-        procedure: Some("emergency-canary")
+        procedure: Some("emergency-canary"),
+        seconds: PROCEDURE
     ),
     state!(
         "canary-aborted",
@@ -180,7 +183,8 @@ pub(crate) const ALL: &[State] = &[
         BLUE_GREEN,
         &[UNDO],
         blue_green::promoted,
-        procedure: Some("blue-green")
+        procedure: Some("blue-green"),
+        seconds: PROCEDURE
     ),
     state!(
         "blue-green-late",

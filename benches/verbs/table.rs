@@ -8,7 +8,7 @@ use crate::outcome::{End, Outcome};
 use crate::script;
 use crate::shared::options::Options;
 use crate::shared::page::median;
-use crate::state::{MINUTES, State};
+use crate::state::{MINUTES, PROCEDURE, State};
 
 /// What all contenders did in one state.
 #[derive(Debug)]
@@ -109,11 +109,13 @@ impl Row {
 pub(crate) fn text(rows: &[Row], machine: &str, options: &Options) -> String {
     let mut text = format!(
         "{machine} Runs of each: {}, one at a time; what had failed in the same way in more than half of them was not run \
-         again. Each had {} s; the two with a cache had {} s. Times are medians, from the moment the command started or the alert was posted.\n\n\
+         again. Each had {} s, those with a row for a procedure {} s, the two with a cache {} s. Times are medians, from \
+         the moment the command started or the alert was posted.\n\n\
          | the bad release is | who acts | runs | first change | last bad answer | Healthy | the end |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
         options.runs,
         options.bound,
+        PROCEDURE.max(options.bound),
         MINUTES.max(options.bound)
     );
     for row in rows {
