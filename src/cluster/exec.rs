@@ -17,6 +17,13 @@ use crate::target::Exec;
 use crate::target::command::{Output, Stream};
 use crate::target::effect::{Outcome, Verdict};
 
+/// The reasons by which the API server says itself that it runs nothing now.
+const OWN_WORDS: [&str; 4] = [
+    "Unauthorized",
+    "TooManyRequests",
+    "InternalError",
+    "ServiceUnavailable",
+];
 /// What is read at once.
 const READ: usize = 8 * 1024;
 
@@ -149,7 +156,10 @@ fn refused(error: kube::Error) -> (Verdict, String) {
     }
     // An answer of the API server's own is none of a command's; a gateway's says nothing of what is behind it.
     let answered = match &error {
-        kube::Error::Api(status) => Some(status.code),
+        // What the client made itself of other words carries no reason that the API server gives.
+        kube::Error::Api(status) if OWN_WORDS.contains(&status.reason.as_str()) => {
+            Some(status.code)
+        }
         _ => None,
     };
     let unreached = matches!(&error, kube::Error::Service(error)

@@ -4,6 +4,7 @@
 //! refuses a Redis Cluster, where each master holds a part, and a Sentinel. The password is read anew each time and shown
 //! nowhere.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -32,16 +33,23 @@ type Result<T> = std::result::Result<T, Failure>;
 
 /// Empties a cache, and says what came of it. It takes no longer than the flush says.
 pub async fn flush(flush: &Flush) -> Outcome {
-    let (verdict, said) = match tokio::time::timeout(flush.within, done(flush)).await {
+    let begun = AtomicBool::new(false);
+    let (verdict, said) = match tokio::time::timeout(flush.within, done(flush, &begun)).await {
         Ok(Ok(said)) => (Verdict::Done, said),
         Ok(Err(failure)) => (failure.verdict, failure.said),
-        Err(_) => (
-            Verdict::Failed,
-            format!(
-                "{} was flushed in part within {:?}",
-                flush.redis.address, flush.within
-            ),
-        ),
+        Err(_) => {
+            let (address, within) = (&flush.redis.address, flush.within);
+            let said = if begun.load(Ordering::Relaxed) {
+                format!("{address} was flushed in part within {within:?}")
+            } else {
+                format!("{address} did not answer within {within:?}")
+            };
+            (Verdict::Failed, said)
+        }
+    };
+    let verdict = match verdict {
+        Verdict::Failed if !begun.into_inner() => Verdict::NotBegun,
+        verdict => verdict,
     };
     Outcome { verdict, said }
 }
@@ -70,9 +78,10 @@ pub async fn look(redis: &Redis, within: Duration) -> std::result::Result<String
     }
 }
 
-async fn done(flush: &Flush) -> Result<String> {
+async fn done(flush: &Flush, begun: &AtomicBool) -> Result<String> {
     let redis = &flush.redis;
     let (mut master, place) = master(redis).await?;
+    begun.store(true, Ordering::Relaxed);
     let (said, database) = match &flush.scope {
         Scope::Prefix(prefix) => {
             let gone = unlink(&mut master, &place, prefix).await?;

@@ -418,6 +418,11 @@ impl Runner<'_> {
     }
 
     async fn ended(&mut self, phase: Phase, finding: Finding) -> Result<Round, Halt> {
+        let mut steps = self.journal.page.run.steps.iter();
+        let untouched = self.journal.page.run.first_mutation.is_none();
+        if untouched && steps.all(|entry| entry.intent.is_none()) {
+            self.withdraw_blame().await?;
+        }
         let finding = self.left(finding);
         self.end(phase, finding).await.map(|()| Round::Ended)
     }

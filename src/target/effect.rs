@@ -138,15 +138,10 @@ pub enum EffectKind {
 }
 
 impl Outcome {
-    /// Whether it may have changed anything. A cache that was not emptied, and pods that did not answer, are as they were; a
-    /// command may have done its work and then failed.
+    /// Whether it may have changed anything: what failed may have been done in part.
     #[must_use]
-    pub fn acted(&self, kind: EffectKind) -> bool {
-        match self.verdict {
-            Verdict::Done => true,
-            Verdict::Failed | Verdict::Unknown => kind == EffectKind::Exec,
-            Verdict::Refused | Verdict::NotBegun => false,
-        }
+    pub const fn acted(&self) -> bool {
+        !matches!(self.verdict, Verdict::Refused | Verdict::NotBegun)
     }
 }
 
@@ -169,6 +164,23 @@ impl Effect {
         }
     }
 
+    /// Whether this does the same as another, decided on an earlier look.
+    #[must_use]
+    pub fn is_same(&self, earlier: &Self) -> bool {
+        let mut now = self.clone();
+        // A Deployment's own status moves it.
+        if let (
+            Self::Scale { version, .. },
+            Self::Scale {
+                version: before, ..
+            },
+        ) = (&mut now, earlier)
+        {
+            version.clone_from(before);
+        }
+        now == *earlier
+    }
+
     /// The one thing that it is done to, where that is not the workload and must not be done to it twice.
     #[must_use]
     pub fn of(&self) -> Option<&str> {
@@ -180,6 +192,12 @@ impl Effect {
 }
 
 impl EffectKind {
+    /// Whether it is no change of the cluster's objects, so that nothing but its answer tells whether it was done.
+    #[must_use]
+    pub const fn is_outside(self) -> bool {
+        matches!(self, Self::Flush | Self::Call | Self::Exec)
+    }
+
     /// What is under way once this change was made.
     #[must_use]
     pub const fn reason(self) -> Reason {
@@ -203,18 +221,21 @@ impl EffectKind {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_command_that_failed_may_have_done_its_work() {
-        let acted = |verdict, kind| {
-            let said = String::new();
-            Outcome { verdict, said }.acted(kind)
-        };
-        for kind in [EffectKind::Exec, EffectKind::Flush, EffectKind::Call] {
-            assert!(acted(Verdict::Done, kind));
-            assert!(!acted(Verdict::Refused, kind) && !acted(Verdict::NotBegun, kind));
-            let exec = kind == EffectKind::Exec;
-            assert_eq!(acted(Verdict::Failed, kind), exec);
-            assert_eq!(acted(Verdict::Unknown, kind), exec);
+    fn scale(version: &str, to: i32) -> Effect {
+        Effect::Scale {
+            deployment: "web-blue".into(),
+            uid: "uid".into(),
+            version: version.into(),
+            from: 0,
+            to,
         }
+    }
+
+    #[test]
+    fn a_scaling_is_the_same_at_another_version_and_not_to_another_number() {
+        assert!(scale("2", 4).is_same(&scale("1", 4)));
+        assert!(!scale("1", 3).is_same(&scale("1", 4)));
+        assert!(!Effect::Nudge.is_same(&scale("1", 4)));
+        assert!(Effect::Nudge.is_same(&Effect::Nudge));
     }
 }

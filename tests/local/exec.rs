@@ -193,7 +193,7 @@ async fn an_answer_in_place_of_a_connection_says_that_nothing_was_begun() {
             "the server is currently unable to handle the request",
             Verdict::NotBegun,
         ),
-        // A gateway in between knows nothing of what is behind it.
+        // What no API server says is a gateway's, which knows nothing of what is behind it.
         (504, "gateway timeout", Verdict::Unknown),
         (302, "elsewhere", Verdict::Refused),
     ] {
@@ -201,6 +201,9 @@ async fn an_answer_in_place_of_a_connection_says_that_nothing_was_begun() {
         assert_eq!(verdict, wanted, "{code}: {told}");
         assert!(code == 302 || told.contains(said), "{told}");
     }
+    let answer = Answer::GatewayRefuses(503, "upstream connect error or disconnect/reset");
+    let (verdict, told) = run(answer, &flush()).await;
+    assert_eq!(verdict, Verdict::Unknown, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

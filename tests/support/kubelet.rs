@@ -27,6 +27,8 @@ const CLOSE: u8 = 255;
 pub(crate) enum Answer {
     /// No WebSocket: this code, with this message as the API server says it.
     Refuses(u16, &'static str),
+    /// The same from a gateway in between, which does not know the API's words.
+    GatewayRefuses(u16, &'static str),
     /// A WebSocket of this protocol, and then these, in this order.
     Plays(&'static str, Vec<Play>),
 }
@@ -132,7 +134,9 @@ pub(crate) fn kubeconfig(addr: SocketAddr) -> String {
 
 async fn serve(stream: TcpStream, answer: Answer, asked: Arc<Mutex<Vec<String>>>) {
     let (protocol, plays) = match &answer {
-        Answer::Refuses(code, said) => (Err((*code, *said)), None),
+        Answer::Refuses(code, said) | Answer::GatewayRefuses(code, said) => {
+            (Err((*code, *said)), None)
+        }
         Answer::Plays(protocol, plays) => (Ok(*protocol), Some(plays)),
     };
     #[expect(
@@ -162,7 +166,11 @@ async fn serve(stream: TcpStream, answer: Answer, asked: Arc<Mutex<Vec<String>>>
                     "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                     "message": said, "reason": reason, "code": code,
                 });
-                let mut refusal = ErrorResponse::new(Some(status.to_string()));
+                let body = match &answer {
+                    Answer::GatewayRefuses(..) => said.to_owned(),
+                    _ => status.to_string(),
+                };
+                let mut refusal = ErrorResponse::new(Some(body));
                 *refusal.status_mut() = StatusCode::from_u16(code).unwrap();
                 Err(refusal)
             }

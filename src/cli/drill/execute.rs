@@ -26,6 +26,8 @@ use crate::rollback::{Phase, Rollback, name};
 use crate::target::drill::MARK;
 use crate::target::{Release, Snapshot, Target};
 
+/// How long a mark whose answer was lost is looked for: the API server gives a webhook no longer.
+const LATE: Duration = Duration::from_secs(30);
 /// How often the workload is looked at.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(200);
 
@@ -167,13 +169,19 @@ impl Drill<'_> {
         };
         let (workload, cluster) = (&self.target.workload, &self.hands.cluster);
         if let Err(error) = cluster.mark(workload, rollout, &self.id, false).await {
-            let marked = Marked::from(cluster.marked(workload).await);
+            let lost = matches!(error, crate::cluster::Error::Unavailable(_));
             let ours = Marked::Yes(self.id.clone());
-            if marked == Marked::No {
-                return Err(self.unmarkable(&error));
-            }
-            if marked != ours {
-                return Ok(Err(format!("the mark: {error}")));
+            match self.arrived(lost).await {
+                Marked::No if !lost => return Err(self.unmarkable(&error)),
+                Marked::No => {
+                    return Ok(Err(format!(
+                        "the mark: {error}; it has not come within {LATE:?}, and may come yet: then ripcord drill --put-back \
+                         --target {} takes it away",
+                        self.target.name
+                    )));
+                }
+                marked if marked != ours => return Ok(Err(format!("the mark: {error}"))),
+                _ => {}
             }
         }
         self.say(&format!(
@@ -181,6 +189,18 @@ impl Drill<'_> {
             self.id, self.before
         ));
         Ok(Ok(()))
+    }
+
+    /// What is known of the mark after a call that failed. One whose answer was lost may still be carried out.
+    async fn arrived(&self, lost: bool) -> Marked {
+        let began = Instant::now();
+        loop {
+            let marked = Marked::from(self.hands.cluster.marked(&self.target.workload).await);
+            if marked != Marked::No || !lost || began.elapsed() > LATE {
+                return marked;
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// Waits until the drill's release stands, has the service take it back, and looks on until it has.

@@ -89,12 +89,13 @@ impl Runner<'_> {
         if let Some(outcome) = self.outside(&effect).await? {
             return self.answered(index, &effect, outcome).await;
         }
-        if let Some(round) = self
-            .look_again(index, &effect, first, intended_before)
+        let effect = match self
+            .look_again(index, effect, first, intended_before)
             .await?
         {
-            return Ok(round);
-        }
+            Ok(effect) => effect,
+            Err(round) => return Ok(round),
+        };
         match self.apply(index, &effect).await? {
             Ok(()) => self.changed(index, &effect).await,
             Err(error) => self.not_changed(index, error, now).await,
@@ -106,33 +107,40 @@ impl Runner<'_> {
     async fn look_again(
         &mut self,
         index: usize,
-        effect: &Effect,
+        effect: Effect,
         first: bool,
         intended_before: bool,
-    ) -> Result<Option<Round>, Halt> {
-        if !matches!(effect, Effect::SwitchService { .. }) {
-            return Ok(None);
+    ) -> Result<Result<Effect, Round>, Halt> {
+        if !matches!(effect, Effect::SwitchService { .. } | Effect::Scale { .. }) {
+            return Ok(Ok(effect));
         }
         self.look().await?;
+        self.journal.refresh(self.ctx);
         let now = (self.ctx.clock)();
+        let kept = match self.no_longer(now).filter(|_| first) {
+            Some(refused) => Ok(Some(refused)),
+            None if first => self.held_now(now).await,
+            None => Ok(None),
+        };
         let step = self.plan.steps.get(index);
         let step = step.zip(self.journal.page.run.steps.get(index));
         let next = step.map(|(step, entry)| step.next(&self.at, &self.seen, entry, now));
-        let wanted = matches!(next, Some(Next::Do(next)) if next == *effect);
-        let held = if first && wanted {
-            self.held_now(now).await
-        } else {
-            Ok(None)
-        };
-        if (!wanted || matches!(held, Ok(Some(_)))) && !intended_before {
+        let stops = ending::asked_to_stop(&self.journal.rollback).is_some();
+        match next {
+            Some(Next::Do(next)) if next.is_same(&effect) && !stops && matches!(kept, Ok(None)) => {
+                return Ok(Ok(next));
+            }
+            _ => {}
+        }
+        if !intended_before {
             self.unintended(index);
         }
-        Ok(match held {
-            Ok(Some(refused)) => Some(self.refused(refused).await?),
+        Ok(Err(match kept {
+            Ok(Some(refused)) => self.refused(refused).await?,
+            Ok(None) => Round::Again,
             // What cannot be read holds.
-            Err(error) => Some(self.retried(index, &error, now).await?),
-            Ok(None) => (!wanted).then_some(Round::Again),
-        })
+            Err(error) => self.retried(index, &error, now).await?,
+        }))
     }
 
     /// Makes the controller look at the workload again. It is worth a try and no more: what comes of it ends nothing, and what
@@ -223,7 +231,7 @@ impl Runner<'_> {
     ) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
         let done = outcome.verdict == Verdict::Done;
-        let acted = outcome.acted(effect.kind());
+        let acted = outcome.acted();
         if let Some(entry) = self.journal.page.run.steps.get_mut(index)
             && let Some(intent) = &mut entry.intent
         {
@@ -299,10 +307,6 @@ impl Runner<'_> {
 
     /// Ends what has changed nothing.
     pub(super) async fn refused(&mut self, (phase, finding): Refused) -> Result<Round, Halt> {
-        let mut steps = self.journal.page.run.steps.iter();
-        if steps.all(|entry| entry.intent.is_none()) {
-            self.withdraw_blame().await?;
-        }
         self.ended(phase, finding).await
     }
 
@@ -316,7 +320,7 @@ impl Runner<'_> {
     }
 
     /// Takes the blame back from a release that nothing was done to after all.
-    async fn withdraw_blame(&mut self) -> Result<(), Halt> {
+    pub(super) async fn withdraw_blame(&mut self) -> Result<(), Halt> {
         self.journal.fence(self.ctx).await?;
         let name = self.journal.rollback.name();
         ending::remember(self.ctx, &self.target, |memory| {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::Runner;
 use crate::engine::ending;
 use crate::engine::journal::Halt;
+use crate::procedure::entry::Scaled;
 use crate::reason::{Finding, Reason};
 
 impl Runner<'_> {
@@ -23,22 +24,37 @@ impl Runner<'_> {
         self.journal.write(self.ctx).await
     }
 
-    /// What an end says besides, where the release is aborted and no template followed.
+    /// What an end says besides: that the release is aborted and no template followed, or that another Deployment was asked for
+    /// pods and no switch followed.
     pub(super) fn left(&self, finding: Finding) -> Finding {
         let rollout = self.at.rollout.as_ref();
-        let left = rollout.is_some_and(|it| it.aborted && it.current == self.plan.from.hash);
-        if !left {
+        let Some(rollout) = rollout.filter(|it| it.observed && it.current == self.plan.from.hash)
+        else {
             return finding;
-        }
-        let said = format!(
-            "{} is aborted, and its template is still in the spec",
-            self.plan.from
-        );
-        let said = match finding.said.as_str() {
-            "" => said,
-            before => format!("{before}; {said}"),
         };
-        finding.reason.because(said)
+        let aborted = rollout.aborted.then(|| {
+            let from = &self.plan.from;
+            format!("{from} is aborted, and its template is still in the spec")
+        });
+        let scalings = self.journal.page.run.steps.iter();
+        let scaled = scalings
+            .filter_map(|entry| entry.scaled.as_ref())
+            .map(|it| {
+                let Scaled {
+                    deployment,
+                    from,
+                    to,
+                } = it;
+                format!("Deployment {deployment} was asked for {to} pods instead of {from}")
+            });
+        let left = aborted.into_iter().chain(scaled);
+        left.fold(finding, |finding, left| {
+            let said = match finding.said.as_str() {
+                "" => left,
+                before => format!("{before}; {left}"),
+            };
+            finding.reason.because(said)
+        })
     }
 
     /// Why a drill whose release is gone already gives way to what is no drill, if it does. Before that it goes on: nobody else

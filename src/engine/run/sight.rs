@@ -84,6 +84,11 @@ impl Runner<'_> {
         let marked = mark.is_some() && mark == self.journal.rollback.metadata.uid.as_ref();
         let aborted = self.aborts() && rollout.is_some_and(|rollout| rollout.aborted);
         let run = &mut self.journal.page.run;
+        // Whoever began it was gone before an answer came.
+        let outside = run.steps.iter().any(|entry| {
+            let unanswered = entry.intent.as_ref().filter(|it| it.outcome.is_none());
+            unanswered.is_some_and(|it| it.effect.is_outside())
+        });
         let mut scalings = run.steps.iter().filter_map(|entry| entry.scaled.as_ref());
         let scaled = scalings.any(|it| match rollout.map(|rollout| &rollout.strategy) {
             Some(Strategy::Colours(colours)) => {
@@ -92,7 +97,7 @@ impl Runner<'_> {
             }
             _ => false,
         });
-        if run.first_mutation.is_none() && (marked || aborted || scaled) {
+        if run.first_mutation.is_none() && (marked || aborted || scaled || outside) {
             let intents = run.steps.iter().filter_map(|entry| entry.intent.as_ref());
             run.first_mutation = intents.map(|intent| intent.at).min();
         }
