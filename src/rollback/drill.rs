@@ -162,12 +162,12 @@ impl MemoryStatus {
     }
 
     /// The live release as it was before a drill's made its place, or the other way round: what is live now counts as the
-    /// same, so that it is as old.
+    /// same, so that it is as old. So does a drill's own under another revision: the controller counts the revision of what
+    /// follows before it says what that is.
     pub(super) fn carried(&self, rollout: &Rollout) -> Option<&Live> {
         self.live.as_ref().filter(|live| {
-            live.uid == rollout.uid
-                && live.hash != rollout.current
-                && self.same(&live.hash, &rollout.current)
+            let moved = live.hash != rollout.current || self.drill(&live.hash).is_some();
+            live.uid == rollout.uid && moved && self.same(&live.hash, &rollout.current)
         })
     }
 }
@@ -240,6 +240,21 @@ mod tests {
                 (second(0), None, 3)
             );
         }
+    }
+
+    #[test]
+    fn a_revision_that_is_counted_before_the_way_back_is_seen_makes_nothing_new() {
+        let untouched = before();
+        let mut memory = before();
+        see(&mut memory, &drilled(), 5000);
+        let mut counted = drilled();
+        counted.rollout.as_mut().unwrap().revision = 3;
+        see(&mut memory, &counted, 5001);
+        see(&mut memory, &restored(), 5002);
+        let live = memory.live.clone().unwrap();
+        assert_eq!((&*live.hash, live.revision), ("good", 3));
+        assert_eq!((live.changed, live.promoted), (second(0), Some(second(0))));
+        assert_eq!(memory.history.len(), untouched.history.len());
     }
 
     #[test]
