@@ -27,7 +27,7 @@ use crate::target::drill::MARK;
 use crate::target::{Release, Snapshot, Target};
 
 /// How long a mark whose answer was lost is looked for: the API server gives a webhook no longer.
-const LATE: Duration = Duration::from_secs(30);
+const LATE: std::time::Duration = std::time::Duration::from_secs(30);
 /// How often the workload is looked at.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(200);
 
