@@ -22,6 +22,8 @@ pub(crate) enum Need {
     ClusterRules,
     /// What is run in a pod runs on this machine, and tells an exit status of 0 alone.
     LocalExec,
+    /// The pods answer in this run's own process, which counts how often each was warmed up.
+    WarmUps,
     /// Namespaces can have the names that `ripcord demo` gives them.
     DemoNames,
 }

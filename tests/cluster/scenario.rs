@@ -97,7 +97,7 @@ real! {
         switched_back brought_up scaled_down never_ready destination_falters[Pods Network PodStatus ClusterRules]
         person_switches right_is_missing of_a_rollout of_argo_cd looked_at;
     cache:
-        rollout deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
+        rollout[Pods Network WarmUps] deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
     exec:
         every_pod[Pods Network LocalExec] no_exit_status[Pods Network LocalExec] wrong_words[Pods Network LocalExec]
@@ -106,7 +106,8 @@ real! {
         revert_without_its_right promotion_without_its_right[Pods Network Freeze] healthy_with_a_wrong_answer
         healthy_without_one_of_its_pods healthy_in_time gone_in_time restart_without_its_right ready_in_time warm_up_in_time
         image_without_its_container flush_after_all_else;
-    gone: workload_at_restart workload_at_wait_ready pod_at_wait_ready pod_at_its_warm_up;
+    gone: workload_at_restart workload_at_wait_ready pod_at_wait_ready[Pods Network WarmUps]
+        pod_at_its_warm_up[Pods Network WarmUps];
     complete:
         no_replica_set no_replica_set_of_a_blue_green replica_set pods_never_ready right_is_gone revert_alone;
     hands: by_hand approves denies silence;

@@ -64,6 +64,10 @@ pub(super) async fn find_out(run: &Run) -> Result<Lacks> {
         "what is run in a pod of somebody's cluster runs there",
     );
     lacks.note(
+        Need::WarmUps,
+        "how often a pod of somebody's cluster was warmed up is counted there",
+    );
+    lacks.note(
         Need::DemoNames,
         "the demo's namespaces do not have this run's prefix; it can be played by hand, see CONTRIBUTING.md",
     );
