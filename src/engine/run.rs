@@ -4,16 +4,17 @@
 //! every change carries its precondition, and only what fresh reads show counts.
 
 mod change;
+mod keep;
 mod midway;
+mod outside;
 mod resume;
 mod sight;
+mod stir;
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
-use tokio::sync::watch;
 
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
@@ -55,21 +56,6 @@ struct Runner<'a> {
     noted: Option<Timestamp>,
 }
 
-/// Keeps so many of the latest sightings of each thing.
-fn latest(seen: &mut Vec<Sighting>, keep: usize) {
-    let mut kept: HashMap<String, usize> = HashMap::new();
-    let mut wanted: Vec<_> = seen
-        .iter()
-        .rev()
-        .map(|sighting| {
-            let kept = kept.entry(sighting.of.clone()).or_default();
-            *kept += 1;
-            *kept <= keep
-        })
-        .collect();
-    seen.retain(|_| wanted.pop().unwrap_or(false));
-}
-
 /// What a round came to.
 enum Round {
     Again,
@@ -77,17 +63,6 @@ enum Round {
     Changed,
     Soon,
     Ended,
-}
-
-/// What a run looks again for: the workload as the watch last told, and what people and intake wrote. Its own writes are
-/// not among it.
-#[derive(PartialEq)]
-struct Stir {
-    workload: [Option<u64>; 3],
-    asked: Option<i64>,
-    marks: Option<BTreeMap<String, String>>,
-    deleting: bool,
-    alerts: i64,
 }
 
 /// Runs a rollback to its end, or as far as this replica may.
@@ -223,37 +198,6 @@ impl Runner<'_> {
         self.end(Phase::Succeeded, Reason::Done.into()).await
     }
 
-    /// What there is to look for now.
-    fn stir(&self) -> Stir {
-        let rollback = &self.journal.rollback;
-        let caches = &self.ctx.caches;
-        let cached = caches.rollbacks.get(rollback.namespace(), rollback.name());
-        let cached = cached.as_deref().unwrap_or(rollback);
-        Stir {
-            workload: caches.versions(&self.target.workload),
-            asked: cached.metadata.generation,
-            marks: cached.metadata.annotations.clone(),
-            deleting: cached.metadata.deletion_timestamp.is_some(),
-            alerts: cached.state().alerts.seq,
-        }
-    }
-
-    /// Waits until there is something to look for. One change comes as several events: they have `arrival` to arrive.
-    async fn stirred(
-        &self,
-        seen: Option<&Stir>,
-        changes: &mut watch::Receiver<u64>,
-        arrival: Duration,
-    ) {
-        changes.mark_unchanged();
-        while Some(&self.stir()) == seen {
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
-        tokio::time::sleep(arrival).await;
-    }
-
     /// Pins the object if intake has not, so that nobody can delete it while the release is half-way. Without that nothing
     /// begins.
     async fn pinned(&mut self) -> Result<bool, Halt> {
@@ -297,7 +241,7 @@ impl Runner<'_> {
                 sightings = self.ctx.prober.look(&probes) => sightings,
             };
             self.seen.extend(sightings);
-            latest(&mut self.seen, step.looks_back());
+            sight::latest(&mut self.seen, step.looks_back());
         }
         let now = (self.ctx.clock)();
         let Some(entry) = self.journal.page.run.steps.get(index) else {
@@ -437,25 +381,5 @@ impl Runner<'_> {
             finding,
         )
         .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_rows_of_many_things_are_kept_and_nothing_else() {
-        let sighting = |nth: i64| Sighting {
-            of: format!("pod-{}", nth % 50),
-            at: Timestamp::from_second(nth).unwrap(),
-            good: true,
-            said: String::new(),
-            value: None,
-        };
-        let mut seen: Vec<_> = (0..10_000).map(sighting).collect();
-        latest(&mut seen, 100);
-        assert_eq!(seen.len(), 50 * 100);
-        assert_eq!(seen, (5_000..10_000).map(sighting).collect::<Vec<_>>());
     }
 }

@@ -4,23 +4,17 @@
 use jiff::Timestamp;
 
 use super::{RACES, Round, Runner};
-use crate::cluster::{Error, redis};
+use crate::cluster::Error;
 use crate::engine::ending;
 use crate::engine::journal::Halt;
-use crate::policy::admission::{lacking, too_late};
-use crate::policy::guard::{self, Hold};
-use crate::policy::ladder;
 use crate::procedure::entry::Scaled;
 use crate::procedure::{Intent, Next};
-use crate::reason::{Finding, Reason};
+use crate::reason::Reason;
+use crate::rollback::Phase;
 use crate::rollback::object::Mode;
-use crate::rollback::{Memory, Phase};
 use crate::target::Effect;
-use crate::target::effect::{EffectKind, Outcome, Verdict};
+use crate::target::effect::EffectKind;
 use crate::telemetry::Span;
-
-/// Why a rollback that touched nothing ends, and in which phase.
-pub(super) type Refused = (Phase, Finding);
 
 impl Runner<'_> {
     /// Makes a change: the intent is on record first, the release is blamed before the first one, and nothing stands
@@ -194,61 +188,6 @@ impl Runner<'_> {
         Ok(applied)
     }
 
-    /// Does what is no change of the cluster, in this term; none where it is one. Nothing keeps it from being done twice but
-    /// the journal, and what was answered is seen by this replica alone until it is on record.
-    async fn outside(&mut self, effect: &Effect) -> Result<Option<Outcome>, Halt> {
-        let ctx = self.ctx;
-        let done = async {
-            match effect {
-                Effect::Flush(flush) => Some((Vec::new(), redis::flush(flush).await)),
-                Effect::Call(calls) => Some(ctx.prober.call(calls).await),
-                Effect::Exec(exec) => {
-                    let namespace = &self.target.workload.namespace;
-                    Some((Vec::new(), ctx.cluster.exec(namespace, exec).await))
-                }
-                _ => None,
-            }
-        };
-        if ctx.ended.is_cancelled() {
-            return Err(Halt::TermEnded);
-        }
-        let done = tokio::select! {
-            () = ctx.ended.cancelled() => return Err(Halt::TermEnded),
-            done = done => done,
-        };
-        Ok(done.map(|(sightings, outcome)| {
-            self.seen.extend(sightings);
-            outcome
-        }))
-    }
-
-    /// Journals what was answered to something that is no change of the cluster.
-    async fn answered(
-        &mut self,
-        index: usize,
-        effect: &Effect,
-        outcome: Outcome,
-    ) -> Result<Round, Halt> {
-        let now = (self.ctx.clock)();
-        let done = outcome.verdict == Verdict::Done;
-        let acted = outcome.acted();
-        if let Some(entry) = self.journal.page.run.steps.get_mut(index)
-            && let Some(intent) = &mut entry.intent
-        {
-            intent.confirmed = done.then_some(now);
-            intent.outcome = Some(outcome);
-            entry.done.extend(intent.of.clone().filter(|_| done));
-        }
-        if acted {
-            self.journal.page.run.first_mutation.get_or_insert(now);
-        }
-        self.journal.write(self.ctx).await?;
-        if done {
-            self.announce(effect);
-        }
-        Ok(Round::Again)
-    }
-
     /// Notes a call that failed and is worth another try.
     async fn retried(
         &mut self,
@@ -262,52 +201,11 @@ impl Runner<'_> {
     }
 
     /// Says in an Event what is under way.
-    fn announce(&self, effect: &Effect) {
+    pub(super) fn announce(&self, effect: &Effect) {
         let reason = effect.kind().reason();
         self.ctx
             .events
             .say(&self.journal.rollback, "Change", &reason.into(), false);
-    }
-
-    /// Why a first change is no longer wanted by what is known here, if it is not.
-    pub(super) fn no_longer(&self, now: Timestamp) -> Option<Refused> {
-        let rollback = &self.journal.rollback;
-        if let Some(stopped) = ending::asked_to_stop(rollback) {
-            return Some((Phase::Cancelled, stopped));
-        }
-        let declined = if rollback.all_ended() {
-            Some(Reason::ResolvedBeforeStart.into())
-        } else {
-            too_late(rollback, &self.target, now)
-        };
-        Some((Phase::Declined, declined?))
-    }
-
-    /// Why a first change is no longer wanted by what was just read. A person's own request is not kept by a latch.
-    fn held(&self, hold: &Hold, memory: Option<&Memory>, now: Timestamp) -> Option<Refused> {
-        let by_hand = self.journal.rollback.spec.alerts.is_empty();
-        let held = guard::held(hold, memory, now);
-        let held = held.and_then(|()| {
-            if by_hand {
-                Ok(())
-            } else {
-                ladder::latched_for(memory, &self.journal.rollback)
-            }
-        });
-        Some((Phase::Declined, held.err()?))
-    }
-
-    /// The same on fresh reads.
-    async fn held_now(&self, now: Timestamp) -> Result<Option<Refused>, Error> {
-        let (namespace, config_map) = self.ctx.caches.hold_at();
-        let hold = self.ctx.cluster.hold(namespace, config_map).await?;
-        let memory = self.ctx.cluster.recall(&self.target).await?;
-        Ok(self.held(&hold, memory.as_ref(), now))
-    }
-
-    /// Ends what has changed nothing.
-    pub(super) async fn refused(&mut self, (phase, finding): Refused) -> Result<Round, Halt> {
-        self.ended(phase, finding).await
     }
 
     /// Takes an intent back that certainly had no effect: it must not count as if it had had one.
@@ -317,18 +215,6 @@ impl Runner<'_> {
             entry.intent = None;
             entry.scaled = None;
         }
-    }
-
-    /// Takes the blame back from a release that nothing was done to after all.
-    pub(super) async fn withdraw_blame(&mut self) -> Result<(), Halt> {
-        self.journal.fence(self.ctx).await?;
-        let name = self.journal.rollback.name();
-        ending::remember(self.ctx, &self.target, |memory| {
-            let before = memory.blamed.len();
-            memory.blamed.retain(|blame| blame.rollback != name);
-            memory.blamed.len() < before
-        })
-        .await
     }
 
     /// Journals that the API server confirmed a change.
@@ -422,71 +308,5 @@ impl Runner<'_> {
         let finding = Reason::Retrying.because(format!("without an abort: {error}"));
         self.note(index, finding, now).await?;
         Ok(Round::Again)
-    }
-
-    /// What is missing, by name, where the API server has refused a first change that was thought to be allowed: a right that was
-    /// taken away since it was last asked for. None where nothing is missing, and somebody else's rule keeps it out.
-    async fn lacks(&self) -> Option<Finding> {
-        let (workload, mode) = (&self.target.workload, self.ctx.mode);
-        let asked = self.ctx.cluster.missing_permissions(workload, mode).await;
-        let missing = asked.ok().filter(|missing| !missing.is_empty())?;
-        let now = (self.ctx.clock)();
-        self.ctx.rights.note(workload, &missing, now);
-        Some(lacking(&missing))
-    }
-
-    /// Blames the release that is about to be left, and asks once more what can keep it: for as long as a first change is
-    /// still allowed, until both could be done.
-    ///
-    /// # Errors
-    /// When the term ends first.
-    async fn blame(&mut self) -> Result<Option<Refused>, Halt> {
-        let name = self.journal.rollback.name().to_owned();
-        let from = self.plan.from.clone();
-        let drill = self.journal.rollback.spec.drill;
-        loop {
-            let now = (self.ctx.clock)();
-            let known = self.ctx.caches.memory(&self.target);
-            let known = known.map(|known| Memory::clone(&known));
-            let blamed = self.ctx.cluster.remember(&self.target, known, |memory| {
-                // What a drill leaves is no worse than what it was made of.
-                let blamed = !drill && memory.blame(&from, &name, now);
-                let activated = memory.active.as_ref() != Some(&name);
-                memory.active = Some(name.clone());
-                blamed || activated
-            });
-            let blamed = blamed.await;
-            // After it: a write can take long, and a hold that came meanwhile counts.
-            let (namespace, config_map) = self.ctx.caches.hold_at();
-            let hold = self.ctx.cluster.hold(namespace, config_map).await;
-            self.journal.refresh(self.ctx);
-            let now = (self.ctx.clock)();
-            if let Some(refused) = self.no_longer(now) {
-                return Ok(Some(refused));
-            }
-            match (blamed, hold) {
-                (Ok(memory), Ok(hold)) => {
-                    let refused = self.held(&hold, Some(&memory), now);
-                    let namespace = &self.target.workload.namespace;
-                    let memories = &self.ctx.caches.memories;
-                    memories.offer(namespace, &self.target.name, memory);
-                    return Ok(refused);
-                }
-                (Err(error), _) => {
-                    if matches!(error, Error::Forbidden(_))
-                        && let Some(finding) = self.lacks().await
-                    {
-                        return Ok(Some((Phase::Declined, finding)));
-                    }
-                    tracing::warn!(ripcord.target = self.target.name, %error, "the release cannot be blamed");
-                }
-                (_, Err(error)) => {
-                    tracing::warn!(ripcord.target = self.target.name, %error, "the hold cannot be read: nothing starts");
-                }
-            }
-            if !self.ctx.pause(self.ctx.tick).await {
-                return Err(Halt::TermEnded);
-            }
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a run has seen and done so far, put on its page and into the memory.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 
 use super::{Runner, WORDS};
@@ -7,9 +9,25 @@ use crate::engine::ending;
 use crate::engine::journal::Halt;
 use crate::procedure::StepPhase;
 use crate::reason::{Finding, Reason};
+use crate::target::Sighting;
 use crate::target::effect::EffectKind;
 use crate::target::workload::Strategy;
 use crate::telemetry::Span;
+
+/// Keeps so many of the latest sightings of each thing.
+pub(super) fn latest(seen: &mut Vec<Sighting>, keep: usize) {
+    let mut kept: HashMap<String, usize> = HashMap::new();
+    let mut wanted: Vec<_> = seen
+        .iter()
+        .rev()
+        .map(|sighting| {
+            let kept = kept.entry(sighting.of.clone()).or_default();
+            *kept += 1;
+            *kept <= keep
+        })
+        .collect();
+    seen.retain(|_| wanted.pop().unwrap_or(false));
+}
 
 impl Runner<'_> {
     /// Journals what a step waits for: when the reason changes, and its words now and then. What counts is what is on
@@ -181,5 +199,25 @@ impl Runner<'_> {
             format!("{to} was restored, and {from} is live again: its owner (GitOps?) put it back")
         };
         again.then(|| Reason::Overwritten.because(said))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_rows_of_many_things_are_kept_and_nothing_else() {
+        let sighting = |nth: i64| Sighting {
+            of: format!("pod-{}", nth % 50),
+            at: Timestamp::from_second(nth).unwrap(),
+            good: true,
+            said: String::new(),
+            value: None,
+        };
+        let mut seen: Vec<_> = (0..10_000).map(sighting).collect();
+        latest(&mut seen, 100);
+        assert_eq!(seen.len(), 50 * 100);
+        assert_eq!(seen, (5_000..10_000).map(sighting).collect::<Vec<_>>());
     }
 }
