@@ -58,7 +58,8 @@ impl Scene {
         Self::begin(name, turn).await
     }
 
-    /// The same with nobody else in the cluster, for a scenario that stops the Rollouts controller.
+    /// The same with nobody else in the cluster, for a scenario that stops the Rollouts controller, or whose rules count in tenths of
+    /// their time: scrapes that come late would be lost on them.
     pub(crate) async fn alone(name: &'static str) -> Self {
         let turn = crate::plane().alone().await;
         Self::begin(name, turn).await

@@ -87,6 +87,11 @@ pub(crate) async fn healthy_in_time() {
     let proof = "- healthy: { consecutive: 3, every: 500ms, within: 2m }";
     scene.policy_says(proof, &proof.replace("2m", "3s"));
     scene.policy_says("timeout: 2s", "timeout: 100ms");
+    // The health of the demo application is never slow; its predictions are.
+    scene.policy_says(
+        "health:\n      path: /health/pinn",
+        "health:\n      path: /price",
+    );
     scene.good = "demo:v1-slow";
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     scene.fails(&ripcord, &bad, "unhealthy").await;
