@@ -111,7 +111,7 @@ pub(crate) async fn destination_falters() {
     let memory = json!({
         "apiGroups": ["ripcord.dev"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"], "resources": ["targets/status"],
     });
-    scene.keep_out(&memory, "false").await;
+    scene.keep_out(&memory, "false", "Forbidden").await;
     let namespace = &scene.namespaces.release;
     let all = format!("/apis/ripcord.dev/v1alpha1/namespaces/{namespace}/targets");
     let path = format!("{all}/options-api/status?dryRun=All");

@@ -148,7 +148,7 @@ impl Scene {
         let rollouts = json!({
             "apiGroups": ["argoproj.io"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"], "resources": ["rollouts"],
         });
-        self.keep_out(&rollouts, &format!("{same} || {other}"))
+        self.keep_out(&rollouts, &format!("{same} || {other}"), "Forbidden")
             .await;
         let kept = async || self.good_would_come_in().await.is_err().then_some(());
         until(kept, LIMIT).await.expect("it is kept out");

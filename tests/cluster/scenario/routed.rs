@@ -85,7 +85,7 @@ pub(crate) async fn nginx_abort_refused() {
     asked
         .retain(|it| it.verb == "patch" && it.subresource == "status" && it.resource == "rollouts");
     let codes: Vec<_> = asked.iter().map(|it| it.code).collect();
-    assert_eq!(codes, [403], "it is asked for once: {asked:#?}");
+    assert_eq!(codes, [422], "it is asked for once: {asked:#?}");
     assert_eq!(scene.mutations().len(), 1, "{:#?}", scene.mutations());
     let step = &rollback["status"]["run"]["steps"][0];
     assert_eq!(step["attempts"], 2, "{step:#}");
@@ -182,7 +182,7 @@ impl Scene {
             "resources": ["rollouts/status"],
         });
         let but = "!has(object.status.abort) || !object.status.abort";
-        self.keep_out(&status, but).await;
+        self.keep_out(&status, but, "Invalid").await;
         let path = format!("{}/status?dryRun=All", self.rollout_path());
         let abort = json!({ "status": { "abort": true } });
         let abort = async || self.plane.admin.patch(&path, &abort).await;

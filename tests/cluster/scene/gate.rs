@@ -8,14 +8,14 @@ const POLICY: &str = "ValidatingAdmissionPolicy";
 const BINDING: &str = "ValidatingAdmissionPolicyBinding";
 
 impl Scene {
-    /// Lets nothing be written to these resources in this scenario's namespace but what the expression allows. It takes a while
-    /// until the API server heeds it.
-    pub(crate) async fn keep_out(&self, resources: &Value, but: &str) {
+    /// Lets nothing be written to these resources in this scenario's namespace but what the expression allows; the API server
+    /// gives this reason. It takes a while until it heeds it.
+    pub(crate) async fn keep_out(&self, resources: &Value, but: &str, reason: &str) {
         let (_, mut policy) = self.gate(POLICY);
         policy["spec"] = json!({
             "failurePolicy": "Fail",
             "matchConstraints": { "resourceRules": [resources] },
-            "validations": [{ "expression": but, "message": "this is kept out", "reason": "Forbidden" }],
+            "validations": [{ "expression": but, "message": "this is kept out", "reason": reason }],
         });
         let (_, mut binding) = self.gate(BINDING);
         binding["spec"] = json!({
