@@ -9,8 +9,9 @@ use axum::http::Uri;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::clock;
 
@@ -19,11 +20,11 @@ const RECENT: usize = 60;
 /// An answer that takes longer is a bad one.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A running load client.
+/// A running load client; it stops asking when it is dropped.
 #[derive(Debug)]
 pub struct Client {
     tally: Arc<Mutex<Tally>>,
-    task: JoinHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 /// What a load client has counted.
@@ -45,7 +46,10 @@ impl Client {
     pub fn start(url: Uri, rate: u32) -> Self {
         let tally = Arc::new(Mutex::default());
         let task = tokio::spawn(run(url, rate.max(1), tally.clone()));
-        Self { tally, task }
+        Self {
+            tally,
+            task: AbortOnDropHandle::new(task),
+        }
     }
 
     /// What was counted up to now.
@@ -96,5 +100,28 @@ async fn run(url: Uri, rate: u32, tally: Arc<Mutex<Tally>>) {
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             tally.count(good, now());
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_asked_any_more_once_it_is_dropped() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        let client = Client::start(url.parse().unwrap(), 100);
+        let _request = server.accept().await.unwrap();
+        let asking = Arc::downgrade(&client.tally);
+        drop(client);
+        let stopped = async {
+            while asking.upgrade().is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), stopped).await.unwrap();
     }
 }
