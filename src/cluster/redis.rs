@@ -4,7 +4,6 @@
 //! refuses a Redis Cluster, where each master holds a part, and a Sentinel. The password is read anew each time and shown
 //! nowhere.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -12,6 +11,7 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo,
     RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value,
 };
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::target::effect::{Outcome, Verdict};
 use crate::target::redis::{Master, PasswordAt, Scope, Tls};
@@ -33,23 +33,26 @@ type Result<T> = std::result::Result<T, Failure>;
 
 /// Empties a cache, and says what came of it. It takes no longer than the flush says.
 pub async fn flush(flush: &Flush) -> Outcome {
-    let begun = AtomicBool::new(false);
-    let (verdict, said) = match tokio::time::timeout(flush.within, done(flush, &begun)).await {
-        Ok(Ok(said)) => (Verdict::Done, said),
-        Ok(Err(failure)) => (failure.verdict, failure.said),
-        Err(_) => {
-            let (address, within) = (&flush.redis.address, flush.within);
-            let said = if begun.load(Ordering::Relaxed) {
-                format!("{address} was flushed in part within {within:?}")
-            } else {
-                format!("{address} did not answer within {within:?}")
+    let (address, within) = (&flush.redis.address, flush.within);
+    let end = Instant::now() + within;
+    let found = timeout_at(end, master(&flush.redis)).await;
+    let (mut master, place) = match found.unwrap_or_else(|_| Err(silent(&flush.redis, within))) {
+        Ok(found) => found,
+        Err(Failure { verdict, said }) => {
+            let verdict = match verdict {
+                Verdict::Failed => Verdict::NotBegun,
+                verdict => verdict,
             };
-            (Verdict::Failed, said)
+            return Outcome { verdict, said };
         }
     };
-    let verdict = match verdict {
-        Verdict::Failed if !begun.into_inner() => Verdict::NotBegun,
-        verdict => verdict,
+    let (verdict, said) = match timeout_at(end, emptied(flush, &mut master, &place)).await {
+        Ok(Ok(said)) => (Verdict::Done, said),
+        Ok(Err(failure)) => (failure.verdict, failure.said),
+        Err(_) => (
+            Verdict::Failed,
+            format!("{address} was flushed in part within {within:?}"),
+        ),
     };
     Outcome { verdict, said }
 }
@@ -68,35 +71,35 @@ pub async fn look(redis: &Redis, within: Duration) -> std::result::Result<String
         });
         Ok(format!("{place} is a master{held}"))
     };
-    match tokio::time::timeout(within, counted).await {
-        Ok(Ok(said)) => Ok(said),
-        Ok(Err(Failure { verdict, said })) => Err(Outcome { verdict, said }),
-        Err(_) => Err(Outcome {
-            verdict: Verdict::Failed,
-            said: format!("{} did not answer within {within:?}", redis.address),
-        }),
+    let counted = timeout(within, counted).await;
+    let counted = counted.unwrap_or_else(|_| Err(silent(redis, within)));
+    counted.map_err(|Failure { verdict, said }| Outcome { verdict, said })
+}
+
+fn silent(redis: &Redis, within: Duration) -> Failure {
+    Failure {
+        verdict: Verdict::Failed,
+        said: format!("{} did not answer within {within:?}", redis.address),
     }
 }
 
-async fn done(flush: &Flush, begun: &AtomicBool) -> Result<String> {
-    let redis = &flush.redis;
-    let (mut master, place) = master(redis).await?;
-    begun.store(true, Ordering::Relaxed);
+/// Takes away what the flush says, and says what that was.
+async fn emptied(flush: &Flush, master: &mut MultiplexedConnection, place: &str) -> Result<String> {
     let (said, database) = match &flush.scope {
         Scope::Prefix(prefix) => {
-            let gone = unlink(&mut master, &place, prefix).await?;
+            let gone = unlink(master, place, prefix).await?;
             (format!("{} of prefix {prefix}", keys(gone)), true)
         }
         Scope::Database => {
-            let held: u64 = master.ask(&place, redis::cmd("DBSIZE")).await?;
-            master.confirm(&place, "FLUSHDB").await?;
+            let held: u64 = master.ask(place, redis::cmd("DBSIZE")).await?;
+            master.confirm(place, "FLUSHDB").await?;
             (format!("all {}", keys(held)), true)
         }
         Scope::All => {
             let listed: String = master
-                .ask(&place, redis::cmd("INFO").arg("keyspace").take())
+                .ask(place, redis::cmd("INFO").arg("keyspace").take())
                 .await?;
-            master.confirm(&place, "FLUSHALL").await?;
+            master.confirm(place, "FLUSHALL").await?;
             (
                 format!("all {} in all databases", keys(held(&listed))),
                 false,
@@ -104,7 +107,7 @@ async fn done(flush: &Flush, begun: &AtomicBool) -> Result<String> {
         }
     };
     let database = if database {
-        format!(" in database {}", redis.database)
+        format!(" in database {}", flush.redis.database)
     } else {
         String::new()
     };

@@ -2,7 +2,6 @@
 //!
 //! Of a Service the values of its selector are changed, and of a Deployment behind it the number of its pods. Nothing else.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
@@ -13,10 +12,10 @@ use serde_json::{Value, json};
 use super::caches::Seen;
 use super::claims::{add, patch, replace, test};
 use super::deployments::{Deployed, Owned};
-use super::workloads::{annotate, nothing, pods_of};
+use super::workloads::{annotate, everything, nothing, pods_of};
 use super::{Clock, Cluster, Error};
 use crate::target::colours::own_sets;
-use crate::target::snapshot::{Endpoint, Pod, ReplicaSet};
+use crate::target::snapshot::{Pod, ReplicaSet};
 use crate::target::workload::{OPERATION_ANNOTATION, Rollout, selector_text};
 use crate::target::{Effect, Kind, Snapshot, Workload};
 
@@ -109,18 +108,7 @@ impl Cluster {
         };
         let replica_sets = own_sets(&owning);
         let pods: Vec<_> = behind.into_iter().flat_map(|it| it.pods).collect();
-        let names: BTreeSet<_> = pods.iter().map(|pod| pod.name.clone()).collect();
-        let endpoints = slices
-            .iter()
-            .flat_map(|slice| Endpoint::read(slice, &names))
-            .collect();
-        Ok(Snapshot {
-            taken: clock(),
-            rollout: Some(rollout),
-            replica_sets,
-            pods,
-            endpoints,
-        })
+        Ok(everything(clock(), rollout, replica_sets, pods, &slices))
     }
 
     /// A Deployment with what it owns, where it exists.

@@ -20,6 +20,17 @@ use crate::target::workload::{
 };
 use crate::target::{Effect, Image, Kind, Snapshot, Workload, template};
 
+/// How what is around a workload is read. The workload itself is a quorum read either way.
+#[derive(Clone, Copy, Debug)]
+pub enum Look {
+    /// As the API server has it at hand, in its watch cache, which answers at once: a list that must be as new as etcd waits
+    /// there up to 100 ms for etcd to say how new it is. It is for before anything was done, since every change is
+    /// conditional on the workload; it proves nothing that was done.
+    AtHand,
+    /// As new as etcd: without a resourceVersion every read is a quorum read.
+    Quorum,
+}
+
 /// What there is of a workload besides itself.
 struct Parts {
     sets: Vec<Value>,
@@ -28,17 +39,17 @@ struct Parts {
 }
 
 impl Cluster {
-    /// What the cluster says of a workload now. No cache answers: without a resourceVersion every read is a quorum read.
+    /// What the cluster says of a workload now. No cache answers.
     ///
     /// # Errors
     /// See [`Error`]; a workload that does not exist is a snapshot without one.
     pub async fn snapshot(&self, workload: &Workload, clock: &Clock) -> Result<Snapshot, Error> {
-        self.read(workload, None, &ListParams::default(), clock)
+        self.snapshot_again(workload, None, Look::Quorum, clock)
             .await
     }
 
-    /// The same of a workload that was seen before: by the labels that it selected then all is read at once, and once more if
-    /// it selects by others now.
+    /// The same of a workload that may have been seen before: by the labels that it selected then all is read at once, and
+    /// once more if it selects by others now.
     ///
     /// # Errors
     /// As [`Cluster::snapshot`].
@@ -46,43 +57,21 @@ impl Cluster {
         &self,
         workload: &Workload,
         seen: Option<&Rollout>,
-        clock: &Clock,
-    ) -> Result<Snapshot, Error> {
-        self.read(workload, seen, &ListParams::default(), clock)
-            .await
-    }
-
-    /// The same before anything was done. The workload itself is a quorum read, and every change is conditional on it; what
-    /// is around it comes from the API server's own watch cache, which answers at once: a list that must be as new as etcd
-    /// waits there up to 100 ms for etcd to say how new it is. It proves nothing that was done.
-    ///
-    /// # Errors
-    /// As [`Cluster::snapshot`].
-    pub async fn first_look(
-        &self,
-        workload: &Workload,
-        seen: Option<&Rollout>,
-        clock: &Clock,
-    ) -> Result<Snapshot, Error> {
-        let any = ListParams::default().match_any();
-        self.read(workload, seen, &any, clock).await
-    }
-
-    async fn read(
-        &self,
-        workload: &Workload,
-        seen: Option<&Rollout>,
-        lists: &ListParams,
+        look: Look,
         clock: &Clock,
     ) -> Result<Snapshot, Error> {
         if workload.kind == Kind::Service {
             return self.snapshot_of_service(workload, clock).await;
         }
+        let lists = match look {
+            Look::AtHand => ListParams::default().match_any(),
+            Look::Quorum => ListParams::default(),
+        };
         let object = self.find(workload, workload.kind, &workload.name);
         let (object, early) = match seen {
             Some(seen) => {
                 let (object, parts) =
-                    tokio::join!(object, self.parts(workload, &seen.selector, lists));
+                    tokio::join!(object, self.parts(workload, &seen.selector, &lists));
                 (object, Some((&seen.selector, parts)))
             }
             None => (object.await, None),
@@ -93,7 +82,7 @@ impl Cluster {
         let selector = selector_text(object.pointer("/spec/selector"));
         let parts = match early {
             Some((expected, parts)) if *expected == selector => parts?,
-            _ => self.parts(workload, &selector, lists).await?,
+            _ => self.parts(workload, &selector, &lists).await?,
         };
         let Parts { sets, pods, slices } = parts;
         let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
@@ -110,18 +99,7 @@ impl Cluster {
             return Ok(nothing(clock()));
         };
         let pods = pods_of(workload.kind, &workload.name, &replica_sets, &pods);
-        let names: BTreeSet<_> = pods.iter().map(|pod| pod.name.clone()).collect();
-        let endpoints = slices
-            .iter()
-            .flat_map(|slice| Endpoint::read(slice, &names))
-            .collect();
-        Ok(Snapshot {
-            taken: clock(),
-            rollout: Some(rollout),
-            replica_sets,
-            pods,
-            endpoints,
-        })
+        Ok(everything(clock(), rollout, replica_sets, pods, &slices))
     }
 
     /// Makes a change, on the condition that the workload still is what the snapshot showed: its uid, its generation and,
@@ -326,6 +304,28 @@ pub(super) const fn nothing(taken: Timestamp) -> Snapshot {
         replica_sets: vec![],
         pods: vec![],
         endpoints: vec![],
+    }
+}
+
+/// What the cluster says of a workload with these replica sets and pods. Of what the slices list, only its own pods count.
+pub(super) fn everything(
+    taken: Timestamp,
+    rollout: Rollout,
+    replica_sets: Vec<ReplicaSet>,
+    pods: Vec<Pod>,
+    slices: &[Value],
+) -> Snapshot {
+    let names: BTreeSet<_> = pods.iter().map(|pod| pod.name.clone()).collect();
+    let endpoints = slices
+        .iter()
+        .flat_map(|slice| Endpoint::read(slice, &names))
+        .collect();
+    Snapshot {
+        taken,
+        rollout: Some(rollout),
+        replica_sets,
+        pods,
+        endpoints,
     }
 }
 

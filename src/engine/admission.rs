@@ -6,10 +6,10 @@ mod read;
 use jiff::Timestamp;
 
 pub use self::fresh::Fresh;
-use self::read::Look;
 pub use self::read::missing_to_exec;
 use super::journal::{Halt, Journal};
 use super::{Context, approval, ending};
+use crate::cluster::workloads::Look;
 use crate::policy::Policy;
 use crate::policy::admission::Admission;
 use crate::policy::approval::Consent;

@@ -18,6 +18,7 @@ use kube::ResourceExt as _;
 
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
+use crate::cluster::workloads::Look;
 use crate::policy::admission::too_late;
 use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
@@ -334,10 +335,10 @@ impl Runner<'_> {
         let mut wait = self.ctx.tick;
         loop {
             let (workload, seen) = (&self.target.workload, self.at.rollout.as_ref());
-            let looked = self
-                .ctx
-                .cluster
-                .snapshot_again(workload, seen, &self.ctx.clock);
+            let looked =
+                self.ctx
+                    .cluster
+                    .snapshot_again(workload, seen, Look::Quorum, &self.ctx.clock);
             match looked.await {
                 Ok(at) => {
                     self.at = at;

@@ -2,6 +2,7 @@
 
 use super::Fresh;
 use crate::cluster::permissions::Account;
+use crate::cluster::workloads::Look;
 use crate::cluster::{Cluster, Error};
 use crate::engine::Context;
 use crate::policy::Policy;
@@ -9,15 +10,6 @@ use crate::policy::admission::lacking;
 use crate::reason::Finding;
 use crate::rollback::object::Mode;
 use crate::target::Target;
-
-/// How what is around a workload is read.
-#[derive(Clone, Copy)]
-pub(super) enum Look {
-    /// As the API server has it at hand.
-    AtHand,
-    /// As new as etcd.
-    Quorum,
-}
 
 /// Reads everything that the guards are asked on, at once. Where a read fails because a permission is missing, that is what
 /// is told.
@@ -30,15 +22,9 @@ pub(super) async fn read(
     let (namespace, name) = ctx.caches.hold_at();
     let seen = ctx.caches.rollout(target);
     let seen = seen.as_ref().map(|seen| &seen.rollout);
-    let at = async {
-        let (cluster, workload, clock) = (&ctx.cluster, &target.workload, &ctx.clock);
-        match look {
-            Look::AtHand => cluster.first_look(workload, seen, clock).await,
-            Look::Quorum => cluster.snapshot_again(workload, seen, clock).await,
-        }
-    };
+    let workload = &target.workload;
     let (at, hold, memory, missing, missing_to_exec) = tokio::join!(
-        at,
+        ctx.cluster.snapshot_again(workload, seen, look, &ctx.clock),
         ctx.cluster.hold(namespace, name),
         ctx.cluster.memory(target),
         missing(ctx, target),

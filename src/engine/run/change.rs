@@ -111,10 +111,10 @@ impl Runner<'_> {
         self.look().await?;
         self.journal.refresh(self.ctx);
         let now = (self.ctx.clock)();
-        let kept = match self.no_longer(now).filter(|_| first) {
-            Some(refused) => Ok(Some(refused)),
-            None if first => self.held_now(now).await,
-            None => Ok(None),
+        let kept = if first {
+            self.kept(now).await
+        } else {
+            Ok(None)
         };
         let step = self.plan.steps.get(index);
         let step = step.zip(self.journal.page.run.steps.get(index));
@@ -142,10 +142,7 @@ impl Runner<'_> {
     pub(super) async fn nudge(&mut self, index: usize) -> Result<Round, Halt> {
         let now = (self.ctx.clock)();
         if self.journal.page.run.first_mutation.is_none() {
-            if let Some(refused) = self.no_longer(now) {
-                return self.refused(refused).await;
-            }
-            match self.held_now(now).await {
+            match self.kept(now).await {
                 Ok(Some(refused)) => return self.refused(refused).await,
                 Ok(None) => {}
                 // What cannot be read holds.

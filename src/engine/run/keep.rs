@@ -31,6 +31,14 @@ impl Runner<'_> {
         Some((Phase::Declined, declined?))
     }
 
+    /// Why a first change is no longer wanted, by what is known here and then by fresh reads.
+    pub(super) async fn kept(&self, now: Timestamp) -> Result<Option<Refused>, Error> {
+        match self.no_longer(now) {
+            Some(refused) => Ok(Some(refused)),
+            None => self.held_now(now).await,
+        }
+    }
+
     /// Why a first change is no longer wanted by what was just read. A person's own request is not kept by a latch.
     fn held(&self, hold: &Hold, memory: Option<&Memory>, now: Timestamp) -> Option<Refused> {
         let by_hand = self.journal.rollback.spec.alerts.is_empty();
