@@ -38,18 +38,21 @@ mod run;
 mod scenario;
 mod scene;
 mod times;
+mod typed;
 mod up;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Result;
-use libtest_mimic::{Completion, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::runtime::Runtime;
 
 use crate::asked::{Asked, What};
 use crate::run::{foreign, own, plane};
-use crate::scenario::Scenario;
+use crate::scenario::{Beside, Scenario};
 
 fn main() -> ExitCode {
     run().unwrap_or_else(|error| {
@@ -86,19 +89,46 @@ fn run() -> Result<ExitCode> {
     if tests.list || names.is_empty() {
         return Ok(libtest_mimic::run(&tests, trials).exit_code());
     }
+    let is_wanted = |it: &&Scenario| names.iter().any(|name| name == it.name);
     let left = if let What::Foreign { images } = what {
         Some(foreign(runtime, images)?)
     } else {
         own(runtime)?;
         None
     };
-    let conclusion = libtest_mimic::run(&tests, trials);
+    let mut code = ExitCode::SUCCESS;
+    for (beside, threads) in at_once(tests.test_threads) {
+        let group = scenario::all().filter(|it| it.beside() == beside);
+        let group: Vec<_> = group.filter(is_wanted).map(trial).collect();
+        if group.is_empty() {
+            continue;
+        }
+        let tests = Arguments {
+            test_threads: Some(threads),
+            ..tests.clone()
+        };
+        let conclusion = libtest_mimic::run(&tests, group);
+        if conclusion.has_failed() {
+            code = conclusion.exit_code();
+        }
+    }
     times::print();
     ignored(&names);
     if let Some(run) = left {
         runtime.block_on(run.leave())?;
     }
-    Ok(conclusion.exit_code())
+    Ok(code)
+}
+
+/// How many scenarios are played at once, of those that go beside as many. A scenario waits for half of its time.
+fn at_once(said: Option<usize>) -> [(Beside, usize); 3] {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let all = said.unwrap_or(cores + 1);
+    [
+        (Beside::Others, all),
+        (Beside::One, all.min(2)),
+        (Beside::Nothing, 1),
+    ]
 }
 
 /// Says how many scenarios were not played, and why.

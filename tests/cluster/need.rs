@@ -14,6 +14,8 @@ pub(crate) enum Need {
     PodStatus,
     /// The Rollouts controller can be made to stand still.
     Freeze,
+    /// Little else goes on: scrapes that come late would be lost on rules that count in tenths of their time.
+    Quiet,
     /// What others than Ripcord write can be read, too.
     AuditLog,
     /// The node can be labelled.

@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::admin::Admin;
 use self::audit::Audited;
@@ -42,8 +41,6 @@ pub(crate) struct Plane {
     folder: PathBuf,
     manifests: install::Manifests,
     numbers: AtomicUsize,
-    /// Scenarios share the controller; one that stops it has it to itself.
-    turns: RwLock<()>,
 }
 
 /// Whose it is.
@@ -66,13 +63,6 @@ pub(crate) struct Frozen<'a> {
     own: &'a Own,
 }
 
-/// The right to use the cluster.
-#[expect(dead_code, reason = "held, not looked at")]
-pub(crate) enum Turn<'a> {
-    Shared(RwLockReadGuard<'a, ()>),
-    Alone(RwLockWriteGuard<'a, ()>),
-}
-
 // === impl Plane ===
 
 impl Plane {
@@ -88,7 +78,6 @@ impl Plane {
             folder: folder.to_owned(),
             manifests,
             numbers: AtomicUsize::new(1),
-            turns: RwLock::new(()),
         })
     }
 
@@ -103,7 +92,6 @@ impl Plane {
             form: Form::Foreign(Foreign::start(run).await?),
             manifests,
             numbers: AtomicUsize::new(1),
-            turns: RwLock::new(()),
         })
     }
 
@@ -205,16 +193,6 @@ impl Plane {
         let mut all = foreign.witness.seen();
         all.retain(|it| it.namespace == namespace);
         Ok(all)
-    }
-
-    /// Takes part in what goes on.
-    pub(crate) async fn shared(&self) -> Turn<'_> {
-        Turn::Shared(self.turns.read().await)
-    }
-
-    /// Waits until nobody else uses the cluster: for a scenario that stops the controller.
-    pub(crate) async fn alone(&self) -> Turn<'_> {
-        Turn::Alone(self.turns.write().await)
     }
 
     /// Lets the Rollouts controller stand still.

@@ -98,16 +98,19 @@ impl Prometheus {
         &self.url
     }
 
-    /// The series that an expression has now; none while it cannot answer.
+    /// The series that an expression has now. Where there is no answer, it is asked again: that is no series either.
     pub(crate) async fn ask(&self, expression: &str) -> Vec<Value> {
         let url = format!("{}/api/v1/query", self.url);
         let url = Url::parse_with_params(&url, [("query", expression)]).unwrap();
-        let Ok(answer) = client().get(url).send().await else {
-            return Vec::new();
+        let client = client();
+        let mut said = Value::Null;
+        let series = async || {
+            let answer = client.get(url.clone()).send().await.ok()?;
+            said = answer.json().await.ok()?;
+            said.pointer("/data/result")?.as_array().cloned()
         };
-        let answer: Value = answer.json().await.unwrap_or_default();
-        let series = answer.pointer("/data/result").and_then(Value::as_array);
-        series.cloned().unwrap_or_default()
+        let series = until(series, LIMIT).await;
+        series.unwrap_or_else(|| panic!("{expression}: {said:#}"))
     }
 }
 

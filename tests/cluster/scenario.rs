@@ -45,6 +45,17 @@ pub(crate) struct Scenario {
     pub(crate) story: Story,
 }
 
+/// What else may go on while a scenario is played.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Beside {
+    /// As many others as are played at once.
+    Others,
+    /// One other of the same kind.
+    One,
+    /// Nothing.
+    Nothing,
+}
+
 /// Lists the stories that are played on both grounds. What one needs besides a release that has users stands behind it.
 macro_rules! both {
     ($($name:ident: $module:ident::$story:ident $([$($need:ident)+])?,)+) => {
@@ -80,6 +91,21 @@ macro_rules! needs {
 /// All of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     BOTH.iter().chain(REAL)
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    /// Who stops the Rollouts controller stops it for everybody.
+    pub(crate) fn beside(&self) -> Beside {
+        if self.needs.contains(&Need::Freeze) {
+            Beside::Nothing
+        } else if self.needs.contains(&Need::Quiet) {
+            Beside::One
+        } else {
+            Beside::Others
+        }
+    }
 }
 
 for_each_story!(both);
@@ -120,7 +146,10 @@ real! {
         refused alert_in_the_middle alert_without_a_cause;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     after: numbers_are_good;
-    chain: latency errors errors_everywhere fallback health memory down good_releases;
+    chain:
+        latency[Pods Network Quiet] errors[Pods Network Quiet] errors_everywhere[Pods Network Quiet]
+        fallback[Pods Network Quiet] health[Pods Network Quiet] memory[Pods Network Quiet] down[Pods Network Quiet]
+        good_releases[Pods Network Quiet];
     demo: is_told[Pods Network DemoNames];
     pair: oldest_alertmanagers newest_alertmanagers;
     people:

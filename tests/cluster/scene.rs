@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::plane::witness::Witness;
-use crate::plane::{Namespaces, Plane, Turn};
+use crate::plane::{Namespaces, Plane};
 use crate::support::replica::{Replica, Setup, TOKEN, client};
 use crate::support::slack::{self, FakeSlack};
 
@@ -46,7 +46,6 @@ pub(crate) struct Scene {
     /// Whether the replicas may do anything: `act` or `shadow`.
     pub(crate) mode: &'static str,
     pub(crate) policy: String,
-    _turn: Turn<'static>,
 }
 
 // === impl Scene ===
@@ -54,18 +53,6 @@ pub(crate) struct Scene {
 impl Scene {
     /// Fresh namespaces, and nothing in them.
     pub(crate) async fn start(name: &'static str) -> Self {
-        let turn = crate::plane().shared().await;
-        Self::begin(name, turn).await
-    }
-
-    /// The same with nobody else in the cluster, for a scenario that stops the Rollouts controller, or whose rules count in tenths of
-    /// their time: scrapes that come late would be lost on them.
-    pub(crate) async fn alone(name: &'static str) -> Self {
-        let turn = crate::plane().alone().await;
-        Self::begin(name, turn).await
-    }
-
-    async fn begin(name: &'static str, turn: Turn<'static>) -> Self {
         let plane = crate::plane();
         let namespaces = plane.release_namespace().await.unwrap();
         let slack = FakeSlack::start().await;
@@ -90,7 +77,6 @@ impl Scene {
             prometheus: None,
             mode: "act",
             policy,
-            _turn: turn,
         }
     }
 

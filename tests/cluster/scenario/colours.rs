@@ -7,7 +7,7 @@ use std::fs;
 use serde_json::json;
 
 use self::ground::POLICY;
-use super::doctor::{is, typed};
+use super::doctor::{found, is};
 use crate::scene::release::GOOD;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
@@ -233,7 +233,7 @@ pub(crate) async fn looked_at() {
     scene.scale("blue", 0).await;
     let admin = fs::read_to_string(scene.plane.kubeconfig()).unwrap();
     let words = ["drill", "--outside", "--target", "options-api"];
-    let (report, code) = typed(&scene, &admin, &words).await;
+    let (report, code) = found(&scene, &admin, &words).await;
     assert_eq!(code, Some(0), "{report:#}");
     let rights = format!("rights in {} for services", scene.namespaces.release);
     is(&report, "the service", &rights, "ok");

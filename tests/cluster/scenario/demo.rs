@@ -1,24 +1,22 @@
 //! `ripcord demo` as a person starts it on a real cluster.
 
 use std::path::Path;
-use std::process::Output;
 
 use serde_json::json;
-use tokio::process::Command;
 
 use crate::scene::LIMIT;
 use crate::support::replica::until;
+use crate::typed::{self, Ended};
 
 /// Its story comes about on the real Argo Rollouts, it refuses namespaces that are there already, and it leaves none.
 pub(crate) async fn is_told() {
     let plane = crate::plane();
-    let _turn = plane.shared().await;
     let namespace = "/api/v1/namespaces/options-production";
     let theirs = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "options-production" } });
     plane.admin.create(&theirs).await.unwrap();
     let refused = demo(&plane.kubeconfig()).await;
-    let complaint = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{complaint}");
+    let complaint = refused.err;
+    assert_eq!(refused.code, Some(1), "{complaint}");
     assert!(complaint.contains("is there already"), "{complaint}");
     assert!(plane.admin.get(namespace).await.is_some(), "it is let be");
     plane.admin.delete(namespace).await.unwrap();
@@ -34,9 +32,8 @@ pub(crate) async fn is_told() {
     until(gone, LIMIT).await.expect("they go");
 
     let done = demo(&plane.kubeconfig()).await;
-    let said = String::from_utf8_lossy(&done.stdout);
-    let complaint = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{said}{complaint}");
+    let said = done.out;
+    assert_eq!(done.code, Some(0), "{said}{}", done.err);
     assert_eq!(
         said.matches("Succeeded options-api-pinn-fixes-").count(),
         2,
@@ -47,8 +44,8 @@ pub(crate) async fn is_told() {
     until(gone, LIMIT).await.expect("nothing is left over");
 }
 
-async fn demo(kubeconfig: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ripcord"));
+async fn demo(kubeconfig: &Path) -> Ended {
+    let mut command = typed::ripcord();
     command.args(["demo", "--kubeconfig"]).arg(kubeconfig);
-    command.env_clear().output().await.unwrap()
+    Ended::of(&mut command).await
 }

@@ -3,11 +3,11 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::scene::release::pausing;
 use crate::scene::{NAME, Scene};
 use crate::support::story::prelude::*;
+use crate::typed::{self, Ended};
 
 /// A sound installation: everything is well, for a person with all rights and for the service itself, and nothing is changed.
 pub(crate) async fn all_well() {
@@ -19,7 +19,7 @@ pub(crate) async fn all_well() {
     let service = scene.plane.service_account_kubeconfig(home, "ripcord");
     for kubeconfig in [admin, service.await.unwrap()] {
         let words = ["doctor", "--outside"];
-        let (report, code) = typed(&scene, &kubeconfig, &words).await;
+        let (report, code) = found(&scene, &kubeconfig, &words).await;
         assert_eq!(code, Some(0), "{report:#}");
         for (section, name) in [
             ("the cluster", "API server"),
@@ -114,31 +114,28 @@ pub(super) fn is<'a>(report: &'a Value, section: &str, name: &str, verdict: &str
 }
 
 async fn looked(scene: &Scene, kubeconfig: &str) -> (Value, Option<i32>) {
-    typed(scene, kubeconfig, &["doctor"]).await
+    found(scene, kubeconfig, &["doctor"]).await
 }
 
 /// What a command found, as programs read it, and how it ended.
-pub(super) async fn typed(scene: &Scene, kubeconfig: &str, words: &[&str]) -> (Value, Option<i32>) {
+pub(super) async fn found(scene: &Scene, kubeconfig: &str, words: &[&str]) -> (Value, Option<i32>) {
     let folder = tempfile::tempdir_in(scene.folder.path()).unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
         path
     };
-    let done = Command::new(env!("CARGO_BIN_EXE_ripcord"))
+    let mut command = typed::ripcord();
+    command
         .args(words)
         .args(["--output", "json", "--policy"])
         .arg(file("policy.yaml", &scene.policy))
         .arg("--kubeconfig")
         .arg(file("kubeconfig", kubeconfig))
-        .env_clear()
         .env("POD_NAMESPACE", &scene.namespaces.ripcord)
-        .current_dir(folder.path())
-        .output()
-        .await
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    let report = serde_json::from_slice(&done.stdout);
-    let report = report.unwrap_or_else(|error| panic!("{error}: {said}"));
-    (report, done.status.code())
+        .current_dir(folder.path());
+    let ended = Ended::of(&mut command).await;
+    let report = serde_json::from_str(&ended.out);
+    let report = report.unwrap_or_else(|error| panic!("{error}: {}", ended.err));
+    (report, ended.code)
 }

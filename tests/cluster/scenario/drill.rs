@@ -2,20 +2,19 @@
 //! `--execute`, a release is shipped and pulled back, and nothing is held against it.
 
 use std::fs;
-use std::process::Stdio;
 
 use jiff::Timestamp;
 use ripcord::target::drill::MARK;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use super::blue_green;
-use super::doctor::{is, typed};
+use super::doctor::{found, is};
 use crate::scene::blue_green::strategy;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
+use crate::typed::{self, Ended};
 
 const DRILL: &str = "what a rollback would do";
 
@@ -43,7 +42,7 @@ async fn drilled(scene: &Scene, changes: &[&str]) -> String {
     let before = scene.rollout().await;
     // The policy names a Redis that nobody runs here.
     let words = ["drill", "--outside", "--target", "options-api"];
-    let (report, code) = typed(scene, &admin, &words).await;
+    let (report, code) = found(scene, &admin, &words).await;
     assert_eq!(code, Some(0), "{report:#}");
     let after = scene.rollout().await;
     let version = "/metadata/resourceVersion";
@@ -76,7 +75,7 @@ pub(crate) async fn executed_on_a_canary() {
     let _ripcord = scene.good(&pausing()).await;
     let before = scene.known().await;
     let done = executes(&scene, &[]).await;
-    done.stood("waits at a pause");
+    stood(&done, "waits at a pause");
     scene.is_as_before(&before).await;
     let changes = scene.restores();
     assert_eq!(
@@ -88,7 +87,7 @@ pub(crate) async fn executed_on_a_canary() {
     let told = |it: &str| messages.iter().any(|message| message.text.contains(it));
     assert!(told("drill · ") && !told("you are needed"), "{messages:#?}");
     let admin = fs::read_to_string(scene.plane.kubeconfig()).unwrap();
-    let (report, _) = typed(&scene, &admin, &["doctor", "--outside"]).await;
+    let (report, _) = found(&scene, &admin, &["doctor", "--outside"]).await;
     let last = is(&report, "target options-api", "last good drill", "ok");
     let found = last["found"].as_str().unwrap();
     assert!(found.contains("healthy after"), "{found}");
@@ -100,7 +99,7 @@ pub(crate) async fn executed_without_pauses() {
     let _ripcord = scene.good(&json!({ "canary": {} })).await;
     let before = scene.known().await;
     let done = executes(&scene, &[]).await;
-    done.stood("is promoted");
+    stood(&done, "is promoted");
     scene.is_as_before(&before).await;
 }
 
@@ -110,7 +109,7 @@ pub(crate) async fn executed_on_a_blue_green() {
     let _ripcord = scene.good(&strategy(&json!({}))).await;
     let before = scene.known().await;
     let done = executes(&scene, &[]).await;
-    done.stood("is promoted");
+    stood(&done, "is promoted");
     scene.is_as_before(&before).await;
     let rollbacks = scene.rollbacks().await;
     scene.is_active(&rollbacks[0]).await;
@@ -123,7 +122,7 @@ pub(crate) async fn executed_before_a_switch() {
     let _ripcord = scene.good(&by_hand).await;
     let before = scene.known().await;
     let done = executes(&scene, &[]).await;
-    done.stood("waits at a pause");
+    stood(&done, "waits at a pause");
     scene.is_as_before(&before).await;
 }
 
@@ -196,27 +195,18 @@ pub(crate) async fn alert_without_a_cause() {
     scene.is_as_before(&before).await;
 }
 
-/// How a command ended.
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 /// The policy, as the person and the service read it.
 fn allowing(mut scene: Scene) -> Scene {
     scene.target_has("drill: allowed");
     scene
 }
 
-impl Ended {
-    /// The drill's release was pulled back from there. On a busy machine it may not have come so far in ten seconds, and then
-    /// is pulled back from where it is.
-    fn stood(&self, how: &str) {
-        let stood = [how, "serves, and is on its way"];
-        let stood = stood.iter().any(|it| self.out.contains(it));
-        assert!(stood, "{}", self.out);
-    }
+/// The drill's release was pulled back from there. On a busy machine it may not have come so far in ten seconds, and then is
+/// pulled back from where it is.
+fn stood(ended: &Ended, how: &str) {
+    let stood = [how, "serves, and is on its way"];
+    let stood = stood.iter().any(|it| ended.out.contains(it));
+    assert!(stood, "{}", ended.out);
 }
 
 /// Drills as somebody who may everything, and sees it go well.
@@ -230,25 +220,16 @@ async fn drills(scene: &Scene, words: &[&str]) -> Ended {
     let folder = tempfile::tempdir_in(scene.folder.path()).unwrap();
     let policy = folder.path().join("policy.yaml");
     fs::write(&policy, &scene.policy).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_ripcord"))
+    let mut command = typed::ripcord();
+    command
         .args(["drill", "--outside", "--target", "options-api", "--policy"])
         .arg(policy)
         .arg("--kubeconfig")
         .arg(scene.plane.kubeconfig())
         .args(words)
-        .env_clear()
         .env("POD_NAMESPACE", &scene.namespaces.ripcord)
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended {
-        code: done.status.code(),
-        out: text(done.stdout),
-        err: text(done.stderr),
-    }
+        .current_dir(folder.path());
+    Ended::of(&mut command).await
 }
 
 impl Scene {

@@ -33,7 +33,7 @@ pub(crate) async fn revert_without_its_right() {
 /// The promotion is refused after the restore: it cannot be left there, so that it is asked for again, a person is called, and
 /// it is done as soon as it is allowed.
 pub(crate) async fn promotion_without_its_right() {
-    let mut scene = Scene::alone("fails, promotion without its right").await;
+    let mut scene = Scene::start("fails, promotion without its right").await;
     scene.gives_up_after("10s");
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     let name = format!("{NAME}-r2-{bad}");

@@ -1,26 +1,17 @@
 //! People with their own tokens: who may start, approve, deny and stop, and what a real API server makes of it.
 
-use std::process::Stdio;
-
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
 use crate::support::story::ground::TARGET;
 use crate::support::story::prelude::*;
+use crate::typed::{self, Ended};
 
 /// A person with a token.
 pub(super) struct Person {
     kubeconfig: tempfile::NamedTempFile,
     namespace: String,
-}
-
-/// How a command ended.
-pub(super) struct Ended {
-    pub(super) code: Option<i32>,
-    pub(super) out: String,
-    pub(super) err: String,
 }
 
 impl Person {
@@ -55,22 +46,11 @@ impl Person {
     }
 
     pub(super) async fn types(&self, words: &[&str]) -> Ended {
-        let output = Command::new(env!("CARGO_BIN_EXE_ripcord"))
-            .args(words)
-            .arg("--kubeconfig")
-            .arg(self.kubeconfig.path())
-            .args(["-n", &self.namespace])
-            .env_clear()
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ended {
-            code: output.status.code(),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
+        let mut command = typed::ripcord();
+        command.args(words).arg("--kubeconfig");
+        command.arg(self.kubeconfig.path());
+        command.args(["-n", &self.namespace]);
+        Ended::of(&mut command).await
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) async fn canary_that_argo_cd_applied() {
 
 /// Somebody has asked for the full promotion an instant before: an abort alone would be lost.
 pub(crate) async fn full_promotion_requested() {
-    let mut scene = Scene::alone("canary of Argo CD, full promotion requested").await;
+    let mut scene = Scene::start("canary of Argo CD, full promotion requested").await;
     let (ripcord, bad) = scene.bad_canary().await;
     scene.is_tracked_by("shop").await;
     let asleep = scene.plane.freeze().unwrap();

@@ -94,7 +94,7 @@ pub(crate) async fn nginx_abort_refused() {
 /// The controller does not act on our abort: the template follows after a second, and whichever the controller sees first
 /// when it wakes, the release is back.
 pub(crate) async fn nginx_abort_unheeded() {
-    let mut scene = Scene::alone("canary behind nginx, the abort unheeded").await;
+    let mut scene = Scene::start("canary behind nginx, the abort unheeded").await;
     let (ripcord, bad) = scene.bad_split(&json!({})).await;
     let asleep = scene.controller_sleeps();
     let posted = scene.alert(&ripcord).await;

@@ -3,11 +3,11 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
+use crate::typed::{self, Ended};
 
 const SHADOW: &str = include_str!("../../../deploy/rbac/shadow-namespace/role.yaml");
 
@@ -103,19 +103,16 @@ async fn explain(scene: &Scene) -> Value {
     };
     let policy = file("explained.yaml", &scene.policy);
     let payload = file("payload.json", &scene.notification(now()));
-    let done = Command::new(env!("CARGO_BIN_EXE_ripcord"))
+    let mut command = typed::ripcord();
+    command
         .arg("explain")
         .arg(payload)
         .args(["--live", "--format", "json", "--policy"])
         .arg(policy)
         .arg("--kubeconfig")
         .arg(scene.plane.kubeconfig())
-        .env_clear()
-        .env("POD_NAMESPACE", &scene.namespaces.ripcord)
-        .output()
-        .await
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{said}");
-    serde_json::from_slice(&done.stdout).unwrap()
+        .env("POD_NAMESPACE", &scene.namespaces.ripcord);
+    let ended = Ended::of(&mut command).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    serde_json::from_str(&ended.out).unwrap()
 }

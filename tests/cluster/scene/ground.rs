@@ -20,10 +20,6 @@ impl Ground for Scene {
         Self::start(name).await
     }
 
-    async fn alone(name: &'static str) -> Self {
-        Self::alone(name).await
-    }
-
     fn namespace(&self) -> &str {
         &self.namespaces.release
     }

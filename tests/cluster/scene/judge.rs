@@ -31,6 +31,20 @@ impl Scene {
         until(put_right, LIMIT).await.expect("it is put right");
     }
 
+    /// Waits until Slack was told all of this.
+    pub(crate) async fn tells_all(&self, said: &[&str]) {
+        let told = async || {
+            let messages = self.slack.messages();
+            let texts = messages
+                .iter()
+                .map(|it| format!("{} {:?}", it.text, it.blocks));
+            let text = texts.collect::<Vec<_>>().concat();
+            said.iter().all(|it| text.contains(it)).then_some(())
+        };
+        let told = until(told, LIMIT).await;
+        assert!(told.is_some(), "{said:?}: {:#?}", self.slack.messages());
+    }
+
     pub(crate) async fn replica_set(&self, hash: &str) -> Value {
         let namespace = &self.namespaces.release;
         let path = format!("/apis/apps/v1/namespaces/{namespace}/replicasets/{NAME}-{hash}");

@@ -99,11 +99,6 @@ impl Ground for Simulated {
         }
     }
 
-    async fn alone(name: &'static str) -> Self {
-        // Each story has a cluster of its own.
-        Self::start(name).await
-    }
-
     fn namespace(&self) -> &'static str {
         NAMESPACE
     }

@@ -17,7 +17,7 @@ pub(crate) async fn paused<G: Ground>() {
 
 /// The same while the Rollouts controller does not move: it wakes after the template was restored.
 pub(crate) async fn controller_asleep<G: Ground>() {
-    let mut scene = G::alone("canary, the controller asleep").await;
+    let mut scene = G::start("canary, the controller asleep").await;
     let (ripcord, bad) = scene.bad_canary().await;
     let asleep = scene.controller_sleeps();
     let posted = scene.alert(&ripcord).await;
@@ -108,7 +108,7 @@ pub(crate) async fn takes_a_field_away<G: Ground>() {
 
 /// A person's fix arrives while the restore is not looked at yet: the fix wins, and is not touched.
 pub(crate) async fn a_fix_wins<G: Ground>() {
-    let mut scene = G::alone("canary, a fix in the middle").await;
+    let mut scene = G::start("canary, a fix in the middle").await;
     let (ripcord, bad) = scene.bad_canary().await;
     let asleep = scene.controller_sleeps();
     scene.alert(&ripcord).await;
@@ -124,7 +124,7 @@ pub(crate) async fn a_fix_wins<G: Ground>() {
 /// The controller has not looked at the bad release yet, so that revision and hashes still name the good one: whoever
 /// acted on those would lock, and leave, the wrong release. The sender is asked to come back.
 pub(crate) async fn not_looked_at_yet<G: Ground>() {
-    let mut scene = G::alone("canary, not looked at yet").await;
+    let mut scene = G::start("canary, not looked at yet").await;
     let ripcord = scene.good(&pausing()).await;
     let good = scene.live().await;
     let asleep = scene.controller_sleeps();

@@ -53,8 +53,6 @@ pub(crate) trait Ground: Sized {
 
     /// Nothing but what Ripcord expects of a cluster. The name is for tables of times.
     async fn start(name: &'static str) -> Self;
-    /// The same for a story that stops the controller.
-    async fn alone(name: &'static str) -> Self;
     /// The workload's namespace.
     fn namespace(&self) -> &str;
     /// Ripcord's own.
@@ -181,11 +179,14 @@ pub(crate) trait Ground: Sized {
         .to_string()
     }
 
-    /// Sends a firing alert, and says when.
+    /// Sends a firing alert, again after a 503 as Alertmanager does, and says when first.
     async fn alert(&self, replica: &Self::Replica) -> Timestamp {
         let posted = now();
-        let answer = self.post(replica, self.notification(posted)).await;
-        assert_eq!(answer, 200);
+        let taken = async || {
+            let answer = self.post(replica, self.notification(posted)).await;
+            (answer != 503).then_some(answer)
+        };
+        assert_eq!(until(taken, LIMIT).await, Some(200));
         posted
     }
 }

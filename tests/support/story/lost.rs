@@ -38,7 +38,7 @@ pub(crate) async fn promotion<G: Ground>() {
 
 /// A person's `abort` comes before the controller has looked at the bad release: it goes on.
 pub(crate) async fn abort_before_the_controller_looks<G: Ground>() {
-    let mut scene = G::alone("canary, abort lost before a look").await;
+    let mut scene = G::start("canary, abort lost before a look").await;
     let ripcord = scene.good(&pausing()).await;
     let asleep = scene.controller_sleeps();
     scene.push(BAD).await;
@@ -56,7 +56,7 @@ pub(crate) async fn abort_before_the_controller_looks<G: Ground>() {
 
 /// A person's `abort` comes when a full promotion was asked for: the bad release is promoted.
 pub(crate) async fn abort_of_a_promotion<G: Ground>() {
-    let mut scene = G::alone("canary, abort lost to a promotion").await;
+    let mut scene = G::start("canary, abort lost to a promotion").await;
     let (ripcord, bad) = scene.bad_canary().await;
     let asleep = scene.controller_sleeps();
     scene.argo(&["promote", NAME, "--full"]).await;
@@ -73,7 +73,7 @@ pub(crate) async fn abort_of_a_promotion<G: Ground>() {
 /// The controller does not look at the restored template: it is made to by a touch that changes nothing else, and the
 /// template is not restored a second time.
 pub(crate) async fn restore<G: Ground>() {
-    let mut scene = G::alone("canary, the restore is not looked at").await;
+    let mut scene = G::start("canary, the restore is not looked at").await;
     let (ripcord, bad) = scene.bad_canary().await;
     let asleep = scene.controller_sleeps();
     let posted = scene.alert(&ripcord).await;

@@ -39,7 +39,7 @@ pub(crate) async fn paused_by_its_spec<G: Ground>() {
 
 /// The controller sleeps through the restore.
 pub(crate) async fn controller_asleep<G: Ground>() {
-    let mut scene = G::alone("promoted, the controller asleep").await;
+    let mut scene = G::start("promoted, the controller asleep").await;
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     let asleep = scene.controller_sleeps();
     let posted = scene.alert(&ripcord).await;

@@ -184,20 +184,6 @@ impl Scene {
         self.mutations().into_iter().map(part).collect()
     }
 
-    /// Waits until Slack was told all of this.
-    pub(crate) async fn tells_all(&self, said: &[&str]) {
-        let told = async || {
-            let messages = self.slack.messages();
-            let texts = messages
-                .iter()
-                .map(|it| format!("{} {:?}", it.text, it.blocks));
-            let text = texts.collect::<Vec<_>>().concat();
-            said.iter().all(|it| text.contains(it)).then_some(())
-        };
-        let told = until(told, LIMIT).await;
-        assert!(told.is_some(), "{said:?}: {:#?}", self.slack.messages());
-    }
-
     /// All rights on Services and Deployments that are shipped were used, and no other.
     pub(crate) fn uses_the_rights_that_are_granted(&self) {
         let requests = self.requests();
