@@ -110,5 +110,5 @@ fn measure(runs: u16) -> Result<()> {
     let machine = runtime.block_on(page::machine(plane()))?;
     let text = figures.text(&machine, runs);
     println!("{text}");
-    page::write("benches/intake", &text)
+    page::write("benches/intake", &text, runs)
 }

@@ -101,6 +101,13 @@ impl Mirrors {
         of_it.any(|it| it["metadata"]["deletionTimestamp"].is_null())
     }
 
+    /// How many pods have not been told to stop.
+    pub(crate) fn running(&self) -> usize {
+        let pods = self.pods.all();
+        let runs = |it: &&Value| it["metadata"]["deletionTimestamp"].is_null();
+        pods.iter().filter(runs).count()
+    }
+
     /// The pods that are ready endpoints of a Service.
     pub(crate) fn serving(&self, service: &str) -> Vec<Value> {
         let slices = self.slices.all();

@@ -28,6 +28,8 @@ pub(crate) struct Look {
     bad: usize,
     /// How many of the good ones are no pods of a Rollout.
     elsewhere: usize,
+    /// How many pods run, whether they are ready or not.
+    running: usize,
     /// How many pods are asked for.
     wanted: u64,
     /// What the router sends to the canary, in per cent; nothing where it does not say so.
@@ -69,6 +71,7 @@ impl Look {
             elsewhere: good.iter().filter(|it| hash_of(it).is_null()).count(),
             good: good.len(),
             bad: bad.len(),
+            running: turn.mirrors.running(),
             wanted: rollout["spec"]["replicas"].as_u64().unwrap_or_default(),
             weight,
             phase: status["phase"].as_str().unwrap_or("?").to_owned(),
@@ -120,8 +123,8 @@ impl Look {
             None => "; the router finds no weight".to_owned(),
         };
         format!(
-            "{} good and {} bad ready endpoints; {}{weight}",
-            self.good, self.bad, self.phase
+            "{} good and {} bad ready endpoints, {} pods; {}{weight}",
+            self.good, self.bad, self.running, self.phase
         )
     }
 }

@@ -63,9 +63,11 @@ pub(crate) struct Ready {
 }
 
 /// How long a script of minutes is waited for.
-pub(crate) const MINUTES: u16 = 90;
+const MINUTES: u16 = 90;
+/// How long it takes until what an abort leaves behind is scaled down, half a minute later, and was seen to be.
+const SCALED_DOWN: u16 = 45;
 /// How long any other procedure is waited for: it goes on when the users are served again.
-pub(crate) const PROCEDURE: u16 = 20;
+const PROCEDURE: u16 = 20;
 
 /// A state with the usual commands.
 macro_rules! state {
@@ -100,7 +102,7 @@ pub(crate) const ALL: &[State] = &[
         "canary-script",
         "the same, by the runbook's script",
         CANARY_SCRIPT,
-        &[],
+        &[ABORT],
         in_flight::paused,
         procedure: Some("emergency-canary"),
         seconds: PROCEDURE
@@ -198,7 +200,8 @@ pub(crate) const ALL: &[State] = &[
         "blue-green, in an analysis after the switch, new pods not ready",
         BLUE_GREEN,
         &[ABORT],
-        blue_green::unready
+        blue_green::unready,
+        seconds: SCALED_DOWN
     ),
     state!(
         "cache-reset",

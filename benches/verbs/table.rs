@@ -8,7 +8,7 @@ use crate::outcome::{End, Outcome};
 use crate::script;
 use crate::shared::options::Options;
 use crate::shared::page::median;
-use crate::state::{MINUTES, PROCEDURE, State};
+use crate::state::State;
 
 /// What all contenders did in one state.
 #[derive(Debug)]
@@ -36,16 +36,6 @@ impl Row {
     /// All turns of a contender.
     pub(crate) fn of(&self, contender: Contender) -> &[Outcome] {
         &self.outcomes[contender as usize]
-    }
-
-    /// Whether people's commands have failed in the same way in more than half of all turns, from the first on: they are
-    /// not tried for the rest.
-    pub(crate) fn is_settled(&self, contender: Contender, runs: u16) -> bool {
-        let all = self.of(contender);
-        let first = all.first().map(|it| it.end);
-        contender != Contender::Ripcord
-            && all.len() * 2 > usize::from(runs)
-            && first.is_some_and(|end| !end.is_back() && all.iter().all(|it| it.end == end))
     }
 
     /// The median of the last bad answers; a turn without one counts as 0.
@@ -108,15 +98,11 @@ impl Row {
 /// The section of the document about the states.
 pub(crate) fn text(rows: &[Row], machine: &str, options: &Options) -> String {
     let mut text = format!(
-        "{machine} Runs of each: {}, one at a time; what had failed in the same way in more than half of them was not run \
-         again. Each had {} s, those with a row for a procedure {} s, the two with a cache {} s. Times are medians, from \
-         the moment the command started or the alert was posted.\n\n\
+        "{machine} Runs of each: {}, one at a time. Each had {} s, and longer where its script or its harm takes longer. \
+         Times are medians, from the moment the command started or the alert was posted.\n\n\
          | the bad release is | who acts | runs | first change | last bad answer | Healthy | the end |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
-        options.runs,
-        options.bound,
-        PROCEDURE.max(options.bound),
-        MINUTES.max(options.bound)
+        options.runs, options.bound
     );
     for row in rows {
         for (index, contender) in Contender::ALL.into_iter().enumerate() {

@@ -147,9 +147,9 @@ real! {
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     after: numbers_are_good;
     chain:
-        latency[Pods Network Quiet] errors[Pods Network Quiet] errors_everywhere[Pods Network Quiet]
-        fallback[Pods Network Quiet] health[Pods Network Quiet] memory[Pods Network Quiet] down[Pods Network Quiet]
-        good_releases[Pods Network Quiet];
+        latency[Pods Network Quiet] errors[Pods Network Quiet] errors_undivided[Pods Network Quiet]
+        errors_everywhere[Pods Network Quiet] fallback[Pods Network Quiet] health[Pods Network Quiet]
+        memory[Pods Network Quiet] down[Pods Network Quiet] good_releases[Pods Network Quiet];
     demo: is_told[Pods Network DemoNames];
     pair: oldest_alertmanagers newest_alertmanagers;
     people:

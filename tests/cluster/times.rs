@@ -31,6 +31,8 @@ pub(crate) struct Chain {
     pub(crate) received: Timestamp,
     pub(crate) first_mutation: Timestamp,
     pub(crate) traffic_back: Timestamp,
+    /// As the users saw it, where they saw anything.
+    pub(crate) last_bad: Option<Timestamp>,
     pub(crate) healthy: Timestamp,
     /// When it ended, as Prometheus says.
     pub(crate) ended: Timestamp,
@@ -74,14 +76,15 @@ pub(crate) fn print() {
     let chains = CHAINS.lock().unwrap_or_else(PoisonError::into_inner);
     let row = |it: &Chain| {
         let times = [
-            it.fires,
-            it.received,
-            it.first_mutation,
-            it.traffic_back,
-            it.healthy,
-            it.ended,
+            Some(it.fires),
+            Some(it.received),
+            Some(it.first_mutation),
+            Some(it.traffic_back),
+            it.last_bad,
+            Some(it.healthy),
+            Some(it.ended),
         ];
-        (it.scenario, it.first_bad, times.map(Some).to_vec())
+        (it.scenario, it.first_bad, times.to_vec())
     };
     table(
         "from first bad sample to",
@@ -90,6 +93,7 @@ pub(crate) fn print() {
             "POST",
             "first mutation",
             "traffic back",
+            "last bad answer",
             "healthy",
             "alert ends",
         ],

@@ -2,9 +2,9 @@
 //! release that is bad, Alertmanager tells Ripcord by the shipped route, the shipped policy decides, and the alert ends by
 //! itself once the release is pulled back. One story for each trigger that pulls back.
 //!
-//! The times of the rules are divided, and nothing else of them is changed (`tests/support/scaled.rs`): by as little as lets a
-//! story end within half a minute, since a machine that is busy answers no faster. For the same reason no more
-//! than two are played at once, and nothing beside them.
+//! In one of them the rules are as they are shipped. In the others their times are divided, and nothing else of them is changed
+//! (`tests/support/scaled.rs`): by as little as lets a story end within half a minute, since a machine that is busy answers no
+//! faster. For the same reason no more than two are played at once, and nothing beside them.
 
 use std::collections::BTreeSet;
 
@@ -13,14 +13,15 @@ use serde_json::{Value, json};
 
 use super::blue_green;
 use crate::scene::blue_green::strategy;
-use crate::scene::monitoring::{Monitoring, Sample};
+use crate::scene::monitoring::{MINUTES, Monitoring, Sample};
 use crate::scene::release::{BAD, pausing};
-use crate::scene::{LIMIT, NAME, Scene};
+use crate::scene::{NAME, Scene};
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
 use crate::times::Chain;
 
-/// By what five minutes are divided, and what is shorter.
+/// By what nothing is divided, and five minutes are, and what is shorter.
+const AS_SHIPPED: u64 = 1;
 const FIVE_MINUTES: u64 = 20;
 const SHORTER: u64 = 10;
 /// For how many seconds good releases are watched: longer than any rule waits.
@@ -34,6 +35,8 @@ struct Trigger {
     severity: &'static str,
     /// What is bad in it.
     image: &'static str,
+    /// Whether users get bad answers from it.
+    hurts: bool,
     sample: Sample,
 }
 
@@ -42,6 +45,7 @@ const LATENCY: Trigger = Trigger {
     procedure: "emergency-canary",
     severity: "P0",
     image: "demo:v2-slow",
+    hurts: false,
     sample: measured("condition=\"latency\","),
 };
 const ERRORS: Trigger = Trigger {
@@ -49,6 +53,7 @@ const ERRORS: Trigger = Trigger {
     procedure: "emergency-canary",
     severity: "P0",
     image: BAD,
+    hurts: true,
     sample: measured("condition=\"errors\","),
 };
 const FALLBACK: Trigger = Trigger {
@@ -56,6 +61,7 @@ const FALLBACK: Trigger = Trigger {
     procedure: "blue-green",
     severity: "P1",
     image: "demo:v2-fallsback",
+    hurts: false,
     sample: measured("condition=\"fallback\","),
 };
 const HEALTH: Trigger = Trigger {
@@ -63,6 +69,7 @@ const HEALTH: Trigger = Trigger {
     procedure: "blue-green",
     severity: "P1",
     image: "demo:v2-unhealthy",
+    hurts: false,
     sample: Sample {
         name: "probe_success",
         more: "",
@@ -74,6 +81,7 @@ const MEMORY: Trigger = Trigger {
     procedure: "cache-reset",
     severity: "P2",
     image: "demo:v2-greedy",
+    hurts: false,
     sample: measured("condition=\"memory\","),
 };
 const DOWN: Trigger = Trigger {
@@ -81,6 +89,7 @@ const DOWN: Trigger = Trigger {
     procedure: "emergency-canary",
     severity: "P0",
     image: "demo:v2-crashes",
+    hurts: true,
     sample: measured("condition=\"down\","),
 };
 
@@ -106,6 +115,14 @@ pub(crate) async fn errors() {
     let mut scene = Scene::start("chain: errors, canary").await;
     let ripcord = scene.good(&pausing()).await;
     let monitoring = scene.monitored(&ripcord, SHORTER).await;
+    is_pulled_back(&scene, &monitoring, ERRORS).await;
+}
+
+/// The same by the rules as they are, each second of them.
+pub(crate) async fn errors_undivided() {
+    let mut scene = Scene::start("chain: errors, canary, undivided").await;
+    let ripcord = scene.good(&pausing()).await;
+    let monitoring = scene.monitored(&ripcord, AS_SHIPPED).await;
     is_pulled_back(&scene, &monitoring, ERRORS).await;
 }
 
@@ -226,7 +243,7 @@ async fn runs(scene: &Scene, bad: &str) -> String {
         let run = all.iter().find(back)?;
         run["metadata"]["name"].as_str().map(str::to_owned)
     };
-    let runs = until(runs, LIMIT).await;
+    let runs = until(runs, MINUTES).await;
     let runs = runs.unwrap_or_else(|| panic!("it is pulled back: {all:#?}"));
     assert!(runs.starts_with(&format!("{NAME}-r2-{bad}")), "{runs}");
     for other in all.iter().filter(|it| it["metadata"]["name"] != *runs) {
@@ -246,6 +263,12 @@ async fn note(
     let alert = &rollback["spec"]["alerts"][0];
     let received = at(&alert["received"]);
     scene.times(received, rollback);
+    let first_mutation = scene.mutations()[0].received;
+    let last_bad = scene.users.as_ref().unwrap().tally().last_bad;
+    if trigger.hurts {
+        let last = last_bad.expect("users are hurt");
+        assert!(last < ended, "{last}: nobody is hurt when the alert ends");
+    }
     let run = &rollback["status"]["run"];
     let bad = rollback["spec"]["release"]["hash"].as_str().unwrap();
     Chain {
@@ -253,8 +276,9 @@ async fn note(
         first_bad: monitoring.first(trigger.sample, bad).await,
         fires: at(&alert["began"]),
         received,
-        first_mutation: scene.mutations()[0].received,
+        first_mutation,
         traffic_back: at(&run["trafficBack"]),
+        last_bad: last_bad.filter(|at| *at > received),
         healthy: at(&run["healthy"]),
         ended,
     }
@@ -272,7 +296,7 @@ async fn is_over(scene: &Scene, lock: &str) -> (Value, Timestamp) {
         let last = ends.map(|it| it.parse().unwrap()).max();
         told.contains(&json!("resolved")).then_some(last)?
     };
-    let over = until(over, LIMIT).await;
+    let over = until(over, MINUTES).await;
     let over = over.unwrap_or_else(|| panic!("the alerts' end is on record, and told: {seen:#}"));
     let messages = scene.slack.messages();
     let told = messages.iter().any(|it| it.text.contains("ended"));

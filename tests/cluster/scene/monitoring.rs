@@ -2,6 +2,7 @@
 //! under the shipped route that tells Ripcord.
 
 use std::fs;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,6 +12,9 @@ use crate::prometheus::Prometheus;
 use crate::support::alertmanager::{Alertmanager, configuration};
 use crate::support::replica::{Replica, TOKEN, client, until};
 use crate::support::story::prelude::*;
+
+/// How long what the rules say may take where their times are not divided.
+pub(crate) const MINUTES: Duration = Duration::from_mins(8);
 
 /// Both, while they run.
 pub(crate) struct Monitoring {
@@ -79,7 +83,7 @@ impl Monitoring {
             let firing = self.prometheus.ask("ALERTS").await;
             (known.is_empty() && firing.is_empty()).then_some(())
         };
-        until(quiet, LIMIT).await.expect("no alert is left");
+        until(quiet, MINUTES).await.expect("no alert is left");
     }
 }
 
