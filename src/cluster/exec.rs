@@ -6,15 +6,15 @@
 use futures_util::FutureExt as _;
 use futures_util::future::join;
 use hyper_util::client::legacy;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
-use kube::api::AttachParams;
+use kube::api::{AttachParams, ListParams};
 use kube::client::UpgradeConnectionError;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::{Cluster, Error};
 use crate::target::Exec;
-use crate::target::command::{Output, Stream};
+use crate::target::command::{Output, Place, Stream};
 use crate::target::effect::{Outcome, Verdict};
 
 /// The reasons by which the API server says itself that it runs nothing now.
@@ -30,9 +30,17 @@ const READ: usize = 8 * 1024;
 impl Cluster {
     /// Runs a command, and says what came of it. It takes no longer than the command may.
     pub async fn exec(&self, namespace: &str, exec: &Exec) -> Outcome {
+        let pod = match self.place(namespace, &exec.place).await {
+            Ok(pod) => pod,
+            Err((verdict, said)) => {
+                let said = format!("`{}` in {}: {said}", exec.name, exec.place);
+                return Outcome { verdict, said };
+            }
+        };
         let mut output = Output::default();
         let within = exec.command.timeout;
-        let ended = tokio::time::timeout(within, self.run(namespace, exec, &mut output)).await;
+        let ended =
+            tokio::time::timeout(within, self.run(namespace, &pod, exec, &mut output)).await;
         let (verdict, said) = match ended {
             Ok(Ok(code)) => match exec.command.judge(code, &output.out) {
                 Ok(()) => (Verdict::Done, "it ended with exit code 0".to_owned()),
@@ -52,14 +60,35 @@ impl Cluster {
         };
         Outcome {
             verdict,
-            said: format!("`{}` in {}: {said}{shown}", exec.name, exec.pod),
+            said: format!("`{}` in {pod}: {said}{shown}", exec.name),
         }
+    }
+
+    /// The pod that it is run in: of several that are ready, the first by name.
+    async fn place(&self, namespace: &str, place: &Place) -> Result<String, (Verdict, String)> {
+        let labels = match place {
+            Place::Pod(name) => return Ok(name.clone()),
+            Place::OneOf(labels) => labels,
+        };
+        let selected = ListParams::default().labels(labels);
+        let pods = self.call(self.api::<Pod>(namespace).list(&selected)).await;
+        let pods = pods.map_err(|error| {
+            let verdict = match error {
+                Error::Forbidden(_) | Error::Rejected(_) => Verdict::Refused,
+                _ => Verdict::NotBegun,
+            };
+            (verdict, format!("it cannot be looked for: {error}"))
+        })?;
+        let ready = pods.items.iter().filter(|it| is_ready(it));
+        let first = ready.filter_map(|it| it.metadata.name.clone()).min();
+        first.ok_or_else(|| (Verdict::NotBegun, "none is ready".to_owned()))
     }
 
     /// The code that it ended with; what it writes is put into `output` as it comes.
     async fn run(
         &self,
         namespace: &str,
+        pod: &str,
         exec: &Exec,
         output: &mut Output,
     ) -> Result<i32, (Verdict, String)> {
@@ -70,7 +99,7 @@ impl Cluster {
             .max_stderr_buf_size(READ);
         let words = exec.command.command.iter();
         let pods = self.api::<Pod>(namespace);
-        let attached = pods.exec(&exec.pod, words, &params).await;
+        let attached = pods.exec(pod, words, &params).await;
         let mut process = attached.map_err(refused)?;
         let Output { out, err } = output;
         let status = process.take_status();
@@ -105,6 +134,12 @@ impl Cluster {
             (Verdict::Unknown, said)
         })
     }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|it| it.conditions.iter());
+    let ready = |it: &PodCondition| it.type_ == "Ready" && it.status == "True";
+    pod.metadata.deletion_timestamp.is_none() && conditions.flatten().any(ready)
 }
 
 /// Reads to the end, so that nothing waits for what was written to be read.

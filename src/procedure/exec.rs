@@ -1,4 +1,5 @@
-//! `exec`: a command of the target's has ended well in a container of the destination's pods: in one of them, or in each.
+//! `exec`: a command of the target's has ended well in a container of the destination's pods: in one of them, or in each; or in
+//! one of other pods, by the labels that the command has.
 //!
 //! It is run in one pod after the other, and in each pod once: which pods it has ended well in is on record, so that whoever
 //! goes on after a crash goes on with the others. Where it is not known whether it was run, it is run again only if the policy
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Entry;
 use super::step::{Journey, Next, Step, is_over, there};
 use crate::reason::{Finding, Reason};
+use crate::target::command::Place;
 use crate::target::effect::Verdict;
 use crate::target::snapshot::{Pod, pods_text};
 use crate::target::{Command, Effect, Exec as Run, Release, Sighting, Snapshot, Target};
@@ -26,7 +28,7 @@ const AGAIN: SignedDuration = SignedDuration::from_secs(1);
 pub struct Exec {
     /// Which of the target's commands is run.
     pub command: String,
-    /// In which of the destination's pods.
+    /// In which pods.
     #[serde(default, rename = "in")]
     pub pods: Pods,
     /// How long the step may take.
@@ -34,15 +36,17 @@ pub struct Exec {
     pub within: Duration,
 }
 
-/// In which pods of the destination a command is run.
+/// In which pods a command is run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pods {
-    /// In each of them, one after the other.
+    /// In each of the destination's, one after the other.
     #[default]
     Every,
-    /// In one of them, for what they share.
+    /// In one of the destination's, for what they share.
     One,
+    /// In one of those that the command's own labels select, such as a cache's.
+    Other,
 }
 
 /// The frozen plan.
@@ -64,18 +68,28 @@ impl Exec {
     fn default_within() -> Duration {
         Duration::from_secs(120)
     }
+
+    /// Where the target declares the command.
+    fn key(&self) -> String {
+        format!("commands.{}", self.command)
+    }
 }
 
 impl Step for Exec {
     type Plan = Plan;
 
     fn plan(&self, target: &Target, journey: &Journey, _at: &Snapshot) -> Result<Plan, Finding> {
-        let command = target.commands.get(&self.command).ok_or_else(|| {
+        let lacking = |what: String| {
             Reason::NotApplicable.because(format!(
-                "target {} declares no `commands.{}`, which step `exec` needs",
-                target.name, self.command
+                "target {} declares no `{what}`, which step `exec` needs",
+                target.name
             ))
-        })?;
+        };
+        if let Some(what) = self.lacks(target) {
+            return Err(lacking(what));
+        }
+        let command = target.commands.get(&self.command);
+        let command = command.ok_or_else(|| lacking(self.key()))?;
         Ok(Plan {
             to: journey.to.clone(),
             operation: journey.operation.clone(),
@@ -87,8 +101,16 @@ impl Step for Exec {
     }
 
     fn lacks(&self, target: &Target) -> Option<String> {
-        let known = target.commands.contains_key(&self.command);
-        (!known).then(|| format!("commands.{}", self.command))
+        let Some(command) = target.commands.get(&self.command) else {
+            return Some(self.key());
+        };
+        match (self.pods, &command.selector) {
+            (Pods::Other, None) => Some(format!("{}.selector", self.key())),
+            (Pods::Every | Pods::One, Some(_)) => {
+                Some(format!("{} without a selector", self.key()))
+            }
+            _ => None,
+        }
     }
 
     fn command(&self) -> Option<&str> {
@@ -100,7 +122,7 @@ impl Step for Exec {
             Ok(last) => last,
             Err(finding) => return Next::Fail(finding),
         };
-        if plan.pods == Pods::One && !past.done.is_empty() {
+        if plan.pods != Pods::Every && !past.done.is_empty() {
             return Next::Done(ended(plan, past, 1));
         }
         let (rollout, hash) = match there(at, &plan.to, &plan.operation) {
@@ -113,7 +135,7 @@ impl Step for Exec {
             Pods::Every => usize::try_from(rollout.replicas)
                 .unwrap_or(0)
                 .max(pods.len()),
-            Pods::One => 1,
+            Pods::One | Pods::Other => 1,
         };
         let is_done = |pod: &&&Pod| past.done.contains(&pod.name);
         let done = pods.iter().filter(is_done).count();
@@ -137,10 +159,14 @@ impl Step for Exec {
             return Next::Wait(Reason::Retrying.because(last.finding.said));
         }
         let mut left = pods.iter().filter(|pod| !is_done(pod) && pod.ready);
-        match left.next() {
-            Some(pod) => Next::Do(Effect::Exec(Run {
+        let place = match plan.pods {
+            Pods::Every | Pods::One => left.next().map(|pod| Place::Pod(pod.name.clone())),
+            Pods::Other => plan.command.selector.clone().map(Place::OneOf),
+        };
+        match place {
+            Some(place) => Next::Do(Effect::Exec(Run {
                 name: plan.name.clone(),
-                pod: pod.name.clone(),
+                place,
                 command: plan.command.clone(),
             })),
             None => Next::Wait(Reason::PodsStarting.because(format!("{told}; no other is ready"))),

@@ -18,6 +18,9 @@ const SHOWN: usize = 200;
 pub struct Command {
     /// The container that it is run in.
     pub container: String,
+    /// The labels of the pods that it is run in, where those are not the target's own: in one of them that is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
     /// The program and its arguments.
     pub command: Vec<String>,
     /// A regular expression that the whole of its output must match, white space at both ends left out.
@@ -35,10 +38,19 @@ pub struct Command {
 pub struct Exec {
     /// What the command is called.
     pub name: String,
-    /// The pod.
-    pub pod: String,
+    /// Where it is run.
+    pub place: Place,
     /// What is run, and how its end is judged.
     pub command: Command,
+}
+
+/// The pod that a command is run in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// The one of this name.
+    Pod(String),
+    /// One with these labels that is ready.
+    OneOf(String),
 }
 
 /// What a command has written, as far as it was kept.
@@ -108,6 +120,27 @@ impl std::fmt::Display for Command {
             write!(f, "{space}{}", one_line(word))?;
         }
         Ok(())
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The pod's name, or the labels.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pod(name) | Self::OneOf(name) => name,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pod(name) => f.write_str(name),
+            Self::OneOf(labels) => write!(f, "a pod with {labels}"),
+        }
     }
 }
 
@@ -193,6 +226,7 @@ pub(crate) mod tests {
     pub(crate) fn command() -> Command {
         Command {
             container: "cache".into(),
+            selector: None,
             command: ["redis-cli", "-e", "FLUSHDB"].map(str::to_owned).into(),
             expect: Some("OK".into()),
             timeout: Duration::from_secs(1),

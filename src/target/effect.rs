@@ -185,7 +185,7 @@ impl Effect {
     #[must_use]
     pub fn of(&self) -> Option<&str> {
         match self {
-            Self::Exec(exec) => Some(&exec.pod),
+            Self::Exec(exec) => Some(exec.place.name()),
             _ => None,
         }
     }

@@ -126,8 +126,8 @@ real! {
         rollout[Pods Network WarmUps] deployment replica redis_down no_password restart_does_not_finish one_pod_stays_cold not_declared
         leader_killed;
     exec:
-        every_pod[Pods Network LocalExec] no_exit_status[Pods Network LocalExec] wrong_words[Pods Network LocalExec]
-        takes_too_long[Pods Network LocalExec] right_missing right_is_gone leader_killed[Pods Network LocalExec];
+        every_pod[Pods Network LocalExec] other_pod[Pods Network LocalExec] no_exit_status[Pods Network LocalExec]
+        wrong_words[Pods Network LocalExec] takes_too_long[Pods Network LocalExec] right_missing right_is_gone leader_killed[Pods Network LocalExec];
     fails:
         revert_without_its_right promotion_without_its_right[Pods Network Freeze] healthy_with_a_wrong_answer
         healthy_without_one_of_its_pods healthy_in_time gone_in_time restart_without_its_right ready_in_time warm_up_in_time

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::config::Kubeconfig;
 use ripcord::cluster::Cluster;
 use ripcord::target::Exec;
-use ripcord::target::command::{Command, Stream};
+use ripcord::target::command::{Command, Place, Stream};
 use ripcord::target::effect::{Outcome, Verdict};
 use serde_json::json;
 
@@ -15,9 +15,10 @@ use crate::support::stage::LIMIT;
 fn flush() -> Exec {
     Exec {
         name: "flush".into(),
-        pod: "web-1".into(),
+        place: Place::Pod("web-1".into()),
         command: Command {
             container: "cache".into(),
+            selector: None,
             command: ["redis-cli", "-e", "FLUSHDB ASYNC"]
                 .map(str::to_owned)
                 .into(),

@@ -165,7 +165,7 @@ pub(super) fn in_words(effect: &Effect, plan: &Plan) -> String {
         }
         Effect::Exec(exec) => format!(
             "run `{}` ({}) in container {} of {}",
-            exec.name, exec.command, exec.command.container, exec.pod
+            exec.name, exec.command, exec.command.container, exec.place
         ),
         Effect::Call(calls) => {
             let request = calls.first().map(|call| call.request.to_string());

@@ -44,6 +44,13 @@ fn one(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Command) -> Comman
         let label = "expected that of the container in the pods of the target";
         wrong(title, place(source, container), label);
     }
+    if let Some(selector) = &raw.selector
+        && !words::is_labels(&selector.value)
+    {
+        let title = format!("`{}` selects no pods", selector.value);
+        let label = "expected labels and their values, such as `app=redis,role=master`";
+        wrong(title, place(source, selector), label);
+    }
     let command = &raw.command;
     let length: usize = command.value.iter().map(String::len).sum();
     if command.value.first().is_none_or(String::is_empty) {
@@ -76,6 +83,7 @@ fn one(check: &mut Check<'_>, source: &Arc<Source>, raw: raw::Command) -> Comman
         .and_then(|raw| check.period(source, "timeout", &raw, &bounds));
     Command {
         container: raw.container.value,
+        selector: raw.selector.map(|labels| labels.value),
         command: raw.command.value,
         expect: raw.expect.map(|pattern| pattern.value),
         timeout: timeout.unwrap_or(Command::DEFAULT_TIMEOUT),

@@ -3,12 +3,19 @@
 use super::Check;
 use crate::config::diagnostic::{Diagnostic, Place};
 use crate::procedure::StepSpec;
+use crate::procedure::exec::Pods;
 
 /// Says what is wrong with the order of a procedure's steps, each with its place.
 pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, StepSpec)]) {
     for (index, (at, step)) in steps.iter().enumerate() {
         let before = |name: &str| steps[..index].iter().any(|(_, it)| it.name() == name);
         let after = |name: &str| steps[index..].iter().any(|(_, it)| it.name() == name);
+        let other_pods = steps[index..].iter().any(|(_, it)| is_in_other_pods(it));
+        let changed_later = || {
+            let later = ["flush-redis", "restart"];
+            let later = later.into_iter().find(|later| after(later));
+            later.or(other_pods.then_some("exec"))
+        };
         let mut wrong = |title: &str, label: String| {
             let title = format!("procedure `{procedure}` {title}");
             check.say(Diagnostic::error(title).at(at.clone(), label));
@@ -47,21 +54,27 @@ pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, Ste
                 "flushes before the bad pods are gone",
                 "expected `gone` before this: until then they can fill the cache again".to_owned(),
             ),
+            StepSpec::Exec(_) if is_in_other_pods(step) && !before("gone") => wrong(
+                "changes what is shared before the bad pods are gone",
+                "expected `gone` before this: until then they can put back what it takes away".to_owned(),
+            ),
             StepSpec::Restart(_) if after("flush-redis") => wrong(
                 "restarts before it flushes",
                 "expected after `flush-redis`: new pods would read what is taken away later"
                     .to_owned(),
             ),
+            StepSpec::Restart(_) if other_pods => wrong(
+                "restarts before it changes what is shared",
+                "expected after `exec`: new pods would read what it takes away".to_owned(),
+            ),
             StepSpec::Http(_) => {
-                let later = ["flush-redis", "restart"];
-                if let Some(later) = later.into_iter().find(|later| after(later)) {
+                if let Some(later) = changed_later() {
                     let label = format!("expected after `{later}`, which takes away what is warm");
                     wrong("warms up too early", label);
                 }
             }
             StepSpec::Metric(_) => {
-                let later = ["flush-redis", "restart"];
-                if let Some(later) = later.into_iter().find(|later| after(later)) {
+                if let Some(later) = changed_later() {
                     let label = format!("expected after `{later}`, which changes what it measures");
                     wrong("measures too early", label);
                 }
@@ -80,4 +93,9 @@ pub(super) fn check(check: &mut Check<'_>, procedure: &str, steps: &[(Place, Ste
             _ => {}
         }
     }
+}
+
+/// Whether a command is run in what others share with the release, such as a cache.
+fn is_in_other_pods(step: &StepSpec) -> bool {
+    matches!(step, StepSpec::Exec(exec) if exec.pods == Pods::Other)
 }

@@ -29,6 +29,26 @@ pub(super) fn is_http_url(text: &str) -> bool {
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
+/// Labels and their values as a selector has them: `app=redis,role=master`.
+pub(super) fn is_labels(text: &str) -> bool {
+    let word = |text: &str| {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let ends = |text: &str, b: char| text.starts_with(b) || text.ends_with(b);
+        text.len() <= 63
+            && text.bytes().all(inner)
+            && !['.', '_', '-'].iter().any(|b| ends(text, *b))
+    };
+    text.split(',').all(|pair| {
+        let Some((key, value)) = pair.split_once('=') else {
+            return false;
+        };
+        let (prefix, name) = key
+            .split_once('/')
+            .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+        prefix.is_none_or(is_dns_subdomain) && !name.is_empty() && word(name) && word(value)
+    })
+}
+
 /// The name of an image with its digest: what it means can never change.
 pub(super) fn has_digest(text: &str) -> bool {
     let Some((name, digest)) = text.split_once("@sha256:") else {
@@ -72,6 +92,31 @@ mod tests {
             "app@sha256:{}",
             digest.to_uppercase()
         )));
+    }
+
+    #[test]
+    fn labels() {
+        for good in [
+            "app=redis",
+            "app=redis,role=master",
+            "app.kubernetes.io/name=redis",
+            "app=",
+        ] {
+            assert!(is_labels(good), "{good}");
+        }
+        for bad in [
+            "",
+            "redis",
+            "app=redis,",
+            "=redis",
+            "app==redis",
+            "app in (a)",
+            "app=-a",
+            "a/b/c=d",
+            "app!=redis",
+        ] {
+            assert!(!is_labels(bad), "{bad}");
+        }
     }
 
     #[test]

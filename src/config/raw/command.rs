@@ -9,6 +9,9 @@ use serde_saphyr::Spanned;
 pub struct Command {
     /// The container.
     pub container: Spanned<String>,
+    /// The labels of the pods, where those are not the target's own.
+    #[serde(default)]
+    pub selector: Option<Spanned<String>>,
     /// The program and its arguments.
     pub command: Spanned<Vec<String>>,
     /// What the whole of its output must match.

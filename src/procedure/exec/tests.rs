@@ -68,7 +68,7 @@ fn pod(next: Next) -> String {
         (run.name.as_str(), run.command.container.as_str()),
         ("flush", "cache")
     );
-    run.pod
+    run.place.to_string()
 }
 
 #[test]
@@ -258,6 +258,33 @@ fn a_refusal_ends_it_at_once() {
 }
 
 #[test]
+fn other_pods_are_found_by_their_labels_and_one_is_enough() {
+    let mut plan = plan(Pods::Other, false);
+    plan.command.selector = Some("app=redis".into());
+    let mut past = past();
+    assert_eq!(
+        pod(Exec::next(&plan, &restored(), &[], &past, second(1))),
+        "a pod with app=redis"
+    );
+    tried(
+        &mut past,
+        1,
+        "app=redis",
+        Some((Verdict::NotBegun, "none is ready")),
+    );
+    let again = pod(Exec::next(&plan, &restored(), &[], &past, second(3)));
+    assert_eq!(again, "a pod with app=redis");
+    tried(
+        &mut past,
+        3,
+        "app=redis",
+        Some((Verdict::Done, "it said OK")),
+    );
+    let next = Exec::next(&plan, &restored(), &[], &past, second(4));
+    assert!(matches!(next, Next::Done(_)), "{next:?}");
+}
+
+#[test]
 fn another_release_wins() {
     let next = Exec::next(
         &plan(Pods::Every, true),
@@ -290,4 +317,27 @@ fn a_target_without_the_command_is_not_planned() {
     target.commands.insert("flush".into(), command());
     assert_eq!(step.lacks(&target), None);
     assert!(step.plan(&target, &journey, &restored()).is_ok());
+    let elsewhere = Exec {
+        pods: Pods::Other,
+        ..step.clone()
+    };
+    assert_eq!(
+        elsewhere.lacks(&target).as_deref(),
+        Some("commands.flush.selector")
+    );
+    let refused = elsewhere.plan(&target, &journey, &restored());
+    assert_eq!(refused.unwrap_err().reason, Reason::NotApplicable);
+    let selector = Some("app=redis".into());
+    target.commands.insert(
+        "flush".into(),
+        Command {
+            selector,
+            ..command()
+        },
+    );
+    assert!(elsewhere.plan(&target, &journey, &restored()).is_ok());
+    assert_eq!(
+        step.lacks(&target).as_deref(),
+        Some("commands.flush without a selector")
+    );
 }

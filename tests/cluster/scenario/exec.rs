@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::cache::GONE;
-use crate::scene::release::pausing;
+use crate::scene::release::{GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
@@ -16,6 +16,8 @@ const RIGHT: [&str; 2] = [
     include_str!("../../../deploy/rbac/exec-targets/role.yaml"),
     include_str!("../../../deploy/rbac/exec-targets/role-binding.yaml"),
 ];
+/// The last step of the shipped procedure.
+const PROOF: &str = "- healthy: { consecutive: 3, every: 500ms, within: 2m }";
 /// Where the step is, behind `revert` and `gone`.
 const EXEC: usize = 2;
 
@@ -41,6 +43,41 @@ pub(crate) async fn every_pod() {
         .tells("`forget` ended well in 4 pods; the last: `forget` in")
         .await;
     scene.tells("stdout: cleared 7 entries").await;
+}
+
+/// The cache's own tool in the cache's own pod, in place of a flush: once, when the bad pods are gone and that pod is ready.
+pub(crate) async fn other_pod() {
+    let mut scene = Scene::start("exec, in the cache's pod").await;
+    let redis = scene.filled().await;
+    scene.target_has(&format!(
+        "commands: {{ empty: {{ container: app, selector: app=redis, command: [redis-cli, -e, -p, \"{}\", FLUSHDB], expect: OK }} }}",
+        redis.port
+    ));
+    scene.policy_says(
+        PROOF,
+        &format!("- gone: {{}}\n      - exec: {{ command: empty, in: other }}\n      {PROOF}"),
+    );
+    scene.may_exec().await;
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    scene.alert(&ripcord).await;
+    let name = format!("{NAME}-r2-{bad}");
+    scene.waits_for(&name, EXEC, "retrying").await;
+    assert_eq!(redis.keys(0).await.len(), 3, "nothing is gone yet");
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "cache-0", "namespace": scene.namespaces.release, "labels": { "app": "redis" } },
+        "spec": { "containers": [{ "name": "app", "image": GOOD }] },
+    });
+    scene.plane.admin.create(&pod).await.unwrap();
+    let rollback = scene.ended(&name, "Succeeded").await;
+    assert_eq!(redis.keys(0).await, [] as [&str; 0]);
+    assert_eq!(redis.keys(1).await, ["pinn:1"], "another database");
+    let step = &rollback["status"]["run"]["steps"][EXEC];
+    assert_eq!(step["done"], json!(["app=redis"]), "{step:#}");
+    assert_eq!(step["observed"]["reason"], "executed", "{step:#}");
+    scene
+        .tells("`empty` in cache-0: it ended with exit code 0; stdout: OK")
+        .await;
 }
 
 /// It has no exit status: nobody knows whether it was run, so that it is not run again, and a person is called.
@@ -165,9 +202,8 @@ impl Scene {
         self.target_has(&format!(
             "commands: {{ forget: {{ container: app, command: [/bin/sh, -c, \"{line}\"], expect: 'cleared \\d+ entries'{options} }} }}"
         ));
-        let proof = "- healthy: { consecutive: 3, every: 500ms, within: 2m }";
         let exec = format!("- exec: {{ command: forget, {pods} }}");
-        self.policy_says(proof, &format!("- gone: {{}}\n      {exec}\n      {proof}"));
+        self.policy_says(PROOF, &format!("- gone: {{}}\n      {exec}\n      {PROOF}"));
         ran
     }
 
