@@ -1,6 +1,10 @@
 //! People with their own tokens: who may start, approve, deny and stop, and what a real API server makes of it.
 
+use std::path::Path;
+use std::process::Stdio;
+
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
@@ -51,6 +55,20 @@ impl Person {
         command.arg(self.kubeconfig.path());
         command.args(["-n", &self.namespace]);
         Ended::of(&mut command).await
+    }
+
+    /// Follows a rollback on a terminal, of which `screen` gets all that is written to it.
+    async fn watches(&self, name: &str, screen: &Path) -> Ended {
+        let line = format!(
+            "{} watch {name} --kubeconfig {} -n {}",
+            env!("CARGO_BIN_EXE_ripcord"),
+            self.kubeconfig.path().display(),
+            self.namespace
+        );
+        let mut terminal = Command::new("script");
+        terminal.args(["--quiet", "--flush", "--return", "--command", &line]);
+        terminal.arg(screen).stdin(Stdio::null());
+        Ended::of(&mut terminal).await
     }
 }
 
@@ -124,13 +142,26 @@ pub(crate) async fn approves() {
     assert!(scene.mutations().is_empty(), "nothing is touched yet");
     let refused = viewer.types(&["approve", &name]).await;
     assert_eq!(refused.code, Some(77), "{}", refused.err);
-    let approved = jo.types(&["approve", &name, "--reason", "I looked"]).await;
+    let screen = scene.folder.path().join("screen");
+    let drawn_again = async || {
+        let shown = std::fs::read_to_string(&screen).ok()?;
+        shown.contains("A\u{1b}[J").then_some(())
+    };
+    let approves = async {
+        until(drawn_again, LIMIT).await.expect("a second passes");
+        jo.types(&["approve", &name, "--reason", "I looked"]).await
+    };
+    let (watched, approved) = tokio::join!(viewer.watches(&name, &screen), approves);
     assert_eq!(approved.code, Some(0), "{}{}", approved.out, approved.err);
     assert!(
         approved.out.contains("is back: r2 → r1"),
         "{}",
         approved.out
     );
+    assert_eq!(watched.code, Some(0), "{}", watched.out);
+    let (before, after) = watched.out.rsplit_once("since the request").unwrap();
+    assert!(before.contains("may r2 go back to r1?"), "{before}");
+    assert!(after.contains("is back: r2 → r1"), "{after}");
     let rollback = scene.ended(&name, "Succeeded").await;
     assert_eq!(rollback["status"]["plan"], waits["status"]["plan"]);
     let who = format!("system:serviceaccount:{}:jo", jo.namespace);
