@@ -319,7 +319,9 @@ impl MemoryStatus {
         }
         Ok(Destination {
             release: Release::to_be_made(rollout, images, image),
-            chosen: format!("the policy pins {image}, and no replica set of it is left"),
+            chosen: format!(
+                "the policy pins {image}, and no replica set of it is left: nothing in the cluster shows that it exists"
+            ),
         })
     }
 }

@@ -260,6 +260,10 @@ impl Seen {
     /// Where a rollback would lead now; a pinned image counts also where it must be brought up.
     fn gone_back_to(&self, asked: Expected, target: &Target, state: &MemoryStatus) -> Check {
         match state.destination(target, &self.at, true, self.now) {
+            Ok(found) if found.release.is_to_be_made() => asked.warning(
+                format!("{}: {}", found.release, found.chosen),
+                "see that the registry has this image: one that it lacks is found out when it is needed",
+            ),
             Ok(found) => asked.ok(format!("{}: {}", found.release, found.chosen)),
             Err(finding) => asked.failed(
                 finding.to_string(),
