@@ -6,6 +6,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use ripcord::cli::{self, Command};
 use ripcord::config::{Settings, load_policy};
+use ripcord::policy::Policy;
 use ripcord::rollback::object::Mode;
 use serde_json::Value;
 
@@ -147,24 +148,106 @@ fn network_policies_fit_what_the_service_calls() {
     };
     let listen = u64::from(settings().intake.listen.port());
     assert_eq!(ports("network-policy.yaml", "ingress"), [listen]);
-    let called = ports("network-policy-egress.yaml", "egress");
+    let read: Value = manifest("network-policy-egress.yaml", "NetworkPolicy");
     let loaded = load_policy(&deploy().join("config/rollbacks.yaml")).unwrap();
-    let health = loaded
-        .policy
-        .targets
-        .values()
-        .filter_map(|it| it.health.as_ref());
-    let health = health.map(|health| u64::from(health.port));
-    for port in [53, 443, 6443, 587, 465, 9090, 4318]
-        .into_iter()
-        .chain(health)
-    {
-        assert!(called.contains(&port), "{port}");
+    for (port, within, of) in called(&loaded.policy, &settings()) {
+        assert!(allows(&read, port, within.as_deref()), "{of}: {port}");
     }
-    let text = text("network-policy-egress.yaml");
-    for target in loaded.policy.targets.values() {
-        assert!(text.contains(&target.workload.namespace));
+}
+
+/// What the service, and `doctor` in its pod, call by TCP: the port, the namespace where one is known, and what for.
+fn called(policy: &Policy, settings: &Settings) -> Vec<(u16, Option<String>, String)> {
+    let mut all = Vec::new();
+    let mut call = |port: u16, within: Option<&str>, of: &str| {
+        all.push((port, within.map(str::to_owned), of.to_owned()));
+    };
+    call(53, None, "names");
+    call(443, None, "the Service of the API server");
+    call(6443, None, "the API server");
+    for target in policy.targets.values() {
+        let within = Some(target.workload.namespace.as_str());
+        if let Some(health) = &target.health {
+            call(health.port, within, "health");
+            if let Some(url) = &health.url {
+                let (port, within) = address(url);
+                call(port, within.as_deref(), "health.url");
+            }
+        }
+        if let Some(warm_up) = &target.warm_up {
+            call(warm_up.port, within, "warm_up");
+        }
+        if let Some(redis) = &target.redis {
+            let (port, within) = address(&format!("redis://{}", redis.address));
+            call(port, within.as_deref(), "redis");
+        }
     }
+    // The built-in addresses of the receivers as well: a key is all that they lack.
+    let report = &settings.report;
+    let mut urls = vec![
+        (report.slack.api.clone(), "report.slack"),
+        (report.pagerduty.api.clone(), "report.pagerduty"),
+        (alertmanager(), "doctor --alertmanager"),
+    ];
+    let named = [
+        (&settings.prometheus.url, "prometheus.url"),
+        (&report.webhook.url, "report.webhook"),
+        (&settings.telemetry.otlp.endpoint, "telemetry.otlp"),
+    ];
+    urls.extend(
+        named
+            .into_iter()
+            .filter_map(|(url, of)| Some((url.clone()?, of))),
+    );
+    for (url, of) in urls {
+        let (port, within) = address(&url);
+        call(port, within.as_deref(), of);
+    }
+    match report.email.port {
+        Some(port) => call(port, None, "report.email"),
+        None => [587, 465]
+            .into_iter()
+            .for_each(|port| call(port, None, "report.email")),
+    }
+    all
+}
+
+/// The address of Alertmanager that the instructions give to `doctor`.
+fn alertmanager() -> String {
+    let docs = deploy().with_file_name("docs/operations.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let (_, rest) = docs.split_once("--alertmanager http://").unwrap();
+    let end = rest
+        .find(|c: char| c.is_whitespace() || c == '`')
+        .unwrap_or(rest.len());
+    format!("http://{}", &rest[..end])
+}
+
+/// The port of an address, and the namespace, where its host is the name of a Service.
+fn address(url: &str) -> (u16, Option<String>) {
+    let url: reqwest::Url = url.parse().unwrap();
+    let host = url.host_str().unwrap();
+    let mut words = host.split('.').skip(1);
+    let within = words
+        .next()
+        .filter(|_| words.next().is_none_or(|it| it == "svc"));
+    let port = url.port_or_known_default();
+    (port.unwrap(), within.map(str::to_owned))
+}
+
+/// Whether a pod may call this TCP port there; anywhere, where no namespace is known.
+fn allows(policy: &Value, port: u16, within: Option<&str>) -> bool {
+    let mut rules = policy["spec"]["egress"].as_array().unwrap().iter();
+    rules.any(|rule| {
+        let mut ports = rule["ports"].as_array().unwrap().iter();
+        let open = ports.any(|it| it["protocol"] == "TCP" && it["port"] == u64::from(port));
+        let Some(to) = rule["to"].as_array() else {
+            return open;
+        };
+        let named = "/namespaceSelector/matchLabels/kubernetes.io~1metadata.name";
+        open && to
+            .iter()
+            .any(|it| it.pointer(named).and_then(Value::as_str) == within)
+    })
 }
 
 #[test]
