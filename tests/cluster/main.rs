@@ -21,6 +21,7 @@ mod support {
     #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod replica;
     pub(crate) mod scaled;
+    pub(crate) mod shipped;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub mod slack;
     pub(crate) mod story;

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use crate::plane::witness::Witness;
 use crate::plane::{Namespaces, Plane};
 use crate::support::replica::{Replica, Setup, TOKEN, client};
+use crate::support::shipped;
 use crate::support::slack::{self, FakeSlack};
 
 pub(crate) use crate::support::story::ground::{LIMIT, NAME, now};
@@ -58,7 +59,7 @@ impl Scene {
         let slack = FakeSlack::start().await;
         slack.channel(CHANNEL.trim_start_matches('#'), "C1");
         slack.channel("releases", "C2");
-        let shipped = include_str!("../../config/rollbacks.yaml");
+        let shipped = shipped::without_looks();
         let policy = shipped.replace("min_soak: 10m", "min_soak: 1s");
         assert!(policy != shipped && policy.contains(CHANNEL));
         let policy = policy.replace("options-production", &namespaces.release);

@@ -1,5 +1,6 @@
 //! What `deploy/` grants and says is what the code does and reads. Rights are compared with the requests of a full run.
 
+mod looks;
 mod manifests;
 mod operator;
 mod pods;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::replica::{Replica, Setup, TOKEN, client, until};
+use crate::support::shipped;
 use crate::support::slack::{self, FakeSlack, Recorded};
 
 pub(crate) const NAMESPACE: &str = "options-production";
@@ -59,7 +60,7 @@ impl Scene {
         sandbox.apply(good).unwrap();
         let slack = FakeSlack::start().await;
         slack.channel(CHANNEL.trim_start_matches('#'), "C1");
-        let shipped = include_str!("../../config/rollbacks.yaml");
+        let shipped = shipped::without_looks();
         let policy = shipped.replace("min_soak: 10m", "min_soak: 1s");
         assert!(policy != shipped && policy.contains(CHANNEL));
         // As soon as the Service has an address.

@@ -6,6 +6,7 @@ pub(crate) mod proxy;
 pub(crate) mod receiver;
 pub(crate) mod rollback;
 pub(crate) mod scaled;
+pub(crate) mod shipped;
 pub mod slack;
 pub(crate) mod smtp;
 pub(crate) mod stage;

@@ -210,7 +210,10 @@ fn the_shipped_example_is_every_default() {
         path: "config/ripcord.yaml".to_owned(),
         text,
     };
-    let settings = Settings::read(Some(source), []).unwrap();
+    let mut settings = Settings::read(Some(source), []).unwrap();
+    // The one thing that the shipped policy needs.
+    let url = settings.prometheus.url.take();
+    assert_eq!(url.as_deref(), Some("http://prometheus.monitoring:9090"));
     assert_eq!(serde_json::to_value(settings).unwrap(), defaults());
     assert_eq!(
         keys(&written),
@@ -251,4 +254,5 @@ fn the_deployed_settings_are_read() {
         [Path::new("/etc/ripcord-secrets/webhook-token")]
     );
     assert!(settings.report.slack.channel.is_some() && settings.report.slack.token_file.is_some());
+    assert!(settings.prometheus.url.is_some(), "the policy asks it");
 }
