@@ -57,7 +57,7 @@ fn check_accepts_what_is_shipped() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert_eq!(
         ended.out,
-        "config/ripcord.yaml: ok\nconfig/rollbacks.yaml: ok, 3 warnings · 9 triggers, 1 target read\nno token is asked for: only this machine can connect\n"
+        "config/ripcord.yaml: ok\nconfig/rollbacks.yaml: ok, 3 warnings · 10 triggers, 1 target read\nno token is asked for: only this machine can connect\n"
     );
     assert!(
         ended
