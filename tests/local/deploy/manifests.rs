@@ -1,7 +1,9 @@
 //! Names, paths and ports of the manifests fit each other and the code.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Container, HTTPGetAction, PodSpec, Service as KubeService};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, HTTPGetAction, PodSpec, Service as KubeService,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use ripcord::cli::{self, Command};
@@ -102,6 +104,7 @@ fn an_old_kubectl_can_render_what_is_shipped() {
         "rbac/shadow-service-targets",
         "examples/options-production",
         "examples/shadow",
+        "examples/shadow/options-production",
     ] {
         let read: Value =
             serde_saphyr::from_str(&text(&format!("{folder}/kustomization.yaml"))).unwrap();
@@ -112,6 +115,10 @@ fn an_old_kubectl_can_render_what_is_shipped() {
         for file in listed("resources") {
             let file = deploy().join(folder).join(file.as_str().unwrap());
             assert!(file.is_file(), "{}", file.display());
+        }
+        for base in listed("bases") {
+            let base = deploy().join(folder).join(base.as_str().unwrap());
+            assert!(base.join("kustomization.yaml").is_file(), "{folder}");
         }
         for generator in listed("configMapGenerator") {
             let mut keys = generator.as_object().unwrap().keys();
@@ -345,6 +352,43 @@ fn the_shipped_policy_only_watches() {
     let namespaces = shipped.policy.namespaces();
     let namespaces: Vec<_> = namespaces.keys().collect();
     assert_eq!(namespaces, [example["namespace"].as_str().unwrap()]);
+}
+
+/// The example brings the setting with the rights: whoever applies it has nothing to add by hand.
+#[test]
+fn the_shadow_example_sets_the_mode_itself() {
+    let env = container().env.unwrap();
+    let variable = env.iter().find(|it| it.name == "RIPCORD__ENGINE__MODE");
+    let from = variable.unwrap().value_from.as_ref().unwrap();
+    let from = from.config_map_key_ref.as_ref().unwrap();
+    assert_eq!(from.optional, Some(true), "without it the file counts");
+    let mode: ConfigMap = manifest("examples/shadow/mode.yaml", "ConfigMap");
+    assert_eq!(mode.metadata.name.as_deref(), Some(from.name.as_str()));
+    assert_eq!(mode.metadata.namespace.as_deref(), Some(HOME));
+    let said = mode.data.unwrap().remove(&from.key).unwrap();
+
+    let path = deploy().join("config/ripcord.yaml");
+    let with = |variables: Vec<(String, String)>| {
+        let settings = Settings::load(Some(&path), variables).unwrap();
+        settings.engine.mode
+    };
+    assert_eq!(with(vec![]), Mode::Act);
+    let variable = vec![("RIPCORD__ENGINE__MODE".to_owned(), said)];
+    assert_eq!(with(variable), Mode::Shadow);
+
+    // The example is the mode, which stays in Ripcord's namespace, and rights that change no workload.
+    let read = |path: &str| -> Value {
+        serde_saphyr::from_str(&text(&format!("{path}/kustomization.yaml"))).unwrap()
+    };
+    let example = read("examples/shadow");
+    assert_eq!(example["resources"], serde_json::json!(["mode.yaml"]));
+    assert!(example["namespace"].is_null());
+    assert_eq!(example["bases"], serde_json::json!(["options-production"]));
+    let rights = read("examples/shadow/options-production");
+    let base = serde_json::json!(["../../../rbac/shadow-namespace"]);
+    assert_eq!(rights["bases"], base);
+    let acting = read("examples/options-production");
+    assert_eq!(rights["namespace"], acting["namespace"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
