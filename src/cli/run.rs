@@ -21,15 +21,18 @@ use crate::target::Release;
     reason = "each is a flag of the command line"
 )]
 pub struct Args {
+    /// The procedure [default: the severity's own].
+    #[arg(value_name = "PROCEDURE", conflicts_with = "named")]
+    procedure: Option<String>,
     /// The target, as the policy and `ripcord targets` name it.
     #[arg(long, value_name = "NAME")]
     target: String,
     /// Why, for everybody who reads of it.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// The procedure [default: the severity's own].
-    #[arg(long, value_name = "NAME")]
-    procedure: Option<String>,
+    /// The procedure, in another way.
+    #[arg(long = "procedure", value_name = "NAME")]
+    named: Option<String>,
     /// How severe it is, which chooses the procedure where none is named.
     #[arg(long, value_name = "P0…P3", default_value = "P1", value_parser = severity)]
     severity: Severity,
@@ -94,7 +97,7 @@ async fn request(args: &Args, hands: &Hands, memory: &Memory) -> Result<Rollback
     let spec = RollbackSpec {
         target: args.target.clone(),
         release: release.transpose()?,
-        procedure: args.procedure.clone(),
+        procedure: args.procedure.as_ref().or(args.named.as_ref()).cloned(),
         trigger: None,
         severity: args.severity,
         mode,

@@ -120,6 +120,20 @@ async fn a_rollback_is_run_by_hand_and_looked_at() {
         "{}",
         dry.out
     );
+    // The procedure is the first word, or a flag, and never both.
+    for words in [&["complete"][..], &["--procedure", "complete"]] {
+        let asked = ["run", "--target", NAME, "--reason", "x", "--dry-run"];
+        let asked = jo.types(&[&asked[..], words].concat()).await;
+        assert_eq!(asked.code, Some(0), "{}", asked.err);
+        let said = "procedure  complete\n";
+        assert!(asked.out.contains(said), "{}", asked.out);
+    }
+    let words = ["run", "complete", "--procedure", "complete"];
+    let both = jo
+        .types(&[&words[..], &["--target", NAME, "--reason", "x"]].concat())
+        .await;
+    assert_eq!(both.code, Some(64), "{}", both.err);
+    assert!(both.err.contains("cannot be used with"), "{}", both.err);
     assert!(scene.rollbacks().is_empty(), "a dry run asks for nothing");
 
     let run = jo
