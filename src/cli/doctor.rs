@@ -10,6 +10,7 @@ pub(super) mod drilled;
 pub(super) mod ground;
 mod health;
 mod platform;
+mod routes;
 pub(super) mod service;
 pub(super) mod target;
 mod text;

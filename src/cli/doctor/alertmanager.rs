@@ -1,4 +1,5 @@
-//! Alertmanager, as it tells of its own configuration: whether a route leads to Ripcord's receiver, and how soon.
+//! Alertmanager, as it tells of its own configuration: whether its routes lead the policy's alerts to Ripcord's receiver, and how
+//! soon.
 //!
 //! Its API withholds addresses of receivers, so the receiver is known by its name.
 
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::check::{Check, expect};
 use super::health::REACH;
+use super::routes::{self, Sample, Times, Way};
 use crate::cluster::http::Prober;
 
 /// How long it may take to answer.
@@ -20,19 +22,6 @@ const STATUS: &str = "/api/v2/status";
 const AGAIN: Duration = Duration::from_secs(300);
 /// The longest wait before an alert is sent at all.
 const WAIT: Duration = Duration::from_secs(5);
-/// What Alertmanager does where a route says nothing.
-const DEFAULTS: Times = Times {
-    wait: Duration::from_secs(30),
-    again: Duration::from_secs(4 * 3600),
-};
-
-/// What a route says of time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Times {
-    wait: Duration,
-    again: Duration,
-}
-
 /// The version and the configuration of the Alertmanager at an address.
 pub(super) async fn status(prober: &Prober, url: &str) -> Result<(String, Value), String> {
     let url = format!("{}{STATUS}", url.trim_end_matches('/'));
@@ -51,7 +40,12 @@ pub(super) async fn status(prober: &Prober, url: &str) -> Result<(String, Value)
 }
 
 /// Judges what it told: whether it answers, has the receiver, and leads alerts there in time.
-pub(super) fn judge(url: &str, name: &str, status: Result<(String, Value), String>) -> Vec<Check> {
+pub(super) fn judge(
+    url: &str,
+    name: &str,
+    status: Result<(String, Value), String>,
+    samples: &[Sample],
+) -> Vec<Check> {
     let asked = expect("Alertmanager", format!("{url} answers"));
     let (version, config) = match status {
         Ok(known) => known,
@@ -64,7 +58,9 @@ pub(super) fn judge(url: &str, name: &str, status: Result<(String, Value), Strin
     );
     let help = "see deploy/alertmanager/alertmanager.yml; --receiver names another one";
     let receivers = config["receivers"].as_array().into_iter().flatten();
-    let ours: Vec<&Value> = receivers.filter(|it| is_named(&it["name"], name)).collect();
+    let ours: Vec<&Value> = receivers
+        .filter(|it| is_named(it["name"].as_str().unwrap_or_default(), name))
+        .collect();
     let hooks = ours
         .iter()
         .filter_map(|it| it["webhook_configs"].as_array());
@@ -79,15 +75,12 @@ pub(super) fn judge(url: &str, name: &str, status: Result<(String, Value), Strin
         return checks;
     }
     checks.push(webhook(asked, &hooks));
-    let mut found = Vec::new();
-    routes(&config["route"], DEFAULTS, name, &mut found);
-    checks.push(route(name, &found));
+    checks.push(route(name, &config["route"], samples));
     checks
 }
 
 /// A name as it is written, or as the Prometheus operator makes it: `namespace/object/name`.
-fn is_named(found: &Value, name: &str) -> bool {
-    let found = found.as_str().unwrap_or_default();
+fn is_named(found: &str, name: &str) -> bool {
     found == name || found.strip_suffix(name).is_some_and(|it| it.ends_with('/'))
 }
 
@@ -105,29 +98,49 @@ fn webhook(asked: super::check::Expected, hooks: &[&Value]) -> Check {
     asked.ok("it has a webhook, which is told the end of an alert, too")
 }
 
-/// Collects the times of all routes to the receiver; what a route does not say, its parent says.
-fn routes(route: &Value, before: Times, name: &str, found: &mut Vec<Times>) {
-    let time = |key: &str| humantime::parse_duration(route[key].as_str()?).ok();
-    let times = Times {
-        wait: time("group_wait").unwrap_or(before.wait),
-        again: time("repeat_interval").unwrap_or(before.again),
-    };
-    if is_named(&route["receiver"], name) {
-        found.push(times);
-    }
-    for child in route["routes"].as_array().into_iter().flatten() {
-        routes(child, times, name, found);
-    }
-}
-
-fn route(name: &str, found: &[Times]) -> Check {
+/// Where the alerts come out that the policy is about: each must reach the receiver, and soon.
+fn route(name: &str, root: &Value, samples: &[Sample]) -> Check {
     let asked = expect(
         "route",
-        format!("a route leads to {name}, without a wait, and repeats every minute"),
+        format!(
+            "each alert that a trigger is about comes out at {name}, without a wait, and is repeated every minute"
+        ),
     );
     let help = "see the routes in deploy/alertmanager/alertmanager.yml";
-    let Some(slowest) = found.iter().max_by_key(|it| it.wait.max(it.again)) else {
-        return asked.failed(format!("no route leads to {name}"), help);
+    let mut slowest: Option<Times> = None;
+    let mut open = None;
+    for sample in samples {
+        let said = &sample.said;
+        match routes::way(root, sample, |found| is_named(found, name)) {
+            Ok(Way::There(times)) => {
+                slowest = slowest
+                    .into_iter()
+                    .chain([times])
+                    .max_by_key(|it| it.wait.max(it.again));
+            }
+            Ok(Way::Perhaps) => {
+                open.get_or_insert(format!(
+                    "not checked: whether {said} comes out there depends on labels that the policy does not name"
+                ));
+            }
+            Ok(Way::Elsewhere(receivers)) => {
+                let found = format!(
+                    "{said} comes out at {}, and not at {name}",
+                    receivers.join(", ")
+                );
+                return asked.failed(found, help);
+            }
+            Err(why) => {
+                open.get_or_insert(format!("not checked: {why}"));
+            }
+        }
+    }
+    if let Some(open) = open {
+        return asked.warning(open, help);
+    }
+    let Some(slowest) = slowest else {
+        let found = "not checked: no trigger names an alert";
+        return asked.warning(found, "try one with amtool config routes test");
     };
     let said = |time: Duration| humantime::format_duration(time).to_string();
     if slowest.wait > WAIT {
@@ -144,91 +157,12 @@ fn route(name: &str, found: &[Times]) -> Check {
         );
         return asked.warning(found, help);
     }
-    let s = if found.len() == 1 { "" } else { "s" };
-    asked.ok(format!("{} route{s}", found.len()))
+    let first = samples.first().map_or("", |it| it.said.as_str());
+    asked.ok(match samples.len() {
+        1 => first.to_owned(),
+        more => format!("{more} alerts, such as {first}"),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::check::Verdict;
-    use super::*;
-
-    const SHIPPED: &str = include_str!("../../../deploy/alertmanager/alertmanager.yml");
-
-    fn judged(config: &str) -> Vec<(Verdict, String)> {
-        let config = serde_saphyr::from_str(config).unwrap();
-        let all = judge("http://am", "ripcord", Ok(("0.28.1".into(), config)));
-        all.into_iter().map(|it| (it.verdict, it.found)).collect()
-    }
-
-    fn worst(config: &str) -> (Verdict, String) {
-        judged(config)
-            .into_iter()
-            .find(|(verdict, _)| *verdict != Verdict::Ok)
-            .unwrap_or_else(|| (Verdict::Ok, String::new()))
-    }
-
-    #[test]
-    fn what_is_shipped_is_well() {
-        assert_eq!(worst(SHIPPED).0, Verdict::Ok, "{:?}", judged(SHIPPED));
-        let generated = SHIPPED.replace(": ripcord\n", ": prod/ripcord/ripcord\n");
-        assert_ne!(generated, SHIPPED);
-        assert_eq!(worst(&generated).0, Verdict::Ok, "{:?}", judged(&generated));
-    }
-
-    #[test]
-    fn a_configuration_that_would_not_tell_ripcord_is_found_out() {
-        for (from, to, verdict, said) in [
-            (
-                "name: ripcord",
-                "name: rip",
-                Verdict::Failed,
-                "no receiver ripcord",
-            ),
-            (
-                "webhook_configs:\n      - url: http://ripcord",
-                "x:\n      - url: http://ripcord",
-                Verdict::Failed,
-                "no webhook",
-            ),
-            (
-                "receiver: ripcord",
-                "receiver: pager",
-                Verdict::Failed,
-                "no route leads",
-            ),
-            (
-                "send_resolved: true",
-                "send_resolved: false",
-                Verdict::Warning,
-                "is over",
-            ),
-            (
-                "max_alerts: 0",
-                "max_alerts: 3",
-                Verdict::Warning,
-                "cuts groups off",
-            ),
-            (
-                "group_wait: 0s",
-                "group_wait: 1m",
-                Verdict::Warning,
-                "held back for 1m",
-            ),
-            (
-                "      repeat_interval: 1m\n",
-                "",
-                Verdict::Warning,
-                "after 4h only",
-            ),
-        ] {
-            let bent = SHIPPED.replace(from, to);
-            assert_ne!(bent, SHIPPED, "{from}");
-            let (found, why) = worst(&bent);
-            assert_eq!(found, verdict, "{to}: {why}");
-            assert!(why.contains(said), "{to}: {why}");
-        }
-        let silent = judge("http://am", "ripcord", Err("connection refused".into()));
-        assert_eq!(silent[0].verdict, Verdict::Failed);
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What stands around the service: Slack, Alertmanager, and a target's Redis.
+//! What stands around the service: Slack, Alertmanager, Prometheus, and a target's Redis.
 //!
 //! Each is asked without changing anything: no message, no alert and no key is written.
 
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::alertmanager;
 use super::check::{Check, Section, expect};
 use super::ground::Ground;
 use super::health::REACH;
+use super::{alertmanager, routes};
 use crate::cluster::prometheus::{NoNumber, Prometheus};
 use crate::cluster::{prometheus, redis};
 use crate::config::Settings;
@@ -25,6 +25,8 @@ use crate::target::redis::PasswordAt;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What a token must be able to do.
 const SCOPE: &str = "chat:write";
+/// What Prometheus must do.
+const ANSWERS: &str = "it answers a query";
 
 /// Looks at what the settings and the command line name: one line each.
 pub(super) async fn section(
@@ -35,30 +37,41 @@ pub(super) async fn section(
     let mut checks = vec![slack(ground.settings).await];
     if let Some(url) = alertmanager {
         let status = alertmanager::status(&ground.prober, url).await;
-        checks.extend(alertmanager::judge(url, receiver, status));
+        let samples = routes::samples(ground.policy, &ground.targets);
+        checks.extend(alertmanager::judge(url, receiver, status, &samples));
+    } else {
+        let asked = expect("Alertmanager", format!("its routes lead to {receiver}"));
+        checks.push(asked.warning("not checked", "say where it is with --alertmanager"));
     }
-    if ground.settings.prometheus.url.is_some() {
-        checks.push(prometheus(&ground.settings.prometheus).await);
-    }
+    checks.push(prometheus(&ground.settings.prometheus, ground.outside).await);
     Section::of("around it", checks)
 }
 
 /// Whether the Prometheus that steps and checks ask answers.
-async fn prometheus(settings: &prometheus::Settings) -> Check {
-    let asked = expect("Prometheus", "it answers a query");
-    let client = match Prometheus::new(settings) {
-        Ok(Some(client)) => client,
-        Ok(None) => {
-            return asked.failed(NoNumber::NotConfigured.to_string(), "see `prometheus.url`");
+async fn prometheus(settings: &prometheus::Settings, outside: bool) -> Check {
+    match Prometheus::new(settings) {
+        Ok(Some(client)) => answered(client.ask("vector(1)").await, outside),
+        Ok(None) => answered(Err(NoNumber::NotConfigured), outside),
+        Err(error) => {
+            expect("Prometheus", ANSWERS).failed(error.to_string(), "see `prometheus.url`")
         }
-        Err(error) => return asked.failed(error.to_string(), "see `prometheus.url`"),
-    };
-    match client.ask("vector(1)").await {
+    }
+}
+
+fn answered(answer: Result<f64, NoNumber>, outside: bool) -> Check {
+    let asked = expect("Prometheus", ANSWERS);
+    match answer {
         Ok(_) => asked.ok("it does"),
-        Err(why) => asked.warning(
-            why.to_string(),
-            "run this where the service runs; there, steps and checks that ask it would find no number",
+        Err(why @ NoNumber::NotConfigured) => asked.warning(
+            format!("not checked: {why}"),
+            "without one, no step and no look after the end can ask for a number",
         ),
+        Err(why) if outside && why.is_outage() => asked.warning(
+            format!("not checked: {why}"),
+            "run this in a pod of the service",
+        ),
+        Err(why) if why.is_outage() => asked.failed(why.to_string(), REACH),
+        Err(why) => asked.failed(why.to_string(), "see `prometheus` in the settings"),
     }
 }
 
@@ -167,6 +180,22 @@ mod tests {
         assert_eq!(of(Some(&["channels:read"])), Came::Failed);
         assert_eq!(of(None), Came::Ok, "where Slack does not say");
         assert_eq!(taken(Err(SlackError::NoToken)).verdict, Came::Failed);
+    }
+
+    #[test]
+    fn a_prometheus_that_cannot_be_asked_is_never_well() {
+        let came = |answer: Result<f64, NoNumber>, outside| {
+            let check = answered(answer, outside);
+            (check.verdict, check.found.starts_with("not checked: "))
+        };
+        assert_eq!(came(Ok(1.0), false), (Came::Ok, false));
+        let unknown = NoNumber::NotConfigured;
+        assert_eq!(came(Err(unknown), false), (Came::Warning, true));
+        let silent = || Err(NoNumber::Unreachable("connection refused".into()));
+        assert_eq!(came(silent(), false), (Came::Failed, false));
+        assert_eq!(came(silent(), true), (Came::Warning, true));
+        let refused = || Err(NoNumber::Refused("HTTP 401".into()));
+        assert_eq!(came(refused(), true), (Came::Failed, false));
     }
 
     #[test]
