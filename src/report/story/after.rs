@@ -19,10 +19,7 @@ impl Case<'_> {
 
     fn look_after(&self, check: &Check) -> Told {
         let key = format!("after/{}m", check.minutes);
-        let when = match check.minutes {
-            0 => "right after the end".to_owned(),
-            minutes => format!("{minutes} min after the end"),
-        };
+        let when = when(check);
         if let Some(why) = &check.skipped {
             let why = one_line(why.to_string().trim_end_matches('.'));
             if check.is_last() {
@@ -60,6 +57,14 @@ impl Case<'_> {
             ..Page::default()
         };
         seen(key, page)
+    }
+}
+
+/// After which time a look was due.
+pub(super) fn when(check: &Check) -> String {
+    match check.minutes {
+        0 => "right after the end".to_owned(),
+        minutes => format!("{minutes} min after the end"),
     }
 }
 

@@ -6,11 +6,13 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use super::after::when;
 use super::{Case, clock, one_line};
 use crate::procedure::StepPhase;
 use crate::report::audience::Everyone;
 use crate::report::page::Row;
 use crate::report::text;
+use crate::rollback::after::{Check, Number};
 use crate::rollback::{Memory, Phase, Rollback};
 use crate::target::Target;
 
@@ -79,6 +81,9 @@ impl Case<'_> {
                 }
             }
         }
+        for text in self.seen_after() {
+            line(format!("- {}", markdown(&text)));
+        }
         line("\n## What was not done\n".to_owned());
         let not_done = self.rows().into_iter().find(|row| row.label == "not done");
         match not_done {
@@ -118,20 +123,83 @@ impl Case<'_> {
             ),
             None => "Verify that the system is healthy".to_owned(),
         };
-        let slack = &self.state.report.slack;
-        let told = match slack.channel.as_ref().filter(|_| slack.ts.is_some()) {
-            Some(channel) => format!(
-                "Notify the stakeholders (Slack channel {} was told)",
-                markdown(&one_line(channel))
-            ),
-            None => "Notify the stakeholders".to_owned(),
-        };
         [
             (proved && self.phase() == Phase::Succeeded, healthy),
-            (false, "Check the error rates in the logs".to_owned()),
-            (slack.ts.is_some(), told),
-            (false, "Update the incident in the tracker".to_owned()),
+            self.error_rates(),
+            ticked("Notify the stakeholders", &self.people()),
+            ticked("Update the incident in the tracker", &self.trackers()),
         ]
+    }
+
+    /// The error rates, ticked where one was good when it was last looked at.
+    fn error_rates(&self) -> (bool, String) {
+        let action = "Check the error rates in the logs";
+        let looks = self.state.after.checks.iter();
+        let numbers = looks.flat_map(|check| {
+            let errors = |it: &&Number| it.name.to_lowercase().contains("error");
+            check.numbers.iter().find(errors).map(|it| (check, it))
+        });
+        match numbers.filter(|(_, it)| it.value.is_some()).last() {
+            Some((check, number)) => {
+                let said = markdown(&one_line(&number.said));
+                let verdict = if number.good {
+                    ""
+                } else {
+                    ", which is not good"
+                };
+                let said = format!("{action} (Prometheus, {}: {said}{verdict})", when(check));
+                (number.good, said)
+            }
+            None => (false, action.to_owned()),
+        }
+    }
+
+    /// Who was told anything, of those that people read.
+    fn people(&self) -> Vec<String> {
+        let report = &self.state.report;
+        let slack = &report.slack;
+        let channel = slack.channel.as_ref().filter(|_| slack.ts.is_some());
+        let channel = channel.map(|it| format!("Slack channel {}", markdown(&one_line(it))));
+        let others = [
+            ("Slack's webhook", &report.slack_webhook),
+            ("e-mail", &report.email),
+        ];
+        let others = others.into_iter().filter(|(_, it)| !it.told.is_empty());
+        let others = others.map(|(name, _)| name.to_owned());
+        channel.into_iter().chain(others).collect()
+    }
+
+    /// Which trackers were told how it ended, or what was seen after that.
+    fn trackers(&self) -> Vec<String> {
+        let report = &self.state.report;
+        let all = [
+            ("PagerDuty", &report.pagerduty),
+            ("the webhook", &report.webhook),
+        ];
+        let last = |key: &String| {
+            key == "alone" || ["end/", "after/"].iter().any(|it| key.starts_with(it))
+        };
+        let told = all.into_iter().filter(|(_, it)| it.told.iter().any(last));
+        told.map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Each number that was looked at after the end, and why there was none.
+    fn seen_after(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for check in &self.state.after.checks {
+            let when = when(check);
+            if let Some(why) = &check.skipped {
+                lines.push(format!(
+                    "{when}: not checked: {}",
+                    one_line(&why.to_string())
+                ));
+            }
+            lines.extend(check.numbers.iter().map(|number| {
+                let verdict = if number.good { "good" } else { "not good" };
+                format!("{when}: {verdict}: {}", one_line(&number.said))
+            }));
+        }
+        lines
     }
 
     /// All that has a time, in order.
@@ -212,8 +280,38 @@ impl Case<'_> {
                 one_line(&persisting.finding.to_string()),
             ));
         }
+        let looks = self.state.after.checks.iter();
+        all.extend(looks.map(|check| {
+            (
+                check.at,
+                format!("looked at {}: {}", when(check), came(check)),
+            )
+        }));
         all.sort_by_key(|(at, _)| *at);
         all
+    }
+}
+
+/// An action with a box, ticked where somebody was told.
+fn ticked(action: &str, told: &[String]) -> (bool, String) {
+    let word = if told.len() == 1 { "was" } else { "were" };
+    match told {
+        [] => (false, action.to_owned()),
+        _ => (true, format!("{action} ({} {word} told)", told.join(", "))),
+    }
+}
+
+/// What came of a look, in a few words.
+fn came(check: &Check) -> String {
+    if check.skipped.is_some() {
+        return "not checked".to_owned();
+    }
+    let bad = check.numbers.iter().filter(|number| !number.good);
+    let bad: Vec<_> = bad.map(|number| one_line(&number.name)).collect();
+    if bad.is_empty() {
+        "all is well".to_owned()
+    } else {
+        format!("not good: {}", bad.join(", "))
     }
 }
 

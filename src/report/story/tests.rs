@@ -503,14 +503,60 @@ fn who_answered_what_is_in_the_thread() {
     assert!(last.page.call.is_empty() && last.page.headline.contains("denied by jo"));
 }
 
+/// The same rollback half an hour later, when it was looked at and everybody was told.
+fn looked_at(mut json: Value) -> Value {
+    let p95 = |value: f64| json!({"name": "P95", "value": value, "good": value < 260.0, "said": format!("P95 {value} ms (good below 260 ms)")});
+    let errors = |value: f64, good: bool| json!({"name": "errors", "value": value, "good": good, "said": format!("errors {value} % (good below 5 %)")});
+    let none = json!({"name": "cache hits", "good": false, "said": "cache hits: no data: the query gives no series"});
+    json["status"]["after"] = json!({"seq": 3, "checks": [
+        {"minutes": 0, "at": "2026-11-22T03:12:43.500Z", "numbers": [p95(212.0), errors(7.5, false), none]},
+        {"minutes": 5, "at": "2026-11-22T03:17:43.500Z", "numbers": [p95(198.0), errors(0.3, true)]},
+        {"minutes": 30, "at": "2026-11-22T03:42:50Z", "skipped": {"reason": "not_checked", "said": "nobody looked in time"}, "numbers": []},
+    ]});
+    json["status"]["report"] = json!({
+        "slack": {"channel": "C1", "ts": "1.2", "told": ["end/Succeeded"]},
+        "email": {"told": ["end/Succeeded"]},
+        "webhook": {"told": ["started", "end/Succeeded", "after/0m"]},
+        "pagerduty": {"told": ["asked", "after/0m"]},
+    });
+    json
+}
+
+#[test]
+fn error_rates_that_are_not_good_leave_the_box_open() {
+    let mut json = looked_at(given::succeeded(NAME));
+    let checks = json["status"]["after"]["checks"].as_array_mut().unwrap();
+    checks.truncate(1);
+    json["status"]["report"]["webhook"]["told"] = json!(["started"]);
+    json["status"]["report"]["pagerduty"]["told"] = json!(["asked"]);
+    let page = postmortem(&rollback(json), None, None, &everyone());
+    for open in [
+        "- [ ] Check the error rates in the logs (Prometheus, right after the end: errors 7.5 % (good below 5 %), which is not good)\n",
+        // A tracker that does not know how it ended.
+        "- [ ] Update the incident in the tracker\n",
+    ] {
+        assert!(page.contains(open), "{open}: {page}");
+    }
+}
+
 #[test]
 fn the_full_story_and_the_postmortem_hold_what_is_on_record() {
     let mut done = given::succeeded(NAME);
     done["spec"]["alerts"][0]["summary"] = "<b>P95</b> *412* ms\n# not a title".into();
+    let given = done.clone();
     let done = rollback(done);
     let full = full(&done, Some(&memory()), Some(&options_api()), &everyone());
     assert_snapshot!("full", text::page(&full.parent));
-    let page = postmortem(&done, Some(&memory()), Some(&options_api()), &everyone());
+    let bare = postmortem(&done, Some(&memory()), Some(&options_api()), &everyone());
+    for open in [
+        "- [ ] Check the error rates in the logs\n",
+        "- [ ] Notify the stakeholders\n",
+        "- [ ] Update the incident in the tracker\n",
+    ] {
+        assert!(bare.contains(open), "{open}: {bare}");
+    }
+    let looked = rollback(looked_at(given));
+    let page = postmortem(&looked, Some(&memory()), Some(&options_api()), &everyone());
     assert_snapshot!("postmortem", page);
     let claimed = rollback(given::claimed(NAME));
     let waits = super::full(&claimed, None, None, &everyone());
