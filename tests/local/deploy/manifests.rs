@@ -211,9 +211,12 @@ fn called(policy: &Policy, settings: &Settings) -> Vec<(u16, Option<String>, Str
     }
     match report.email.port {
         Some(port) => call(port, None, "report.email"),
-        None => [587, 465]
-            .into_iter()
-            .for_each(|port| call(port, None, "report.email")),
+        // With starttls, and with tls.
+        None => {
+            for port in [587, 465] {
+                call(port, None, "report.email");
+            }
+        }
     }
     all
 }
