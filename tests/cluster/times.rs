@@ -1,9 +1,25 @@
-//! When what happened, for the tables that end a run.
+//! When what happened: a line as soon as a scenario knows it, and the tables that end a run.
 
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+
+/// What the times of a row are called.
+const TIMES: [&str; 4] = ["first mutation", "last bad answer", "healthy", "told"];
+
+const CHAIN: [&str; 7] = [
+    "alert fires",
+    "POST",
+    "first mutation",
+    "traffic back",
+    "last bad answer",
+    "healthy",
+    "alert ends",
+];
+
+/// A name, when its time begins, and what came when.
+type Row = (&'static str, Timestamp, Vec<Option<Timestamp>>);
 
 /// The rows, in the order in which the scenarios ended.
 static ROWS: Mutex<Vec<Times>> = Mutex::new(Vec::new());
@@ -18,6 +34,8 @@ pub(crate) struct Times {
     pub(crate) first_mutation: Option<Timestamp>,
     pub(crate) last_bad: Option<Timestamp>,
     pub(crate) healthy: Option<Timestamp>,
+    /// When people were first told.
+    pub(crate) told: Option<Timestamp>,
 }
 
 /// The moments of one scenario in which the alert comes by itself.
@@ -41,88 +59,82 @@ pub(crate) struct Chain {
 // === impl Times ===
 
 impl Times {
-    /// Puts it into the table.
+    /// Says it, and puts it into the table.
     pub(crate) fn note(self) {
+        say("POST", &TIMES, self.row());
         ROWS.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(self);
+    }
+
+    fn row(&self) -> Row {
+        let times = [self.first_mutation, self.last_bad, self.healthy, self.told];
+        (self.scenario, self.posted, times.to_vec())
     }
 }
 
 // === impl Chain ===
 
 impl Chain {
-    /// Puts it into its table.
+    /// Says it, and puts it into its table.
     pub(crate) fn note(self) {
+        say("first bad sample", &CHAIN, self.row());
         CHAINS
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(self);
+    }
+
+    fn row(&self) -> Row {
+        let times = [
+            Some(self.fires),
+            Some(self.received),
+            Some(self.first_mutation),
+            Some(self.traffic_back),
+            self.last_bad,
+            Some(self.healthy),
+            Some(self.ended),
+        ];
+        (self.scenario, self.first_bad, times.to_vec())
     }
 }
 
 /// Prints the tables that any scenario has got into.
 pub(crate) fn print() {
     let rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
-    let row = |it: &Times| {
-        let times = [it.first_mutation, it.last_bad, it.healthy];
-        (it.scenario, it.posted, times.to_vec())
-    };
-    table(
-        "from POST to",
-        &["first mutation", "last bad answer", "healthy"],
-        rows.iter().map(row),
-    );
+    table("POST", &TIMES, rows.iter().map(Times::row));
     let chains = CHAINS.lock().unwrap_or_else(PoisonError::into_inner);
-    let row = |it: &Chain| {
-        let times = [
-            Some(it.fires),
-            Some(it.received),
-            Some(it.first_mutation),
-            Some(it.traffic_back),
-            it.last_bad,
-            Some(it.healthy),
-            Some(it.ended),
-        ];
-        (it.scenario, it.first_bad, times.to_vec())
-    };
-    table(
-        "from first bad sample to",
-        &[
-            "alert fires",
-            "POST",
-            "first mutation",
-            "traffic back",
-            "last bad answer",
-            "healthy",
-            "alert ends",
-        ],
-        chains.iter().map(row),
-    );
+    table("first bad sample", &CHAIN, chains.iter().map(Chain::row));
 }
 
-/// Each row has a name, when its time begins, and what came when.
-fn table(
-    from: &str,
-    to: &[&str],
-    rows: impl ExactSizeIterator<Item = (&'static str, Timestamp, Vec<Option<Timestamp>>)>,
-) {
+/// Says one row at once.
+fn say(from: &str, to: &[&str], (scenario, began, times): Row) {
+    let after = |(what, at): (&&str, Option<Timestamp>)| format!("{what} {}", after(began, at));
+    let all: Vec<_> = to.iter().zip(times).map(after).collect();
+    println!("{scenario}: from {from} to {}", all.join(", "));
+}
+
+fn table(from: &str, to: &[&str], rows: impl ExactSizeIterator<Item = Row>) {
     if rows.len() == 0 {
         return;
     }
-    let mut text = format!("{from:<40}");
+    let mut text = format!("{:<44}", format!("from {from} to"));
     for what in to {
         write!(text, " {what:>16}").expect("a string takes all");
     }
     for (scenario, began, times) in rows {
-        write!(text, "\n{scenario:<40}").expect("a string takes all");
+        write!(text, "\n{scenario:<44}").expect("a string takes all");
         for at in times {
-            let after = at.map_or_else(
-                || "-".to_owned(),
-                |at| format!("{:.3} s", at.duration_since(began).as_secs_f64()),
-            );
-            write!(text, " {after:>16}").expect("a string takes all");
+            write!(text, " {:>16}", after(began, at)).expect("a string takes all");
         }
     }
     println!("{text}\n");
+}
+
+/// How long after it began.
+fn after(began: Timestamp, at: Option<Timestamp>) -> String {
+    at.map_or_else(
+        || "-".to_owned(),
+        |at| format!("{:.3} s", at.duration_since(began).as_secs_f64()),
+    )
 }

@@ -117,15 +117,18 @@ impl Ground for Scene {
         let healthy = rollback
             .pointer("/status/run/healthy")
             .and_then(Value::as_str);
+        let mutations = self.mutations().into_iter().map(|it| it.received);
+        let first_mutation = mutations.filter(|at| *at >= posted).min();
+        let last_bad = self.users.as_ref().and_then(|it| it.tally().last_bad);
+        let told = self.slack.messages().into_iter().map(|it| it.at);
         let times = Times {
             scenario: self.name,
             posted,
-            first_mutation: {
-                let mut all = self.mutations().into_iter().map(|it| it.received);
-                all.find(|at| *at >= posted)
-            },
-            last_bad: self.users.as_ref().and_then(|it| it.tally().last_bad),
+            first_mutation,
+            // Where nothing was changed, the bad answers go on.
+            last_bad: last_bad.filter(|at| first_mutation.is_some() && *at >= posted),
             healthy: healthy.and_then(|at| at.parse().ok()),
+            told: told.filter(|at| *at >= posted).min(),
         };
         times.note();
     }

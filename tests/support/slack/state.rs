@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -15,6 +16,8 @@ use super::{Fault, TOKEN, limits};
 pub struct Recorded {
     pub channel: String,
     pub ts: String,
+    /// When it was posted.
+    pub at: Timestamp,
     pub thread_ts: Option<String>,
     /// Whether an answer in a thread is shown in the channel too.
     pub broadcast: bool,
@@ -159,6 +162,7 @@ impl State {
         self.messages.push(Recorded {
             channel: channel.clone(),
             ts: ts.clone(),
+            at: ripcord::cluster::clock::system()(),
             thread_ts: thread_ts.map(str::to_owned),
             broadcast,
             text: text.clone(),
