@@ -57,6 +57,7 @@ pub(crate) async fn paused_by_its_spec<G: Ground>() {
     let mut scene = G::start("canary, paused by its spec").await;
     let (ripcord, bad) = scene.bad_canary().await;
     scene.argo(&["pause", NAME]).await;
+    scene.is_paused_by_its_spec().await;
     scene.is_pulled_back(&ripcord, &bad).await;
 }
 
@@ -67,6 +68,7 @@ pub(crate) async fn deployed_again<G: Ground>() {
     scene.alert(&ripcord).await;
     scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
     scene.is_mended().await;
+    let before = scene.users().tally().bad;
     scene.deploy(BAD).await;
     scene.rollout_is("Paused").await;
     assert_eq!(
@@ -74,9 +76,11 @@ pub(crate) async fn deployed_again<G: Ground>() {
         bad,
         "the same template has the same hash"
     );
+    scene.users_are_hurt_since(before).await;
     let posted = scene.alert(&ripcord).await;
     let rollback = scene.ended(&format!("{NAME}-r4-{bad}"), "Succeeded").await;
     scene.is_mended_by(2).await;
+    scene.is_in_budget(&rollback);
     scene.times(posted, &rollback);
 }
 
@@ -163,5 +167,6 @@ pub(crate) async fn told_many_times<G: Ground>() {
     assert_eq!(rollback["spec"]["alerts"].as_array().map(Vec::len), Some(1));
     assert_eq!(scene.rollbacks().await.len(), 1);
     scene.is_mended().await;
+    scene.is_in_budget(&rollback);
     scene.times(posted, &rollback);
 }

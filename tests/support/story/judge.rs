@@ -50,6 +50,12 @@ pub(crate) trait Judge: Ground {
         self.status_is(phase, is).await;
     }
 
+    /// Waits until the controller has seen that a person paused the workload by its spec.
+    async fn is_paused_by_its_spec(&self) {
+        self.status_is("its pause is seen", |_| true).await;
+        assert_eq!(self.rollout().await["spec"]["paused"], true);
+    }
+
     /// Waits until what is live is the stable release, and Healthy.
     async fn is_promoted(&self) {
         let promoted = async || {
@@ -80,7 +86,12 @@ pub(crate) trait Judge: Ground {
 
     /// Waits until the users get bad answers.
     async fn users_are_hurt(&self) {
-        let hurt = async || (self.users().tally().bad > 0).then_some(());
+        self.users_are_hurt_since(0).await;
+    }
+
+    /// Waits until the users have got more bad answers than these.
+    async fn users_are_hurt_since(&self, bad: u64) {
+        let hurt = async || (self.users().tally().bad > bad).then_some(());
         until(hurt, LIMIT).await.expect("the users notice");
     }
 
@@ -158,8 +169,15 @@ pub(crate) trait Judge: Ground {
         let posted = self.alert(ripcord).await;
         let rollback = self.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
         self.is_mended().await;
+        self.is_in_budget(&rollback);
         self.times(posted, &rollback);
         rollback
+    }
+
+    /// Its procedure took no longer than it may.
+    fn is_in_budget(&self, rollback: &Value) {
+        let run = &rollback["status"]["run"];
+        assert!(run["overBudget"].is_null(), "{run:#}");
     }
 
     /// What must be true at the end: the good release is live, stable and alone, after one change of the template.
@@ -223,6 +241,8 @@ pub(crate) trait Judge: Ground {
         let messages = self.slack().messages();
         assert_eq!(messages.len(), 1, "it is told once: {messages:#?}");
         assert!(messages[0].text.contains("NOT acted on"), "{messages:#?}");
+        let received = rollback["spec"]["received"].as_str().unwrap();
+        self.times(received.parse().unwrap(), rollback);
     }
 
     /// The pods of a release.

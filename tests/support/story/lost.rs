@@ -70,6 +70,38 @@ pub(crate) async fn abort_of_a_promotion<G: Ground>() {
     scene.is_pulled_back(&ripcord, &bad).await;
 }
 
+/// A person goes back to the good release and promotes that in full, before the controller has looked at it: the plugin says
+/// so and asks for nothing, and what is asked for by hand then is taken away. The steps are walked, and the users are hurt on.
+pub(crate) async fn promotion_by_a_person<G: Ground>() {
+    let mut scene = G::start("promoted, a person's promotion is lost").await;
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let asleep = scene.controller_sleeps();
+    scene.argo(&["undo", NAME, "--to-revision=1"]).await;
+    assert_eq!(scene.wanted_image().await, scene.good_image());
+    let said = scene.argo(&["promote", NAME, "--full"]).await;
+    assert!(said.contains("fully promoted"), "{said}");
+    assert_ne!(scene.rollout().await["status"]["promoteFull"], true);
+    let status = format!("{}/status", scene.rollout_path());
+    let asked = json!({ "status": { "promoteFull": true } });
+    scene.patch(&status, &asked).await;
+    assert_eq!(scene.rollout().await["status"]["promoteFull"], true);
+    drop(asleep);
+    scene.rollout_is("Paused").await;
+    let status = scene.rollout().await["status"].clone();
+    assert!(
+        status["promoteFull"] != true && status["stableRS"] == bad,
+        "{status:#}"
+    );
+    let good = scene.is_known().await;
+    assert_ne!(good, bad, "it waits at the first pause");
+    let before = scene.users().tally().bad;
+    scene.users_are_hurt_since(before).await;
+    // It is on somebody's way back already.
+    scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r3-{good}"), "Declined").await;
+    scene.is_let_be(&rollback, "way_back");
+}
+
 /// The controller does not look at the restored template: it is made to by a touch that changes nothing else, and the
 /// template is not restored a second time.
 pub(crate) async fn restore<G: Ground>() {

@@ -28,11 +28,27 @@ pub(crate) async fn without_pauses<G: Ground>() {
     scene.is_pulled_back(&ripcord, &bad).await;
 }
 
+/// Its steps wait an hour each: nobody waits for that again.
+pub(crate) async fn timed_pauses<G: Ground>() {
+    let mut scene = G::start("promoted, steps with pauses of an hour").await;
+    let hour = json!({ "pause": { "duration": "1h" } });
+    let steps = json!([{ "setWeight": 25 }, hour, { "setWeight": 50 }, hour]);
+    let strategy = json!({ "canary": { "steps": steps } });
+    let (ripcord, bad) = scene.bad_promoted(&strategy).await;
+    scene.is_pulled_back(&ripcord, &bad).await;
+    let changes = scene.changes();
+    let promoted = changes
+        .iter()
+        .any(|it| it.body.to_string().contains("promoteFull"));
+    assert!(promoted, "it is not walked: {changes:#?}");
+}
+
 /// Paused by its spec: the controller notes the new generation before it looks at the restored template.
 pub(crate) async fn paused_by_its_spec<G: Ground>() {
     let mut scene = G::start("promoted, paused by its spec").await;
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     scene.argo(&["pause", NAME]).await;
+    scene.is_paused_by_its_spec().await;
     scene.rollout_is("Paused").await;
     scene.is_pulled_back(&ripcord, &bad).await;
 }

@@ -21,12 +21,20 @@ pub(crate) async fn in_flight<G: Ground>() {
     scene.rollout_is("Paused").await;
     let worse = scene.is_known().await;
     assert!(bad != worse && bad != good);
-    scene.users_are_hurt().await;
+    let alone = async || {
+        let serve = scene.served_by().await;
+        let serves = |image: &str| serve.iter().any(|it| it == image);
+        (serves(WORSE) && !serves(BAD)).then_some(())
+    };
+    until(alone, LIMIT).await.expect("the first serves no more");
+    let before = scene.users().tally().bad;
+    scene.users_are_hurt_since(before).await;
     let posted = scene.alert(&ripcord).await;
     let rollback = scene.ended(&lock(3, &worse), "Succeeded").await;
     scene.is_mended().await;
     assert_eq!(to(&rollback), good);
     assert_eq!(scene.live().await, good);
+    scene.is_in_budget(&rollback);
     scene.times(posted, &rollback);
 }
 
@@ -38,13 +46,16 @@ pub(crate) async fn after_a_rollback<G: Ground>() {
     let first = scene.ended(&lock(2, &bad), "Succeeded").await;
     scene.is_mended().await;
     let good = to(&first);
+    let before = scene.users().tally().bad;
     scene.deploy(WORSE).await;
     let worse = scene.promoted_by_hand().await;
+    scene.users_are_hurt_since(before).await;
     let posted = scene.alert(&ripcord).await;
     let rollback = scene.ended(&lock(4, &worse), "Succeeded").await;
     scene.is_mended_by(2).await;
     assert_eq!(to(&rollback), good);
     assert_eq!(scene.live().await, good);
+    scene.is_in_budget(&rollback);
     scene.times(posted, &rollback);
 }
 
@@ -63,6 +74,7 @@ pub(crate) async fn both_promoted<G: Ground>() {
     assert_eq!(to(&rollback), good);
     let chosen = &rollback["status"]["plan"]["chosen"];
     assert!(chosen.to_string().contains("it was stable for"), "{chosen}");
+    scene.is_in_budget(&rollback);
     scene.times(posted, &rollback);
 }
 
