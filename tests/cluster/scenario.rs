@@ -155,7 +155,8 @@ real! {
     people:
         undo_copies_no_metadata undo_copies_the_affinity active_service_is_taken_back active_service_stays_switched;
     routed:
-        nginx nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]
+        nginx nginx_at_a_quarter nginx_at_all nginx_under_way nginx_aborted
+        nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]
         nginx_abort_refused[Pods Network ClusterRules] nginx_abort_unheeded[Pods Network Freeze]
         nginx_abort_turns_nothing[Pods Network PodStatus]
         nginx_template_kept_out[Pods Network ClusterRules] nginx_of_argo_cd;

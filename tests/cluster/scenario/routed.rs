@@ -1,29 +1,96 @@
 //! A bad canary whose traffic is split by a router. No client sees its weights here: they are judged at the API.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::replica::until;
+use crate::support::replica::{Replica, until};
 use crate::support::story::prelude::*;
 
 /// The router sends 60 % to the bad release.
 pub(crate) async fn nginx() {
-    let scene = Scene::start("canary behind nginx at 60 %").await;
-    pulled_back(scene, &json!({})).await;
+    let mut scene = Scene::start("canary behind nginx at 60 %").await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
+    pulled_back(&scene, &ripcord, &bad).await;
 }
 
-/// The stable release is scaled down while the bad one takes its traffic, and must be there again before it does.
+/// At the first of several steps: a quarter.
+pub(crate) async fn nginx_at_a_quarter() {
+    let mut scene = Scene::start("canary behind nginx at 25 %").await;
+    let (ripcord, bad) = scene.bad_split_at(25, &json!({})).await;
+    assert_eq!(scene.pods_of(&bad).await.len(), 1);
+    pulled_back(&scene, &ripcord, &bad).await;
+}
+
+/// At the last step: all of the traffic, and it is not promoted.
+pub(crate) async fn nginx_at_all() {
+    let mut scene = Scene::start("canary behind nginx at 100 %").await;
+    let (ripcord, bad) = scene.bad_split_at(100, &json!({})).await;
+    assert_eq!(scene.pods_of(&bad).await.len(), 4);
+    assert_ne!(scene.rollout().await["status"]["stableRS"], bad);
+    pulled_back(&scene, &ripcord, &bad).await;
+}
+
+/// Between two steps: the next pods are on their way, and the weight is that of the step before.
+pub(crate) async fn nginx_under_way() {
+    let mut scene = Scene::start("canary behind nginx, between two steps").await;
+    let steps = json!([{ "setWeight": 25 }, { "pause": {} }, { "setWeight": 60 }, { "pause": {} }]);
+    let ripcord = scene.good_behind_a_router(&json!({ "steps": steps })).await;
+    scene.deploy("demo:v2-half500-readyafter5s").await;
+    let bad = scene.is_split_at(25).await;
+    scene.argo(&["promote", NAME]);
+    scene
+        .status_is("the next step has begun", |status| {
+            status["currentStepIndex"] == 2
+                && status["phase"] == "Progressing"
+                && status["updatedReplicas"] == 3
+        })
+        .await;
+    assert_eq!(scene.weight().await.as_deref(), Some("25"));
+    pulled_back(&scene, &ripcord, &bad).await;
+}
+
+/// A person has aborted it: the router sends it nothing any more, the spec is still bad and the Rollout stays Degraded.
+pub(crate) async fn nginx_aborted() {
+    let mut scene = Scene::start("canary behind nginx, aborted by a person").await;
+    let (ripcord, bad) = scene.bad_split(&json!({})).await;
+    scene.argo(&["abort", NAME]);
+    scene.rollout_is("Degraded").await;
+    let turned = async || (scene.weight().await? == "0").then_some(());
+    until(turned, LIMIT).await.expect("the router turns");
+    assert_eq!(scene.live().await, bad);
+    pulled_back(&scene, &ripcord, &bad).await;
+}
+
+/// The stable release is scaled down while the bad one takes its traffic, and must be there again before it gets that back.
 pub(crate) async fn nginx_dynamic_stable_scale() {
-    let scene = Scene::start("canary behind nginx, dynamic scale").await;
-    pulled_back(scene, &json!({ "dynamicStableScale": true })).await;
+    let mut scene = Scene::start("canary behind nginx, dynamic scale").await;
+    let more = json!({ "dynamicStableScale": true });
+    let (ripcord, bad) = scene.bad_split(&more).await;
+    // Two of four are enough for 40 %.
+    let scaled_down = async || (scene.ready_endpoints().await.len() == 2).then_some(());
+    let scaled_down = until(scaled_down, LIMIT).await;
+    assert!(
+        scaled_down.is_some(),
+        "{:#?}",
+        scene.ready_endpoints().await
+    );
+    let good = scene.rollout().await["status"]["stableRS"].clone();
+    let work = pulled_back(&scene, &ripcord, &bad);
+    let least = scene.least_to_spare(good.as_str().unwrap(), work).await;
+    assert!(least >= 0, "pods for {least} % of the traffic too few");
+    assert_eq!(scene.ready_endpoints().await.len(), 4);
 }
 
 /// The canary has more pods than its weight asks for.
 pub(crate) async fn nginx_set_canary_scale() {
-    let scene = Scene::start("canary behind nginx, setCanaryScale").await;
+    let mut scene = Scene::start("canary behind nginx, setCanaryScale").await;
     let steps =
-        json!([{ "setCanaryScale": { "replicas": 3 } }, { "setWeight": 60 }, { "pause": {} }]);
-    pulled_back(scene, &json!({ "steps": steps })).await;
+        json!([{ "setCanaryScale": { "replicas": 4 } }, { "setWeight": 60 }, { "pause": {} }]);
+    let (ripcord, bad) = scene.bad_split(&json!({ "steps": steps })).await;
+    assert_eq!(scene.pods_of(&bad).await.len(), 4, "not three");
+    pulled_back(&scene, &ripcord, &bad).await;
 }
 
 /// A pod of the stable release is not ready. The controller moves no weight until it is: `abort` is of no use, and the
@@ -52,7 +119,7 @@ pub(crate) async fn nginx_stable_not_ready() {
     scene.set_ready(&pod, true).await;
     let rollback = scene.ended(&name, "Succeeded").await;
     scene.is_mended().await;
-    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    assert_eq!(scene.weight().await.as_deref(), Some("0"));
     scene.times(posted, &rollback);
 }
 
@@ -70,7 +137,7 @@ pub(crate) async fn nginx_template_kept_out() {
     assert!(reason["said"].as_str().unwrap().contains(left), "{reason}");
     scene.tells_all(&[left]).await;
     assert_eq!(scene.live().await, bad);
-    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    assert_eq!(scene.weight().await.as_deref(), Some("0"));
     scene.good_is_let_in().await;
 }
 
@@ -80,7 +147,7 @@ pub(crate) async fn nginx_abort_refused() {
     let (ripcord, bad) = scene.bad_split(&json!({})).await;
     scene.aborts_are_kept_out().await;
     let rollback = scene.is_pulled_back(&ripcord, &bad).await;
-    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    assert_eq!(scene.weight().await.as_deref(), Some("0"));
     let mut asked = scene.requests();
     asked
         .retain(|it| it.verb == "patch" && it.subresource == "status" && it.resource == "rollouts");
@@ -106,7 +173,7 @@ pub(crate) async fn nginx_abort_unheeded() {
     drop(asleep);
     let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
     scene.is_mended().await;
-    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    assert_eq!(scene.weight().await.as_deref(), Some("0"));
     scene.times(posted, &rollback);
 }
 
@@ -125,7 +192,7 @@ pub(crate) async fn nginx_abort_turns_nothing() {
     scene.set_ready(&pod, true).await;
     let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
     scene.is_mended().await;
-    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    assert_eq!(scene.weight().await.as_deref(), Some("0"));
     scene.times(posted, &rollback);
 }
 
@@ -137,16 +204,46 @@ pub(crate) async fn nginx_of_argo_cd() {
     scene
         .is_aborted(&ripcord, &bad, "Argo CD application shop")
         .await;
-    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+    assert_eq!(scene.weight().await.as_deref(), Some("0"));
 }
 
-async fn pulled_back(mut scene: Scene, more: &Value) {
-    let (ripcord, bad) = scene.bad_split(more).await;
-    scene.is_pulled_back(&ripcord, &bad).await;
-    assert_eq!(scene.weight().await.as_deref().unwrap_or("0"), "0");
+async fn pulled_back(scene: &Scene, ripcord: &Replica, bad: &str) {
+    scene.is_pulled_back(ripcord, bad).await;
+    assert_eq!(scene.weight().await.as_deref(), Some("0"));
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|it| it["type"] == "Ready" && it["status"] == "True")
 }
 
 impl Scene {
+    /// Does something, and says how much more of the traffic than its share the pods of a release could have taken at any look
+    /// meanwhile, at the least, in per cent.
+    async fn least_to_spare(&self, good: &str, work: impl Future<Output = ()>) -> i64 {
+        let mut least = i64::MAX;
+        let looking = async {
+            loop {
+                // In this order: the pods come first, and what they are for a moment later.
+                let weight = self.weight().await.and_then(|it| it.parse::<i64>().ok());
+                let ready = self
+                    .pods_of(good)
+                    .await
+                    .iter()
+                    .filter(|it| is_ready(it))
+                    .count();
+                let canary = weight.expect("a weight");
+                let ready = i64::try_from(ready).unwrap();
+                least = least.min(ready * 100 / 4 - (100 - canary));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = work => least,
+            () = looking => unreachable!("it looks for ever"),
+        }
+    }
+
     /// Lets a pod of the stable release be unready, and waits until the controller knows it; the pod.
     async fn is_one_pod_short(&self) -> Value {
         // One that is going away already would not be missed.

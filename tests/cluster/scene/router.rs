@@ -19,8 +19,24 @@ pub(crate) fn canary_ingress() -> String {
 }
 
 impl Scene {
-    /// A bad canary that a router sends 60 % of the traffic to.
+    /// A bad canary that waits in a pause, and that a router sends 60 % of the traffic to.
     pub(crate) async fn bad_split(&mut self, more: &Value) -> (Replica, String) {
+        self.bad_split_at(60, more).await
+    }
+
+    /// The same with this weight, in per cent.
+    pub(crate) async fn bad_split_at(&mut self, weight: u8, more: &Value) -> (Replica, String) {
+        let steps = json!([{ "setWeight": weight }, { "pause": {} }]);
+        let mut strategy = json!({ "steps": steps });
+        json_patch::merge(&mut strategy, more);
+        let ripcord = self.good_behind_a_router(&strategy).await;
+        self.deploy(BAD).await;
+        let bad = self.is_split_at(weight).await;
+        (ripcord, bad)
+    }
+
+    /// A good release whose canaries a router sends traffic to.
+    pub(crate) async fn good_behind_a_router(&mut self, more: &Value) -> Replica {
         let [stable, canary] = ["stable", "canary"].map(|role| format!("{NAME}-{role}"));
         self.front.clone_from(&stable);
         self.service(&canary).await;
@@ -36,17 +52,20 @@ impl Scene {
         let ingresses = self.ingresses();
         self.plane.admin.post(&ingresses, &ingress).await.unwrap();
         let mut strategy = json!({
-            "stableService": stable, "canaryService": canary, "steps": [{ "setWeight": 60 }, { "pause": {} }],
+            "stableService": stable, "canaryService": canary,
             "trafficRouting": { "nginx": { "stableIngress": "front" } },
         });
         json_patch::merge(&mut strategy, more);
-        let ripcord = self.good(&json!({ "canary": strategy })).await;
-        self.deploy(BAD).await;
-        let split = async || (self.weight().await? == "60").then_some(());
+        self.good(&json!({ "canary": strategy })).await
+    }
+
+    /// Waits until the live release is in a pause, and has this share of the traffic; its hash.
+    pub(crate) async fn is_split_at(&self, weight: u8) -> String {
+        let weight = weight.to_string();
+        let split = async || (self.weight().await? == weight).then_some(());
         until(split, LIMIT).await.expect("the router splits");
         self.rollout_is("Paused").await;
-        let bad = self.is_known().await;
-        (ripcord, bad)
+        self.is_known().await
     }
 
     /// What the router sends to the canary, in per cent.
