@@ -153,7 +153,8 @@ real! {
     demo: is_told[Pods Network DemoNames];
     pair: oldest_alertmanagers newest_alertmanagers;
     people:
-        undo_copies_no_metadata undo_copies_the_affinity active_service_is_taken_back active_service_stays_switched;
+        undo_copies_no_metadata undo_copies_the_affinity active_service_is_taken_back active_service_stays_switched
+        abort_of_a_promoted_blue_green abort_leaves_no_endpoint[Pods Network PodStatus];
     routed:
         nginx nginx_at_a_quarter nginx_at_all nginx_under_way nginx_aborted
         nginx_dynamic_stable_scale nginx_set_canary_scale nginx_stable_not_ready[Pods Network PodStatus]

@@ -71,6 +71,7 @@ pub(crate) async fn in_analysis() {
     );
     scene.is_mended().await;
     scene.is_active(&rollback).await;
+    scene.is_in_budget(&rollback);
     scene.times(posted, &rollback);
 }
 
@@ -78,16 +79,21 @@ pub(crate) async fn in_analysis() {
 pub(crate) async fn in_analysis_and_unready() {
     let mut scene = start("blue-green, the new pods unready").await;
     let (ripcord, bad) = scene.bad_switched().await;
-    for pod in scene.pods_of(&bad).await {
-        scene.set_ready(&pod, false).await;
-    }
-    let none = async || scene.served_by().await.is_empty().then_some(());
-    until(none, LIMIT).await.expect("nobody serves");
+    scene.is_unready(&bad).await;
     let rollback = scene.is_pulled_back(&ripcord, &bad).await;
     scene.is_active(&rollback).await;
 }
 
 impl Scene {
+    /// Lets no pod of the release that serves be ready any more, and waits until nobody serves.
+    pub(super) async fn is_unready(&self, bad: &str) {
+        for pod in self.pods_of(bad).await {
+            self.set_ready(&pod, false).await;
+        }
+        let none = async || self.served_by().await.is_empty().then_some(());
+        until(none, LIMIT).await.expect("nobody serves");
+    }
+
     /// The active Service selects the destination, and nothing but the controller's own key was added to it.
     pub(super) async fn is_active(&self, rollback: &Value) {
         let namespace = &self.namespaces.release;

@@ -81,6 +81,51 @@ pub(crate) async fn active_service_stays_switched() {
     scene.is_active(&rollback).await;
 }
 
+/// The controller drops a person's `abort` of a promoted blue-green: the bad release serves on, until Ripcord is told of it.
+pub(crate) async fn abort_of_a_promoted_blue_green() {
+    let mut scene = blue_green::start("a person's abort of a promoted blue-green").await;
+    let (ripcord, bad) = scene.bad_promoted(&strategy(&json!({}))).await;
+    let said = scene.argo(&["abort", NAME]);
+    assert!(said.contains("aborted"), "{said}");
+    let dropped = |status: &Value| status["abort"] != true;
+    scene.status_is("the abort is dropped", dropped).await;
+    scene.rollout_is("Healthy").await;
+    let status = scene.rollout().await["status"].clone();
+    assert_eq!(status["stableRS"], *bad, "{status:#}");
+    assert_eq!(scene.selected().await, bad);
+    assert_eq!(scene.served_by().await, [BAD; 4]);
+    let before = scene.users().tally().bad;
+    scene.users_are_hurt_since(before).await;
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
+    scene.is_active(&rollback).await;
+}
+
+/// The bad release is in its analysis after the switch, and its pods are not ready any more. The controller does not switch
+/// back on a person's `abort`, and then takes the bad pods away: nobody is behind the active Service, while the good pods stand
+/// idle. The alert ends that.
+pub(crate) async fn abort_leaves_no_endpoint() {
+    let mut scene = blue_green::start("a person's abort leaves no endpoint").await;
+    let soon = json!({ "abortScaleDownDelaySeconds": 2 });
+    let (ripcord, bad) = scene.bad_switched_with(&soon).await;
+    scene.is_unready(&bad).await;
+    let said = scene.argo(&["abort", NAME]);
+    assert!(said.contains("aborted"), "{said}");
+    let gone = async || {
+        let none = scene.replica_set(&bad).await["spec"]["replicas"] == 0;
+        (none && scene.pods_of(&bad).await.is_empty()).then_some(())
+    };
+    until(gone, LIMIT).await.expect("its pods are taken away");
+    let status = scene.rollout().await["status"].clone();
+    assert!(status["abortedAt"].is_string(), "{status:#}");
+    let good = status["stableRS"].as_str().unwrap();
+    assert_eq!(scene.pods_of(good).await.len(), 4, "they stand idle");
+    assert_eq!(scene.selected().await, bad);
+    let none = scene.ready_endpoints().await;
+    assert!(none.is_empty(), "{none:#?}");
+    let rollback = scene.is_pulled_back(&ripcord, &bad).await;
+    scene.is_active(&rollback).await;
+}
+
 /// Promotes a bad release and undoes it by hand: the release that waits at the first pause then, and the bad one.
 async fn undone(scene: &Scene) -> (String, String) {
     scene.deploy(BAD).await;

@@ -18,6 +18,11 @@ pub(crate) fn strategy(more: &Value) -> Value {
 impl Scene {
     /// The active Service was switched, and an analysis that takes an hour has begun.
     pub(crate) async fn bad_switched(&mut self) -> (Replica, String) {
+        self.bad_switched_with(&json!({})).await
+    }
+
+    /// The same with more of a strategy.
+    pub(crate) async fn bad_switched_with(&mut self, more: &Value) -> (Replica, String) {
         let metric = json!({
             "name": "always", "interval": "1h", "count": 2, "successCondition": "result == 'healthy'",
             "provider": { "web": { "url": format!("http://{NAME}.{}.svc/health/pinn", self.namespaces.release), "jsonPath": "{$.overall_status}" } },
@@ -29,9 +34,9 @@ impl Scene {
         });
         self.plane.admin.create(&analysis).await.unwrap();
         let long = json!({ "templates": [{ "templateName": "long" }] });
-        let ripcord = self
-            .good(&strategy(&json!({ "postPromotionAnalysis": long })))
-            .await;
+        let mut with = json!({ "postPromotionAnalysis": long });
+        json_patch::merge(&mut with, more);
+        let ripcord = self.good(&strategy(&with)).await;
         self.deploy(BAD).await;
         let switched = async || {
             let status = self.rollout().await["status"].clone();
