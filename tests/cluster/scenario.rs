@@ -118,7 +118,7 @@ real! {
     blue_green:
         promoted promoted_long_ago promoted_by_hand before_promotion in_analysis
         in_analysis_and_unready[Pods Network PodStatus];
-    deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd;
+    deployment: complete rolling_out paused undone first_deploy history_is_gone of_argo_cd of_flux;
     colours:
         switched_back brought_up scaled_down never_ready destination_falters[Pods Network PodStatus ClusterRules]
         person_switches right_is_missing of_a_rollout of_argo_cd looked_at;
@@ -162,7 +162,7 @@ real! {
         nginx_abort_turns_nothing[Pods Network PodStatus]
         nginx_template_kept_out[Pods Network ClusterRules] nginx_of_argo_cd;
     owned:
-        canary_of_argo_cd canary_of_flux canary_that_argo_cd_applied full_promotion_requested[Pods Network Freeze]
+        canary_of_argo_cd canary_of_flux canary_of_helm canary_that_argo_cd_applied full_promotion_requested[Pods Network Freeze]
         paused_by_its_spec blue_green_before_promotion blue_green_switched promoted instance_label_alone policy_says_gitops
         policy_says_nobody;
     watching: shadow explained;

@@ -215,15 +215,18 @@ pub(crate) async fn of_a_rollout() {
 /// Argo CD owns the Service and would switch it back.
 pub(crate) async fn of_argo_cd() {
     let mut scene = Scene::start("colours, of Argo CD").await;
+    scene.says(POLICY);
+    scene.says_who_is_called();
     let (ripcord, bad) = scene.bad_green().await;
     let id = format!("shop:/Service:{}/{NAME}", scene.namespaces.release);
     let tracked = json!({ "argocd.argoproj.io/tracking-id": id });
     scene
         .edit_service(&json!({ "metadata": { "annotations": tracked } }))
         .await;
-    scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r1-{bad}"), "Declined").await;
-    scene.is_let_be(&rollback, "owned_elsewhere");
+    let name = format!("{NAME}-r1-{bad}");
+    scene
+        .is_left(&ripcord, &name, &["Argo CD application shop"])
+        .await;
 }
 
 /// `doctor` and `drill` see what would be done, and change nothing.

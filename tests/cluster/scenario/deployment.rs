@@ -122,11 +122,19 @@ pub(crate) async fn of_argo_cd() {
     let tracked = format!("shop:apps/Deployment:{namespace}/{NAME}");
     let annotations = json!({ "argocd.argoproj.io/tracking-id": tracked });
     let metadata = json!({ "metadata": { "annotations": annotations } });
-    let ripcord = scene.good_deployment(&metadata).await;
-    let bad = scene.is_stuck().await;
-    scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Declined").await;
-    scene.is_let_be(&rollback, "owned_elsewhere");
+    scene
+        .deployment_is_left(&metadata, "Argo CD application shop")
+        .await;
+}
+
+/// A Kustomization of Flux owns it.
+pub(crate) async fn of_flux() {
+    let mut scene = Scene::start("deployment of Flux").await;
+    let labels = json!({ "kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system" });
+    let metadata = json!({ "metadata": { "labels": labels } });
+    scene
+        .deployment_is_left(&metadata, "Flux Kustomization flux-system/apps")
+        .await;
 }
 
 impl Scene {
@@ -217,7 +225,17 @@ impl Scene {
             .iter()
             .any(|it| format!("{:?}", it.blocks).contains(&look));
         assert!(told, "{messages:#?}");
+        self.is_in_budget(&rollback);
         self.times(posted, &rollback);
+    }
+
+    /// Deploys a bad release of a Deployment that somebody else owns, and sees it left to them.
+    async fn deployment_is_left(&mut self, metadata: &Value, owner: &str) {
+        self.says_who_is_called();
+        let ripcord = self.good_deployment(metadata).await;
+        let bad = self.is_stuck().await;
+        let name = format!("{NAME}-r2-{bad}");
+        self.is_left(&ripcord, &name, &[owner]).await;
     }
 
     /// All rights on Deployments that are shipped were used, no other, and none on Rollouts.
