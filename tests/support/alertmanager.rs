@@ -1,4 +1,4 @@
-//! A real Alertmanager in a process of its own, with its own folder and port, and without peers.
+//! A real Alertmanager in a process of its own, with its own folder and port, and with the peers that it is told of.
 //!
 //! It must be on the PATH; a test that needs it fails without it. It is killed when dropped.
 

@@ -10,7 +10,7 @@ use crate::build;
 use crate::scene::release::{BAD, pausing};
 use crate::scene::{LIMIT, NAME, Scene, now};
 use crate::support::alertmanager::{Alertmanager, NAMES, configuration};
-use crate::support::replica::{Replica, TOKEN, until};
+use crate::support::replica::{Replica, TOKEN, client, until};
 use crate::support::story::prelude::*;
 
 /// Debian's Alertmanager, the oldest that is served.
@@ -49,7 +49,26 @@ async fn start(
         Alertmanager::start_as(programs, &folder, &text, &peers).await
     };
     let (first, second) = tokio::join!(one("first", port, port + 1), one("second", port + 1, port));
-    [first, second]
+    let pair = [first, second];
+    for it in &pair {
+        is_one_of_two(it).await;
+    }
+    pair
+}
+
+/// Waits until an Alertmanager has found the other one, and is done with that.
+async fn is_one_of_two(alertmanager: &Alertmanager) {
+    let url = format!("{}/api/v2/status", alertmanager.url);
+    let http = client();
+    let mut seen = Value::Null;
+    let ready = async || {
+        let answer = http.get(&url).send().await.ok()?;
+        seen = answer.json::<Value>().await.ok()?["cluster"].clone();
+        let both = seen["peers"].as_array().is_some_and(|it| it.len() == 2);
+        (both && seen["status"] == "ready").then_some(())
+    };
+    let ready = until(ready, LIMIT).await;
+    assert!(ready.is_some(), "{seen:#}");
 }
 
 async fn one_rollback(name: &'static str, programs: &[PathBuf], port: u16) {
@@ -66,6 +85,7 @@ async fn one_rollback(name: &'static str, programs: &[PathBuf], port: u16) {
     let lock = format!("{NAME}-r2-{bad}");
     let rollback = scene.ended(&lock, "Succeeded").await;
     scene.is_mended().await;
+    scene.is_in_budget(&rollback);
     tell(&scene, &senders, began, Some(now())).await;
     let path = format!(
         "/apis/ripcord.dev/v1alpha1/namespaces/{}/rollbacks",
@@ -89,6 +109,11 @@ async fn one_rollback(name: &'static str, programs: &[PathBuf], port: u16) {
     let messages = scene.slack.messages();
     let heads = messages.iter().filter(|it| it.thread_ts.is_none()).count();
     assert_eq!(heads, 1, "one thread: {messages:#?}");
+    for replica in [&leader, &follower] {
+        let reached = async || replica.said("a notification was recorded");
+        let reached = until(reached, LIMIT).await;
+        assert!(reached.is_some(), "{} was told of it too", replica.name);
+    }
     scene.times(began, &rollback);
 }
 
