@@ -181,7 +181,8 @@ fn close(
     let received = journal.rollback.received();
     let run = &mut journal.page.run;
     run.finished = Some(now);
-    run.state = at.map(Snapshot::state);
+    // Whoever could not look has said what is known.
+    run.state = at.map(Snapshot::state).or(run.state.take());
     for entry in &mut run.steps {
         match entry.phase {
             StepPhase::Running => {

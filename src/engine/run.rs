@@ -5,6 +5,7 @@
 
 mod change;
 mod keep;
+mod look;
 mod midway;
 mod outside;
 mod resume;
@@ -16,9 +17,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
+use self::look::Blind;
 use super::journal::{Halt, Journal};
 use super::{Context, admission, ending};
-use crate::cluster::workloads::Look;
 use crate::policy::admission::too_late;
 use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
@@ -54,6 +55,10 @@ struct Runner<'a> {
     made: Option<String>,
     /// For how long the API server did not answer: it does not count towards giving up.
     silence: SignedDuration,
+    /// That the API server refuses to show the workload, if it does: what is known of it is from before.
+    blind: Option<Blind>,
+    /// Of a run that another leader began, until its first look: when it was taken over.
+    resuming: Option<Timestamp>,
     noted: Option<Timestamp>,
 }
 
@@ -97,11 +102,7 @@ async fn attempt(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         let Some(plan) = journal.page.plan.clone() else {
             return Ok(());
         };
-        let found = resume::resume(ctx, &journal, &plan).await?;
-        let end = (ctx.clock)();
-        ctx.spans
-            .record(|| Span::resume(&journal.rollback, opened, end));
-        found
+        (resume::target(ctx, &journal, &plan), resume::unseen())
     } else {
         let admitted = admission::admit(ctx, &mut journal).await?;
         let end = (ctx.clock)();
@@ -127,6 +128,8 @@ async fn attempt(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
         in_doubt: resumed,
         made: None,
         silence: SignedDuration::ZERO,
+        blind: None,
+        resuming: resumed.then_some(opened),
         noted: None,
     };
     runner.steps().await
@@ -134,7 +137,7 @@ async fn attempt(ctx: &Context, namespace: &str, name: &str) -> Result<(), Halt>
 
 impl Runner<'_> {
     async fn steps(&mut self) -> Result<(), Halt> {
-        if !self.pinned().await? {
+        if !self.pinned().await? || !self.resumed().await? {
             return Ok(());
         }
         let plans = self.plan.steps.clone();
@@ -193,7 +196,9 @@ impl Runner<'_> {
                     }
                 }
                 seen = Some(self.stir());
-                self.look().await?;
+                if !self.look(index, step).await? {
+                    return Ok(());
+                }
             }
         }
         self.end(Phase::Succeeded, Reason::Done.into()).await
@@ -287,7 +292,7 @@ impl Runner<'_> {
 
     /// A person's wish to stop, the budget and the time to give up.
     async fn controls(&mut self, step: &StepPlan, now: Timestamp) -> Result<Option<Round>, Halt> {
-        let safe = step.safe_point(&self.at);
+        let safe = self.may_end(step);
         if let Some(stopped) = ending::asked_to_stop(&self.journal.rollback) {
             if safe {
                 return self.ended(Phase::Cancelled, stopped).await.map(Some);
@@ -329,43 +334,8 @@ impl Runner<'_> {
         Ok(None)
     }
 
-    /// Looks at the workload until the API server answers.
-    async fn look(&mut self) -> Result<(), Halt> {
-        let mut since = (self.ctx.clock)();
-        let mut wait = self.ctx.tick;
-        loop {
-            let (workload, seen) = (&self.target.workload, self.at.rollout.as_ref());
-            let looked =
-                self.ctx
-                    .cluster
-                    .snapshot_again(workload, seen, Look::Quorum, &self.ctx.clock);
-            match looked.await {
-                Ok(at) => {
-                    self.at = at;
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::warn!(rollback = self.journal.rollback.name(), %error, "the workload cannot be read");
-                }
-            }
-            if !self.ctx.pause(wait).await {
-                return Err(Halt::TermEnded);
-            }
-            wait = (wait * 2).min(Duration::from_secs(2));
-            let now = (self.ctx.clock)();
-            let silence = now.duration_since(since);
-            self.silence += silence;
-            for entry in &mut self.journal.page.run.steps {
-                entry.watched = entry.watched.map(|watched| watched + silence);
-            }
-            since = now;
-        }
-    }
-
     async fn ended(&mut self, phase: Phase, finding: Finding) -> Result<Round, Halt> {
-        let mut steps = self.journal.page.run.steps.iter();
-        let untouched = self.journal.page.run.first_mutation.is_none();
-        if untouched && steps.all(|entry| entry.intent.is_none()) {
+        if self.intends_nothing() {
             self.withdraw_blame().await?;
         }
         let finding = self.left(finding);
@@ -373,14 +343,9 @@ impl Runner<'_> {
     }
 
     async fn end(&mut self, phase: Phase, finding: Finding) -> Result<(), Halt> {
-        ending::end(
-            self.ctx,
-            &mut self.journal,
-            Some(&self.target),
-            Some(&self.at),
-            phase,
-            finding,
-        )
-        .await
+        self.journal.page.run.state = self.last_known();
+        let (journal, target) = (&mut self.journal, Some(&self.target));
+        let at = self.blind.is_none().then_some(&self.at);
+        ending::end(self.ctx, journal, target, at, phase, finding).await
     }
 }

@@ -136,6 +136,10 @@ impl Step for RestoreImage {
         let ours = rollout.operation.as_deref() == Some(plan.operation.as_str());
         plan.image.is_none() || !ours || rollout.images == plan.from.images
     }
+
+    fn safe_unseen(plan: &Plan) -> bool {
+        plan.image.is_none()
+    }
 }
 
 #[cfg(test)]

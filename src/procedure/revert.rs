@@ -193,6 +193,10 @@ impl Step for Revert {
         let put_back = rollout.observed && plan.put_back(rollout);
         !restored || promoted || put_back || (taken_up && rollout.current != plan.to.hash)
     }
+
+    fn safe_unseen(plan: &Plan) -> bool {
+        plan.switch.is_some()
+    }
 }
 
 impl Plan {

@@ -72,6 +72,11 @@ pub trait Step {
     fn safe_point(_plan: &Self::Plan, _at: &Snapshot) -> bool {
         true
     }
+
+    /// The same while nobody can look, and a template that was asked for may be on its way to a promotion or not.
+    fn safe_unseen(_plan: &Self::Plan) -> bool {
+        true
+    }
 }
 
 /// Where a rollback leads: fixed once, never resolved again.
@@ -236,6 +241,12 @@ macro_rules! steps {
             #[must_use]
             pub fn safe_point(&self, at: &Snapshot) -> bool {
                 match self { $(Self::$variant(plan) => $module::$variant::safe_point(plan, at),)+ }
+            }
+
+            /// Whether the rollback may be ended here while nobody can look; see [`Step::safe_unseen`].
+            #[must_use]
+            pub fn safe_unseen(&self) -> bool {
+                match self { $(Self::$variant(plan) => $module::$variant::safe_unseen(plan),)+ }
             }
         }
     };

@@ -198,6 +198,15 @@ impl EffectKind {
         matches!(self, Self::Flush | Self::Call | Self::Exec)
     }
 
+    /// Whether a template is written by it, or promoted: until the promotion is seen, the release may be half-way.
+    #[must_use]
+    pub const fn is_of_template(self) -> bool {
+        matches!(
+            self,
+            Self::RestoreTemplate | Self::SetImage | Self::PromoteFull
+        )
+    }
+
     /// What is under way once this change was made.
     #[must_use]
     pub const fn reason(self) -> Reason {

@@ -131,7 +131,8 @@ real! {
     fails:
         revert_without_its_right promotion_without_its_right[Pods Network Freeze] healthy_with_a_wrong_answer
         healthy_without_one_of_its_pods healthy_in_time gone_in_time restart_without_its_right ready_in_time warm_up_in_time
-        image_without_its_container flush_after_all_else;
+        image_without_its_container flush_after_all_else controller_stays_down[Pods Network Freeze]
+        reads_without_their_right reads_without_their_right_stopped;
     gone: workload_at_restart workload_at_wait_ready pod_at_wait_ready[Pods Network WarmUps]
         pod_at_its_warm_up[Pods Network WarmUps];
     complete:

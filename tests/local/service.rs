@@ -14,6 +14,7 @@ mod queue;
 mod refused_change;
 mod refused_journal;
 mod shared;
+mod unreadable;
 
 use ripcord::rollback::{Phase, Rollback};
 use ripcord::sandbox::Sandbox;

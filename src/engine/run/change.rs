@@ -108,7 +108,14 @@ impl Runner<'_> {
         if !matches!(effect, Effect::SwitchService { .. } | Effect::Scale { .. }) {
             return Ok(Ok(effect));
         }
-        self.look().await?;
+        if let Err(error) = self.look_once().await {
+            tracing::warn!(rollback = self.journal.rollback.name(), %error, "the workload cannot be read before a change");
+            if !intended_before {
+                self.unintended(index);
+            }
+            // The next look waits for what can be waited for.
+            return Ok(Err(Round::Again));
+        }
         self.journal.refresh(self.ctx);
         let now = (self.ctx.clock)();
         let kept = if first {

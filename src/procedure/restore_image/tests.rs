@@ -143,6 +143,7 @@ fn an_unknown_container_is_never_added() {
 fn it_is_not_left_between_the_image_and_the_promotion() {
     assert!(RestoreImage::safe_point(&plan(), &alone()));
     assert!(!RestoreImage::safe_point(&plan(), &made()));
+    assert!(!RestoreImage::safe_unseen(&plan()));
     let mut deployment = made();
     deployment.rollout.as_mut().unwrap().strategy = Strategy::Deployment;
     assert!(RestoreImage::safe_point(&plan(), &deployment));
@@ -168,6 +169,7 @@ fn it_does_nothing_while_a_replica_set_is_left_and_writes_to_no_spec_of_gitops()
     let next = RestoreImage::next(&idle, &at, &[], &pending(), now);
     assert!(matches!(next, Next::Done(it) if it.reason == Reason::AlreadyThere));
     assert!(RestoreImage::safe_point(&idle, &at));
+    assert!(RestoreImage::safe_unseen(&idle));
     journey.to = plan().to;
     let refused = step.plan(&target, &journey, &at).unwrap_err();
     assert_eq!(refused.reason, Reason::OwnedElsewhere);

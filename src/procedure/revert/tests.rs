@@ -368,6 +368,7 @@ fn a_workload_that_was_made_again_is_not_touched() {
 fn there_is_no_safe_point_between_restore_and_promotion() {
     assert!(Revert::safe_point(&plan(), &promoted()));
     assert!(!Revert::safe_point(&plan(), &between()));
+    assert!(!Revert::safe_unseen(&plan()), "it may be there");
     let mut unobserved = between();
     rollout(&mut unobserved).observed = false;
     rollout(&mut unobserved).current = "bad".into();

@@ -106,7 +106,12 @@ impl Case<'_> {
             let name = steps.get(at).map_or("", |entry| entry.step.as_str());
             format!(" · step {}/{} {name}", at + 1, steps.len())
         });
-        let rest = format!(": pulling {from} back to {to}{step} · nobody needed yet");
+        let seen = current.and_then(|at| steps.get(at)?.observed.as_ref());
+        let need = match seen.map(|seen| seen.reason) {
+            Some(Reason::PermissionMissing) => "a right is missing",
+            _ => "nobody needed yet",
+        };
+        let rest = format!(": pulling {from} back to {to}{step} · {need}");
         self.line("⏳", "", &rest)
     }
 

@@ -118,6 +118,12 @@ fn late() -> Value {
     json
 }
 
+fn without_a_right() -> Value {
+    let mut json = given::reverted(NAME);
+    json["status"]["run"]["steps"][1]["observed"] = json!({"reason": "permission_missing", "said": "the service account may not list pods in shop"});
+    json
+}
+
 fn given_up() -> Value {
     let mut json = late();
     json["status"]["run"]["gaveUp"] = "2026-11-22T03:27:41.100Z".into();
@@ -176,6 +182,17 @@ fn a_claim_alone_tells_nothing() {
 #[test]
 fn running_reads_like_this() {
     assert_snapshot!(read(given::reverted(NAME)));
+}
+
+#[test]
+fn a_missing_right_is_in_the_headline_and_named_below() {
+    let story = story(without_a_right());
+    assert_eq!(
+        story.parent.headline,
+        "⏳ options-api: pulling r7 back to r6 · step 2/2 healthy · a right is missing"
+    );
+    let text = text::page(&story.parent);
+    assert!(text.contains("may not list pods in shop"), "{text}");
 }
 
 #[test]

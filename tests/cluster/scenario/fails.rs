@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::blue_green;
 use super::cache::GONE;
+use super::hands::Person;
 use crate::scene::complete::PINNED;
 use crate::scene::release::{GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
@@ -45,13 +46,7 @@ pub(crate) async fn promotion_without_its_right() {
         .lacks("patch", "argoproj.io", "rollouts", "status")
         .await;
     drop(asleep);
-    let given_up = async || {
-        let rollback = scene.rollback(&name).await?;
-        let told = rollback["status"]["report"]["slack"]["told"].clone();
-        let told = told.as_array()?.iter().any(|it| it == "gave_up");
-        told.then_some(rollback)
-    };
-    let rollback = until(given_up, LIMIT).await.expect("a person is called");
+    let rollback = scene.is_told(&name, "gave_up").await;
     assert_eq!(rollback["status"]["phase"], "Running", "{rollback:#}");
     let observed = rollback["status"]["run"]["steps"][0]["observed"].to_string();
     assert!(observed.contains("rollouts/status"), "{observed}");
@@ -63,6 +58,98 @@ pub(crate) async fn promotion_without_its_right() {
     scene.users_are_served().await;
     assert_eq!(scene.served_by().await, [GOOD; 4]);
     scene.is_restored_once_and_says("given up between restore and promotion");
+}
+
+/// The controller stays down after the restore: the time that it should take is over, then the run is given up half-way with a
+/// latch, and a person is called for both. What it has to do is done once it wakes, and the end says so.
+pub(crate) async fn controller_stays_down() {
+    let mut scene = Scene::start("fails, the controller stays down").await;
+    scene.gives_up_after("10s");
+    scene.policy_says(
+        "emergency-canary:\n    budget: 30s",
+        "emergency-canary:\n    budget: 5s",
+    );
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let name = format!("{NAME}-r2-{bad}");
+    let asleep = scene.controller_sleeps();
+    scene.alert(&ripcord).await;
+    scene.is_restored().await;
+    scene.is_told(&name, "over_budget").await;
+    let rollback = scene.is_told(&name, "gave_up").await;
+    assert_eq!(rollback["status"]["phase"], "Running", "{rollback:#}");
+    let waits = &rollback["status"]["run"]["steps"][0]["observed"];
+    assert_eq!(waits["reason"], "controller_lag", "{rollback:#}");
+    scene.is_latched_by(&name).await;
+    assert_eq!(scene.live().await, bad, "nobody has moved yet");
+    drop(asleep);
+    let rollback = scene.ended(&name, "Failed").await;
+    assert_eq!(rollback["status"]["reason"]["reason"], "gave_up");
+    scene.is_mended().await;
+    let state = rollback["status"]["run"]["state"].as_str().unwrap();
+    let live = format!("r3 {} is live", scene.live().await);
+    assert!(state.starts_with(&live), "{live}: {state}");
+    scene.is_restored_once_and_says("given up between restore and promotion");
+}
+
+/// The right to list pods is taken away while the last bad one is waited for: people are told which right is missing, the run is
+/// late and then given up, and the end says that nobody knows how it stands. Nothing is flushed meanwhile.
+pub(crate) async fn reads_without_their_right() {
+    let mut scene = Scene::start("fails, reads without their right").await;
+    let redis = scene.redis().await;
+    scene.gives_up_after("30s");
+    scene.policy_says(
+        "cache-reset:\n    budget: 3m",
+        "cache-reset:\n    budget: 5s",
+    );
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let name = format!("{NAME}-r2-{bad}");
+    let pods = scene.pods_of(&bad).await;
+    for pod in &pods {
+        scene.hold(pod, true).await;
+    }
+    scene.alert(&ripcord).await;
+    scene.waits_for(&name, GONE, "pods_remaining").await;
+    scene.may_list_no_pods().await;
+    scene.waits_for(&name, GONE, "permission_missing").await;
+    let missing = format!(
+        "the service account may not list pods in {}",
+        scene.namespaces.release
+    );
+    scene.tells(&missing).await;
+    for pod in &pods {
+        scene.hold(pod, false).await;
+    }
+    scene.is_told(&name, "over_budget").await;
+    let rollback = scene.is_failed(&bad, "gave_up").await;
+    let said = rollback["status"]["reason"]["said"].as_str().unwrap();
+    let wanted = format!("not done after 30s; last observed: {missing}; the workload could not be");
+    assert!(said.starts_with(&wanted), "{said}");
+    let state = rollback["status"]["run"]["state"].as_str().unwrap();
+    assert!(state.starts_with("not known: "), "{state}");
+    assert_eq!(redis.keys(0).await, ["pinn:1", "pinn:2", "session:1"]);
+    scene
+        .tells("not reached: flush-redis, restart, wait-ready, http, healthy")
+        .await;
+}
+
+/// The same right is taken away while the destination is proved: a person who wants the end is heard.
+pub(crate) async fn reads_without_their_right_stopped() {
+    let mut scene = Scene::start("fails, reads without their right, stopped").await;
+    scene.good = "demo:v1-unhealthy";
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let name = format!("{NAME}-r2-{bad}");
+    let jo = Person::with(&scene, "jo", Some("ripcord-operator")).await;
+    scene.alert(&ripcord).await;
+    scene.waits_for(&name, 1, "unhealthy").await;
+    scene.may_list_no_pods().await;
+    scene.waits_for(&name, 1, "permission_missing").await;
+    let stopped = jo.types(&["stop", &name, "--reason", "I have it"]).await;
+    assert_eq!(stopped.code, Some(0), "{}{}", stopped.out, stopped.err);
+    assert!(stopped.out.contains("not known: "), "{}", stopped.out);
+    let rollback = scene.ended(&name, "Cancelled").await;
+    assert_eq!(rollback["status"]["reason"]["reason"], "cancelled");
+    let latch = scene.memory().await.unwrap()["status"]["latch"].clone();
+    assert!(latch.is_null(), "{latch:#}");
 }
 
 /// The destination of a blue-green answers as degraded: the traffic stays there, and it is said what it answers.
@@ -245,6 +332,23 @@ pub(crate) async fn flush_after_all_else() {
 }
 
 impl Scene {
+    /// Waits until Slack was told this of a rollback; the rollback.
+    async fn is_told(&self, name: &str, what: &str) -> Value {
+        let told = async || {
+            let rollback = self.rollback(name).await?;
+            let told = rollback["status"]["report"]["slack"]["told"].clone();
+            let told = told.as_array()?.iter().any(|it| it == what);
+            told.then_some(rollback)
+        };
+        until(told, LIMIT).await.expect("a person is called")
+    }
+
+    /// Takes the right to list pods away from Ripcord, and waits until that is so.
+    async fn may_list_no_pods(&self) {
+        self.may("pods", "get").await;
+        self.lacks("list", "", "pods", "").await;
+    }
+
     /// Lets Ripcord do this and nothing else with a resource of the release's namespace.
     async fn may(&self, resource: &str, verb: &str) {
         let namespace = &self.namespaces.release;

@@ -39,7 +39,7 @@ pub(crate) async fn unhealthy_destination() -> Scene {
 }
 
 /// Starts a rollback and waits until it looks for health in vain.
-async fn waiting_for_health(scene: &Scene) -> String {
+pub(super) async fn waiting_for_health(scene: &Scene) -> String {
     scene.send(&firing(LATENCY)).await;
     let waits = scene.until(|rollback| {
         let state = rollback.state();

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::ground::{BAD, GOOD, LIMIT, NAME, now, pausing};
+use super::judge::is_in_time;
 use super::prelude::*;
 use crate::support::wait::until;
 
@@ -25,6 +26,7 @@ pub(crate) async fn controller_asleep<G: Ground>() {
     assert_eq!(scene.live().await, bad, "nobody has moved yet");
     drop(asleep);
     let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    assert!(is_in_time(&rollback), "{rollback:#}");
     scene.is_mended().await;
     scene.times(posted, &rollback);
 }

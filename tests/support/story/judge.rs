@@ -308,6 +308,11 @@ pub(crate) trait Judge: Ground {
 
 impl<G: Ground> Judge for G {}
 
+/// Whether a rollback stayed within its budget.
+pub(crate) fn is_in_time(rollback: &Value) -> bool {
+    rollback["status"]["run"]["overBudget"].is_null()
+}
+
 /// The items of a list object, or of an array.
 fn items(list: &Value) -> Vec<Value> {
     let items = list.get("items").unwrap_or(list);

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::ground::{BAD, NAME, pausing};
+use super::judge::is_in_time;
 use super::prelude::*;
 
 /// Its steps have endless pauses: nobody walks them again.
@@ -62,6 +63,7 @@ pub(crate) async fn controller_asleep<G: Ground>() {
     scene.is_restored().await;
     drop(asleep);
     let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Succeeded").await;
+    assert!(is_in_time(&rollback), "{rollback:#}");
     scene.is_mended().await;
     scene.times(posted, &rollback);
 }
