@@ -225,7 +225,6 @@ impl Scene {
             .iter()
             .any(|it| format!("{:?}", it.blocks).contains(&look));
         assert!(told, "{messages:#?}");
-        self.is_in_budget(&rollback);
         self.times(posted, &rollback);
     }
 
