@@ -101,7 +101,7 @@ fn sample(trigger: &Trigger, target: &Target) -> Option<Sample> {
         says(namespace, &workload.namespace);
         says(name, &workload.name);
     }
-    for matcher in trigger.matchers.iter() {
+    for matcher in &trigger.matchers {
         let value = match matcher.op() {
             Op::Equal => Some(matcher.value()),
             // The first of several names.

@@ -135,11 +135,11 @@ impl Case<'_> {
     fn error_rates(&self) -> (bool, String) {
         let action = "Check the error rates in the logs";
         let looks = self.state.after.checks.iter();
-        let numbers = looks.flat_map(|check| {
+        let mut numbers = looks.filter_map(|check| {
             let errors = |it: &&Number| it.name.to_lowercase().contains("error");
             check.numbers.iter().find(errors).map(|it| (check, it))
         });
-        match numbers.filter(|(_, it)| it.value.is_some()).last() {
+        match numbers.rfind(|(_, it)| it.value.is_some()) {
             Some((check, number)) => {
                 let said = markdown(&one_line(&number.said));
                 let verdict = if number.good {
