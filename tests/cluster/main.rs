@@ -17,6 +17,8 @@
 #[path = "../support"]
 mod support {
     pub(crate) mod alertmanager;
+    #[expect(dead_code, reason = "other tests need more of it")]
+    pub(crate) mod receiver;
     pub(crate) mod redis;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod replica;

@@ -13,10 +13,15 @@ mod doctor;
 mod drill;
 mod exec;
 mod fails;
+mod fails_blue_green;
+mod fails_cache;
+mod fails_colours;
+mod fails_complete;
 mod gone;
 mod hands;
 mod harness;
 mod in_flight;
+mod killed;
 mod ladder;
 mod midway;
 mod owned;
@@ -133,20 +138,30 @@ real! {
         healthy_without_one_of_its_pods healthy_in_time gone_in_time restart_without_its_right ready_in_time warm_up_in_time
         image_without_its_container flush_after_all_else controller_stays_down[Pods Network Freeze]
         reads_without_their_right reads_without_their_right_stopped;
-    gone: workload_at_restart workload_at_wait_ready pod_at_wait_ready[Pods Network WarmUps]
+    fails_blue_green:
+        revert_without_its_right promotion_without_its_right[Pods Network Freeze] promotion_in_time[Pods Network NodeLabels]
+        healthy_without_one_of_its_pods;
+    fails_colours: switch_without_its_right scale_without_its_right scale_undone;
+    fails_complete:
+        image_kept_out[Pods Network ClusterRules] ready_in_time[Pods Network ClusterRules PodStatus] gone_in_time;
+    fails_cache: silent_redis flush_in_part user_without_the_right healthy_after_the_flush;
+    killed: in_the_restart[Pods Network ClusterRules AuditLog] in_the_switch[Pods Network ClusterRules AuditLog];
+    gone:
+        workload_at_revert workload_at_gone workload_at_restart workload_at_wait_ready workload_at_its_warm_up
+        workload_at_its_proof pod_at_wait_ready[Pods Network WarmUps]
         pod_at_its_warm_up[Pods Network WarmUps];
     complete:
         no_replica_set no_replica_set_of_a_blue_green replica_set pods_never_ready right_is_gone revert_alone;
     hands: by_hand approves denies silence;
     ladder:
-        refused_by_admission[Pods Network ClusterRules AuditLog] starts_later[Pods Network NodeLabels]
+        refused_by_admission[Pods Network ClusterRules AuditLog] as_shipped[Pods Network ClusterRules] starts_later[Pods Network NodeLabels]
         not_after_unhealthy;
     doctor: all_well finds_out;
     drill:
         in_flight promoted executed_on_a_canary executed_without_pauses executed_on_a_blue_green executed_before_a_switch
         refused alert_in_the_middle alert_without_a_cause;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
-    after: numbers_are_good;
+    after: numbers_are_good numbers_stay_bad nobody_measures;
     chain:
         latency[Pods Network Quiet] errors[Pods Network Quiet] errors_undivided[Pods Network Quiet]
         errors_everywhere[Pods Network Quiet] fallback[Pods Network Quiet] health[Pods Network Quiet]

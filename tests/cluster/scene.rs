@@ -44,6 +44,8 @@ pub(crate) struct Scene {
     pub(crate) witness: Option<Witness>,
     /// Where the replicas find Prometheus.
     pub(crate) prometheus: Option<String>,
+    /// Where the replicas find PagerDuty.
+    pub(crate) pager: Option<String>,
     /// Whether the replicas may do anything: `act` or `shadow`.
     pub(crate) mode: &'static str,
     pub(crate) policy: String,
@@ -76,6 +78,7 @@ impl Scene {
             folder,
             witness: None,
             prometheus: None,
+            pager: None,
             mode: "act",
             policy,
         }
@@ -121,6 +124,7 @@ impl Scene {
             slack: self.slack.url(),
             slack_token: slack::TOKEN,
             prometheus: self.prometheus.clone(),
+            pager: self.pager.clone(),
         };
         let replica = Replica::start(&setup).await;
         replica.ready().await;

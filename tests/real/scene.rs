@@ -92,6 +92,7 @@ impl Scene {
             slack: self.slack.url(),
             slack_token: slack::TOKEN,
             prometheus: None,
+            pager: None,
         };
         Replica::start(&setup).await
     }

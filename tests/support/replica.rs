@@ -39,6 +39,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) slack_token: &'a str,
     /// Where Prometheus is, if it is to be asked.
     pub(crate) prometheus: Option<String>,
+    /// Where PagerDuty takes events, if people are paged.
+    pub(crate) pager: Option<String>,
 }
 
 /// A replica that runs, or ran.
@@ -59,6 +61,10 @@ impl Replica {
             fs::write(&path, text).unwrap();
             path
         };
+        let pager = setup.pager.as_ref();
+        let pager = pager.map(
+            |api| json!({ "routing_key_file": file("routing-key", "R0UT1NGKEY"), "api": api }),
+        );
         let settings = json!({
             "intake": {"listen": "127.0.0.1:0", "bearer_token_files": [file("bearer", TOKEN)], "drain_delay": "0s"},
             "cluster": {"kubeconfig": file("kubeconfig", &setup.kubeconfig)},
@@ -67,7 +73,10 @@ impl Replica {
                 // Fast, so that a takeover is; with room for a machine that is busy.
                 "lease": {"duration": "4s", "renew_deadline": "3s", "retry": "500ms", "drain": "5s"},
             },
-            "report": {"slack": {"channel": "#releases", "token_file": file("slack", setup.slack_token), "api": setup.slack}},
+            "report": {
+                "slack": {"channel": "#releases", "token_file": file("slack", setup.slack_token), "api": setup.slack},
+                "pagerduty": pager.unwrap_or_else(|| json!({})),
+            },
             "prometheus": {"url": setup.prometheus},
             "telemetry": {"log": {"filter": "info,ripcord=debug", "format": "json"}},
         });

@@ -52,8 +52,11 @@ impl Case<'_> {
                 self.line("✅", "", &format!("{back} · nobody needed{took}"))
             }
             Phase::Failed if self.run().traffic_back.is_some() => {
-                let rest = format!(": {from} → {to} NOT proved healthy · you are needed");
-                self.line("🛑", "", &rest)
+                let rest = match self.failed_after_proof() {
+                    Some(step) => format!(": {to} is healthy, but {step} failed"),
+                    None => format!(": {from} → {to} NOT proved healthy"),
+                };
+                self.line("🛑", "", &format!("{rest} · you are needed"))
             }
             Phase::Failed => {
                 let rest = format!(" is NOT back: {from} → {to} · you are needed");
@@ -87,6 +90,14 @@ impl Case<'_> {
                 self.line("👻", "shadow · ", &rest)
             }
         }
+    }
+
+    /// The step that failed once every pod of the destination had proved that it is healthy.
+    fn failed_after_proof(&self) -> Option<&str> {
+        let mut steps = self.run().steps.iter();
+        steps.find(|it| it.step == "healthy" && it.phase == StepPhase::Done)?;
+        let failed = steps.find(|it| it.phase == StepPhase::Failed);
+        failed.map(|it| it.step.as_str())
     }
 
     fn running(&self, from: &str, to: &str) -> String {

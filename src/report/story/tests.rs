@@ -75,6 +75,18 @@ fn asking(target: &str) -> Value {
     rollback
 }
 
+/// Proved healthy, and then not all that was left is done.
+fn failed_after_proof() -> Value {
+    let mut json = given::failed(NAME);
+    let run = &mut json["status"]["run"];
+    let failed = run["steps"][1].take();
+    run["steps"][1] = given::succeeded(NAME)["status"]["run"]["steps"][1].take();
+    let steps = run["steps"].as_array_mut().unwrap();
+    steps.push(failed);
+    steps[2]["step"] = "scale".into();
+    json
+}
+
 fn persisting() -> Value {
     let mut json = given::succeeded(NAME);
     json["status"]["alerts"]["persisting"] = json!({
@@ -224,6 +236,14 @@ fn failure_reads_like_this() {
 }
 
 #[test]
+fn what_fails_after_the_proof_does_not_take_it_back() {
+    assert_eq!(
+        story(failed_after_proof()).parent.headline,
+        "🛑 options-api: r6 is healthy, but scale failed · you are needed"
+    );
+}
+
+#[test]
 fn an_alert_that_persists_reads_like_this() {
     assert_snapshot!(read(persisting()));
 }
@@ -335,6 +355,7 @@ fn the_first_line_fits_a_lock_screen() {
         given::succeeded(NAME),
         aborted(),
         given::failed(NAME),
+        failed_after_proof(),
         persisting(),
         overtaken(),
         cancelled(),

@@ -1,6 +1,7 @@
 //! Numbers of a real Prometheus: a step waits for one, and the release is looked at right after the end.
 
 use crate::prometheus::Prometheus;
+use crate::scene::release::GOOD;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
@@ -69,4 +70,41 @@ pub(crate) async fn numbers_are_good() {
     assert!(
         messages.any(|it| it.broadcast && it.text.contains("right after the end, not all is well"))
     );
+}
+
+/// The number is not good enough in its time: the destination is healthy and keeps the traffic, and it is said what failed.
+pub(crate) async fn numbers_stay_bad() {
+    let (mut scene, _prometheus) = watched("numbers that stay bad").await;
+    let ready =
+        "count(up{namespace=\"{{ namespace }}\", rollouts_pod_template_hash=\"{{ hash }}\"} == 1)";
+    scene.measures(&format!(
+        "name: pods scraped, query: '{ready}', good_above: 100"
+    ));
+    let (ripcord, bad) = scene.bad_canary().await;
+    scene.fails(&ripcord, &bad, "metric_bad").await;
+    assert_eq!(scene.served_by().await, [GOOD; 4]);
+    scene.tells("(good above 100)").await;
+    scene.tells("healthy, but metric failed").await;
+}
+
+/// Prometheus has gone away when it is asked: that proves nothing.
+pub(crate) async fn nobody_measures() {
+    let (mut scene, prometheus) = watched("numbers that nobody has").await;
+    scene.measures(&format!("name: errors, query: '{ERRORS}', good_below: 5"));
+    let (ripcord, bad) = scene.bad_canary().await;
+    drop(prometheus);
+    scene.fails(&ripcord, &bad, "metric_unknown").await;
+    assert_eq!(scene.served_by().await, [GOOD; 4]);
+    scene.tells("healthy, but metric failed").await;
+}
+
+impl Scene {
+    /// Lets the alert's procedure end with this number, which has five seconds to be good.
+    fn measures(&mut self, measure: &str) {
+        let shipped = "      - healthy: { consecutive: 3, every: 500ms, within: 2m }\n";
+        let step = format!(
+            "{shipped}      - metric: {{ {measure}, consecutive: 1, every: 500ms, within: 5s }}\n"
+        );
+        self.policy_says(shipped, &step);
+    }
 }

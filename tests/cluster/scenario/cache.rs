@@ -280,7 +280,7 @@ pub(crate) async fn leader_killed() {
 }
 
 /// A way to a Redis on which the first answer to a taking away is never seen. Says where it is, and when that happens.
-async fn hold_the_first_flush(port: u16) -> (String, mpsc::UnboundedReceiver<()>) {
+pub(super) async fn hold_the_first_flush(port: u16) -> (String, mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (tell, reached) = mpsc::unbounded_channel();

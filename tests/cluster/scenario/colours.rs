@@ -1,6 +1,6 @@
 //! Two plain Deployments behind a Service: what somebody switched to is pulled back by switching again.
 
-mod ground;
+pub(super) mod ground;
 
 use std::fs;
 
@@ -179,17 +179,8 @@ pub(crate) async fn person_switches() {
 pub(crate) async fn right_is_missing() {
     let mut scene = Scene::start("colours, a right is missing").await;
     let (ripcord, bad) = scene.bad_green().await;
-    let namespace = &scene.namespaces.release;
-    let roles = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles");
-    let path = format!("{roles}/ripcord-services");
-    let mut role = scene.plane.admin.get(&path).await.unwrap();
-    for rule in role["rules"].as_array_mut().unwrap() {
-        if rule["resources"] == json!(["services"]) {
-            rule["verbs"] = json!(["get", "list", "watch"]);
-        }
-    }
-    let rules = json!({ "rules": role["rules"] });
-    scene.plane.admin.patch(&path, &rules).await.unwrap();
+    let looks = ["get", "list", "watch"];
+    scene.may("ripcord-services", "services", &looks).await;
     scene.alert(&ripcord).await;
     let rollback = scene.ended(&format!("{NAME}-r1-{bad}"), "Declined").await;
     let reason = &rollback["status"]["reason"];

@@ -1,6 +1,7 @@
 //! Steps of the shipped procedures that fail: a right is missing, the time is over, an answer is wrong, a pod is gone. Each says
-//! what state is left, and what was not done. Those of caches are in `cache`, of a revert that is refused in `ladder`, of what
-//! never starts in `midway` and `complete`, of what goes away in `gone`.
+//! what state is left, and what was not done. Those of caches are in `cache` and `fails_cache`, of a blue-green in `fails_blue_green`, of a Service that is
+//! switched in `fails_colours`, of the complete rollback in `fails_complete`, of a revert that is refused in `ladder`, of what never
+//! starts in `midway` and `complete`, of what goes away in `gone`.
 
 use serde_json::{Value, json};
 
@@ -10,8 +11,11 @@ use super::hands::Person;
 use crate::scene::complete::PINNED;
 use crate::scene::release::{GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
-use crate::support::replica::until;
+use crate::support::replica::{Replica, until};
 use crate::support::story::prelude::*;
+
+/// The role for a workload that is a Rollout.
+const RELEASE: &str = "ripcord-release";
 
 /// Nothing may be written to the workload any more when the alert comes: nothing is touched, and it is said which right is
 /// missing.
@@ -35,29 +39,8 @@ pub(crate) async fn revert_without_its_right() {
 /// it is done as soon as it is allowed.
 pub(crate) async fn promotion_without_its_right() {
     let mut scene = Scene::start("fails, promotion without its right").await;
-    scene.gives_up_after("10s");
-    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
-    let name = format!("{NAME}-r2-{bad}");
-    let asleep = scene.controller_sleeps();
-    scene.alert(&ripcord).await;
-    scene.is_restored().await;
-    scene.may("rollouts/status", "get").await;
-    scene
-        .lacks("patch", "argoproj.io", "rollouts", "status")
-        .await;
-    drop(asleep);
-    let rollback = scene.is_told(&name, "gave_up").await;
-    assert_eq!(rollback["status"]["phase"], "Running", "{rollback:#}");
-    let observed = rollback["status"]["run"]["steps"][0]["observed"].to_string();
-    assert!(observed.contains("rollouts/status"), "{observed}");
-    scene.is_latched_by(&name).await;
-    scene.may("rollouts/status", "patch").await;
-    let rollback = scene.ended(&name, "Failed").await;
-    assert_eq!(rollback["status"]["reason"]["reason"], "gave_up");
-    scene.rollout_is("Healthy").await;
-    scene.users_are_served().await;
-    assert_eq!(scene.served_by().await, [GOOD; 4]);
-    scene.is_restored_once_and_says("given up between restore and promotion");
+    let (_ripcord, name) = scene.is_given_up_unpromoted(&pausing()).await;
+    scene.is_promoted_at_last(&name).await;
 }
 
 /// The controller stays down after the restore: the time that it should take is over, then the run is given up half-way with a
@@ -345,23 +328,84 @@ impl Scene {
 
     /// Takes the right to list pods away from Ripcord, and waits until that is so.
     async fn may_list_no_pods(&self) {
-        self.may("pods", "get").await;
+        self.may(RELEASE, "pods", &["get"]).await;
         self.lacks("list", "", "pods", "").await;
     }
 
-    /// Lets Ripcord do this and nothing else with a resource of the release's namespace.
-    async fn may(&self, resource: &str, verb: &str) {
-        let namespace = &self.namespaces.release;
-        let role = format!(
-            "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/ripcord-release"
+    /// Lets the promotion be refused after the restore, until the rollback is given up and a person called; the rollback's name.
+    pub(super) async fn is_given_up_unpromoted(&mut self, strategy: &Value) -> (Replica, String) {
+        self.gives_up_after("10s");
+        let (ripcord, bad) = self.bad_promoted(strategy).await;
+        let name = format!("{NAME}-r2-{bad}");
+        // A blue-green whose old pods are kept goes back to them without a promotion.
+        let gone = async || (self.rollout().await["status"]["replicas"] == 4).then_some(());
+        until(gone, LIMIT).await.expect("the old pods go");
+        let asleep = self.controller_sleeps();
+        self.alert(&ripcord).await;
+        self.is_restored().await;
+        self.may(RELEASE, "rollouts/status", &["get"]).await;
+        self.lacks("patch", "argoproj.io", "rollouts", "status")
+            .await;
+        drop(asleep);
+        let rollback = self.is_given_up(&name).await;
+        let observed = rollback["status"]["run"]["steps"][0]["observed"].to_string();
+        assert!(observed.contains("rollouts/status"), "{observed}");
+        (ripcord, name)
+    }
+
+    /// The promotion is allowed again, and done.
+    pub(super) async fn is_promoted_at_last(&self, name: &str) {
+        self.may(RELEASE, "rollouts/status", &["patch"]).await;
+        let rollback = self.ended(name, "Failed").await;
+        assert_eq!(rollback["status"]["reason"]["reason"], "gave_up");
+        self.rollout_is("Healthy").await;
+        self.users_are_served().await;
+        assert_eq!(self.served_by().await, [GOOD; 4]);
+        self.is_restored_once_and_says("given up between restore and promotion");
+    }
+
+    /// Waits until a rollback that runs on is given up: a person is called, and the target latched.
+    pub(super) async fn is_given_up(&self, name: &str) -> Value {
+        let given_up = async || {
+            let rollback = self.rollback(name).await?;
+            let told = rollback["status"]["report"]["slack"]["told"].clone();
+            let told = told.as_array()?.iter().any(|it| it == "gave_up");
+            told.then_some(rollback)
+        };
+        let rollback = until(given_up, LIMIT).await.expect("a person is called");
+        assert_eq!(rollback["status"]["phase"], "Running", "{rollback:#}");
+        self.is_latched_by(name).await;
+        rollback
+    }
+
+    /// A rollback failed for this reason before the traffic was moved: it is said that the release is not back, a person is called,
+    /// and the target latched; the rollback.
+    pub(super) async fn is_not_back(&self, name: &str, reason: &str) -> Value {
+        let rollback = self.ended(name, "Failed").await;
+        assert_eq!(
+            rollback["status"]["reason"]["reason"], reason,
+            "{rollback:#}"
         );
-        let mut rules = self.plane.admin.get(&role).await.unwrap()["rules"].clone();
+        let traffic_back = rollback.pointer("/status/run/trafficBack");
+        assert!(traffic_back.is_none(), "{rollback:#}");
+        self.is_latched_by(name).await;
+        self.tells("is NOT back").await;
+        self.tells("you are needed").await;
+        rollback
+    }
+
+    /// Lets Ripcord do this and nothing else with a resource of the release's namespace, by one of its roles.
+    pub(super) async fn may(&self, role: &str, resource: &str, verbs: &[&str]) {
+        let namespace = &self.namespaces.release;
+        let roles = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles");
+        let path = format!("{roles}/{role}");
+        let mut rules = self.plane.admin.get(&path).await.unwrap()["rules"].clone();
         for rule in rules.as_array_mut().unwrap() {
             if rule["resources"] == json!([resource]) {
-                rule["verbs"] = json!([verb]);
+                rule["verbs"] = json!(verbs);
             }
         }
         let patch = json!({ "rules": rules });
-        self.plane.admin.patch(&role, &patch).await.unwrap();
+        self.plane.admin.patch(&path, &patch).await.unwrap();
     }
 }

@@ -3,18 +3,62 @@
 
 use serde_json::{Value, json};
 
+use super::cache::GONE;
 use crate::app;
-use crate::scene::release::pausing;
+use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::{Replica, until};
 use crate::support::story::prelude::*;
 
 /// The steps in the order of the shipped `cache-reset`.
+const REVERT: usize = 0;
 const RESTART: usize = 3;
 const READY: usize = 4;
 const WARM: usize = 5;
+const GONE_SAID: &str = "The workload was deleted or replaced during the rollback";
 
-/// Somebody deletes the workload while its pods are restarted: what came before is done, and the rest is not tried.
+/// Somebody deletes the workload between the restore and the promotion: its pods are left as they are, and the release is not back.
+pub(crate) async fn workload_at_revert() {
+    let mut scene = Scene::start("gone, the workload in its revert").await;
+    scene.good = "demo:v1-readyafter5s";
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    scene.alert(&ripcord).await;
+    let name = format!("{NAME}-r2-{bad}");
+    scene.waits_for(&name, REVERT, "promoting").await;
+    scene.deletes_its_workload().await;
+    let rollback = scene.is_not_back(&name, "workload_gone").await;
+    assert_eq!(
+        rollback["status"]["run"]["steps"][REVERT]["phase"],
+        "Failed"
+    );
+    assert_eq!(scene.restores().len(), 1, "{:#?}", scene.restores());
+    assert!(scene.served_by().await.iter().any(|it| it == BAD));
+    scene.tells("not reached: healthy").await;
+    scene.tells(GONE_SAID).await;
+}
+
+/// The same while the last bad pods stop: nothing is flushed.
+pub(crate) async fn workload_at_gone() {
+    let mut scene = Scene::start("gone, the workload while pods stop").await;
+    let redis = scene.redis().await;
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    let pods = scene.pods_of(&bad).await;
+    for pod in &pods {
+        scene.hold(pod, true).await;
+    }
+    scene
+        .loses_its_workload(&ripcord, &bad, GONE, "pods_remaining")
+        .await;
+    for pod in &pods {
+        scene.hold(pod, false).await;
+    }
+    assert_eq!(redis.keys(0).await, ["pinn:1", "pinn:2", "session:1"]);
+    scene
+        .tells("not reached: flush-redis, restart, wait-ready, http, healthy")
+        .await;
+}
+
+/// The same while its pods are restarted: what came before is done, and the rest is not tried.
 pub(crate) async fn workload_at_restart() {
     let mut scene = Scene::start("gone, the workload in its restart").await;
     let redis = scene.redis().await;
@@ -43,6 +87,37 @@ pub(crate) async fn workload_at_wait_ready() {
         .await;
     assert_eq!(redis.keys(0).await, ["session:1"]);
     scene.tells("not reached: http, healthy").await;
+}
+
+/// The same while the first pod is warmed up, which never answers.
+pub(crate) async fn workload_at_its_warm_up() {
+    let mut scene = Scene::start("gone, the workload in its warm-up").await;
+    let redis = scene.redis().await;
+    scene.good = "demo:v1-onemute";
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    scene.alert(&ripcord).await;
+    scene.warms_its_first_pod(&format!("{NAME}-r2-{bad}")).await;
+    scene.deletes_its_workload().await;
+    let rollback = scene.is_failed(&bad, "workload_gone").await;
+    let step = &rollback["status"]["run"]["steps"][WARM];
+    assert_eq!(step["attempts"], 1, "no other pod is asked: {step:#}");
+    assert_eq!(redis.keys(0).await, ["session:1"]);
+    scene.tells("not reached: healthy").await;
+    scene.tells(GONE_SAID).await;
+}
+
+/// The same while its pods prove that they are healthy.
+pub(crate) async fn workload_at_its_proof() {
+    let mut scene = Scene::start("gone, the workload in its proof").await;
+    let proof = "- healthy: { consecutive: 3, every: 500ms, within: 2m }";
+    let long = "- healthy: { consecutive: 100, every: 200ms, within: 2m }";
+    scene.policy_says(proof, long);
+    let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
+    scene
+        .loses_its_workload(&ripcord, &bad, 1, "sampling")
+        .await;
+    assert_eq!(scene.served_by().await, [GOOD; 4]);
+    scene.tells("NOT proved healthy").await;
 }
 
 /// A pod goes away while the last of the restarted ones is waited for: the one that takes its place is waited for too.
@@ -74,11 +149,7 @@ pub(crate) async fn pod_at_its_warm_up() {
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     let name = format!("{NAME}-r2-{bad}");
     scene.alert(&ripcord).await;
-    let asked = async || {
-        let step = scene.rollback(&name).await?["status"]["run"]["steps"][WARM].clone();
-        (step["attempts"] == 1 && step["intent"].is_object()).then_some(())
-    };
-    until(asked, LIMIT).await.expect("the first is asked");
+    scene.warms_its_first_pod(&name).await;
     let gone = scene.loses_its_first_pod().await;
     let rollback = scene.ended(&name, "Succeeded").await;
     let said = rollback["status"]["run"]["steps"][WARM]["observed"]["said"].clone();
@@ -97,15 +168,27 @@ impl Scene {
         self.alert(ripcord).await;
         self.waits_for(&format!("{NAME}-r2-{bad}"), step, reason)
             .await;
+        self.deletes_its_workload().await;
+        self.is_failed(bad, "workload_gone").await;
+        self.tells(GONE_SAID).await;
+    }
+
+    async fn deletes_its_workload(&self) {
         let path = format!("{}?propagationPolicy=Orphan", self.rollout_path());
         self.plane.admin.delete(&path).await.unwrap();
-        self.is_failed(bad, "workload_gone").await;
-        self.tells("The workload was deleted or replaced during the rollback")
-            .await;
+    }
+
+    /// Waits until a rollback has asked the first pod to get warm, and has no answer.
+    async fn warms_its_first_pod(&self, name: &str) {
+        let asked = async || {
+            let step = self.rollback(name).await?["status"]["run"]["steps"][WARM].clone();
+            (step["attempts"] == 1 && step["intent"].is_object()).then_some(())
+        };
+        until(asked, LIMIT).await.expect("the first is asked");
     }
 
     /// Deletes the first by name of the destination's pods; its name.
-    async fn loses_its_first_pod(&self) -> String {
+    pub(super) async fn loses_its_first_pod(&self) -> String {
         let pods = self.pods_of(&self.live().await).await;
         let names = pods.iter().filter_map(|it| it["metadata"]["name"].as_str());
         let first = names.min().expect("a pod").to_owned();

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::hands::{Person, asked};
 use crate::scene::release::{BAD, GOOD, containers};
 use crate::scene::{LIMIT, NAME, Scene};
+use crate::support::receiver::Receiver;
 use crate::support::replica::until;
 use crate::support::story::prelude::*;
 
@@ -46,6 +47,61 @@ pub(crate) async fn refused_by_admission() {
     assert_eq!(scene.served_by().await, [GOOD; 4]);
     assert_eq!(scene.restores().len(), 1, "{:#?}", scene.restores());
     // A person lifts the latch, nobody else.
+    scene.is_latched_by(&first).await;
+}
+
+/// The ladder as it is shipped: where the revert of a P0 fails, the complete rollback asks a person, and pages one. Nobody answers,
+/// and so it does nothing.
+pub(crate) async fn as_shipped() {
+    let mut scene = Scene::start("ladder, as it is shipped").await;
+    let pager = Receiver::start(202).await;
+    scene.pager = Some(pager.url("/v2/enqueue"));
+    let redis = scene.filled().await;
+    scene.has_cache(&redis.address());
+    scene.policy_says("approve_within: 15m", "approve_within: 15s");
+    let (ripcord, bad) = scene.bad_canary().await;
+    scene.good_is_kept_out().await;
+    scene.alert(&ripcord).await;
+    let first = format!("{NAME}-r2-{bad}");
+    let failed = scene.ended(&first, "Failed").await;
+    assert_eq!(failed["spec"]["severity"], "P0");
+    assert_eq!(failed["status"]["reason"]["reason"], "rejected");
+    assert_eq!(failed["status"]["plan"]["escalateTo"], "complete");
+    let rung = format!("{first}-2");
+    let waits = asked(&scene, &rung).await;
+    assert_eq!(waits["status"]["plan"]["procedure"], "complete");
+    assert_eq!(
+        waits["status"]["plan"]["to"],
+        failed["status"]["plan"]["to"]
+    );
+    scene.is_told_in_the_thread_of(&first, &rung).await;
+    // It could be done from now on.
+    scene.good_is_let_in().await;
+    for (of, said) in [(&failed, "is NOT back"), (&waits, "may r2 go back to r1?")] {
+        let paged = async || {
+            let posted = pager.posted();
+            let mut events = posted.iter().map(|it| &it.body);
+            let about = events.find(|it| it["dedup_key"] == of["metadata"]["uid"])?;
+            Some(about.clone())
+        };
+        let event = until(paged, LIMIT).await.expect("it pages");
+        let payload = &event["payload"];
+        assert_eq!(event["event_action"], "trigger");
+        assert_eq!(payload["severity"], "critical", "{event:#}");
+        let summary = payload["summary"].as_str().unwrap();
+        assert!(summary.contains(said), "{summary}");
+        assert!(summary.contains("you are needed"), "{summary}");
+    }
+    let declined = async || {
+        let status = scene.rollback(&rung).await?["status"].clone();
+        (status["phase"] == "Declined").then_some(status)
+    };
+    let declined = until(declined, LIMIT).await.expect("nobody answers");
+    assert_eq!(declined["reason"]["reason"], "approval_expired");
+    assert!(scene.mutations().is_empty(), "{:#?}", scene.mutations());
+    assert_eq!(scene.wanted_image().await, BAD);
+    assert_eq!(redis.keys(0).await, ["pinn:1", "pinn:2", "session:1"]);
+    assert_eq!(scene.rollbacks().await.len(), 2, "nothing follows it");
     scene.is_latched_by(&first).await;
 }
 
