@@ -97,6 +97,23 @@ async fn is_listed(jo: &Person, name: &str) {
     assert_eq!(json[0]["metadata"]["name"], name);
 }
 
+/// The procedure is the first word, or a flag, and never both.
+async fn takes_a_procedure(jo: &Person) {
+    for words in [&["complete"][..], &["--procedure", "complete"]] {
+        let asked = ["run", "--target", NAME, "--reason", "x", "--dry-run"];
+        let asked = jo.types(&[&asked[..], words].concat()).await;
+        assert_eq!(asked.code, Some(0), "{}", asked.err);
+        let said = "procedure  complete\n";
+        assert!(asked.out.contains(said), "{}", asked.out);
+    }
+    let words = ["run", "complete", "--procedure", "complete"];
+    let both = jo
+        .types(&[&words[..], &["--target", NAME, "--reason", "x"]].concat())
+        .await;
+    assert_eq!(both.code, Some(64), "{}", both.err);
+    assert!(both.err.contains("cannot be used with"), "{}", both.err);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_is_run_by_hand_and_looked_at() {
     let scene = Scene::incident(scene::policy()).await;
@@ -120,20 +137,7 @@ async fn a_rollback_is_run_by_hand_and_looked_at() {
         "{}",
         dry.out
     );
-    // The procedure is the first word, or a flag, and never both.
-    for words in [&["complete"][..], &["--procedure", "complete"]] {
-        let asked = ["run", "--target", NAME, "--reason", "x", "--dry-run"];
-        let asked = jo.types(&[&asked[..], words].concat()).await;
-        assert_eq!(asked.code, Some(0), "{}", asked.err);
-        let said = "procedure  complete\n";
-        assert!(asked.out.contains(said), "{}", asked.out);
-    }
-    let words = ["run", "complete", "--procedure", "complete"];
-    let both = jo
-        .types(&[&words[..], &["--target", NAME, "--reason", "x"]].concat())
-        .await;
-    assert_eq!(both.code, Some(64), "{}", both.err);
-    assert!(both.err.contains("cannot be used with"), "{}", both.err);
+    takes_a_procedure(&jo).await;
     assert!(scene.rollbacks().is_empty(), "a dry run asks for nothing");
 
     let run = jo

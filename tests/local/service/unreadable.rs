@@ -1,7 +1,8 @@
 //! A workload that may not be read any more while a run waits for it: it is said, and whoever wants the end is heard.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use reqwest::Method;
+use ripcord::cluster::clock;
 use ripcord::reason::Reason;
 use ripcord::rollback::{Phase, Rollback};
 use serde_json::json;
@@ -55,12 +56,12 @@ async fn taken_over() -> (Scene, String) {
 
 /// Lets the time pass after which a run is given up.
 fn fifteen_minutes_pass(scene: &Scene) {
-    scene.at(Timestamp::now() + SignedDuration::from_mins(16));
+    scene.at(clock::system()() + SignedDuration::from_mins(16));
 }
 
 /// Lets the time pass that it should take, and waits until that is on record.
 async fn is_late(scene: &Scene) {
-    scene.at(Timestamp::now() + SignedDuration::from_mins(1));
+    scene.at(clock::system()() + SignedDuration::from_mins(1));
     let late = scene.until(|rollback| rollback.state().run.over_budget.is_some());
     assert_eq!(late.await.phase(), Phase::Running);
 }
