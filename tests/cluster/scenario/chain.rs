@@ -265,15 +265,16 @@ async fn note(
     scene.times(received, rollback);
     let first_mutation = scene.mutations()[0].received;
     let last_bad = scene.users.as_ref().unwrap().tally().last_bad;
-    if trigger.hurts {
-        let last = last_bad.expect("users are hurt");
-        assert!(last < ended, "{last}: nobody is hurt when the alert ends");
-    }
     let run = &rollback["status"]["run"];
     let bad = rollback["spec"]["release"]["hash"].as_str().unwrap();
+    let first_bad = monitoring.first(trigger.sample, bad).await;
+    if trigger.hurts {
+        let last = last_bad.expect("users are hurt");
+        assert!(last > first_bad, "{last}: they are until it is pulled back");
+    }
     Chain {
         scenario: scene.name,
-        first_bad: monitoring.first(trigger.sample, bad).await,
+        first_bad,
         fires: at(&alert["began"]),
         received,
         first_mutation,
