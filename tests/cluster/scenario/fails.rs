@@ -22,17 +22,7 @@ const RELEASE: &str = "ripcord-release";
 pub(crate) async fn revert_without_its_right() {
     let mut scene = Scene::start("fails, revert without its right").await;
     let (ripcord, bad) = scene.bad_canary().await;
-    scene.may_change_nothing().await;
-    scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Declined").await;
-    let reason = &rollback["status"]["reason"];
-    assert_eq!(reason["reason"], "permission_missing", "{rollback:#}");
-    assert!(scene.mutations().is_empty(), "{:#?}", scene.mutations());
-    scene.is_put_right().await;
-    let said = reason["said"].as_str().unwrap();
-    assert!(said.contains("patch rollouts.argoproj.io in "), "{said}");
-    let blamed = scene.memory().await.unwrap()["status"]["blamed"].clone();
-    assert!(blamed.as_array().is_none_or(Vec::is_empty), "{blamed}");
+    scene.is_declined_without_its_right(&ripcord, &bad).await;
 }
 
 /// The promotion is refused after the restore: it cannot be left there, so that it is asked for again, a person is called, and
@@ -58,11 +48,9 @@ pub(crate) async fn controller_stays_down() {
     scene.alert(&ripcord).await;
     scene.is_restored().await;
     scene.is_told(&name, "over_budget").await;
-    let rollback = scene.is_told(&name, "gave_up").await;
-    assert_eq!(rollback["status"]["phase"], "Running", "{rollback:#}");
+    let rollback = scene.is_given_up(&name).await;
     let waits = &rollback["status"]["run"]["steps"][0]["observed"];
     assert_eq!(waits["reason"], "controller_lag", "{rollback:#}");
-    scene.is_latched_by(&name).await;
     assert_eq!(scene.live().await, bad, "nobody has moved yet");
     drop(asleep);
     let rollback = scene.ended(&name, "Failed").await;
@@ -315,6 +303,22 @@ pub(crate) async fn flush_after_all_else() {
 }
 
 impl Scene {
+    /// Takes the right to change the workload away and sends the alert: nothing is touched, nobody is blamed, and it is said which
+    /// right is missing.
+    pub(super) async fn is_declined_without_its_right(&self, ripcord: &Replica, bad: &str) {
+        self.may_change_nothing().await;
+        self.alert(ripcord).await;
+        let rollback = self.ended(&format!("{NAME}-r2-{bad}"), "Declined").await;
+        let reason = &rollback["status"]["reason"];
+        assert_eq!(reason["reason"], "permission_missing", "{rollback:#}");
+        assert!(self.mutations().is_empty(), "{:#?}", self.mutations());
+        self.is_put_right().await;
+        let said = reason["said"].as_str().unwrap();
+        assert!(said.contains("patch rollouts.argoproj.io in "), "{said}");
+        let blamed = self.memory().await.unwrap()["status"]["blamed"].clone();
+        assert!(blamed.as_array().is_none_or(Vec::is_empty), "{blamed}");
+    }
+
     /// Waits until Slack was told this of a rollback; the rollback.
     async fn is_told(&self, name: &str, what: &str) -> Value {
         let told = async || {
@@ -366,13 +370,7 @@ impl Scene {
 
     /// Waits until a rollback that runs on is given up: a person is called, and the target latched.
     pub(super) async fn is_given_up(&self, name: &str) -> Value {
-        let given_up = async || {
-            let rollback = self.rollback(name).await?;
-            let told = rollback["status"]["report"]["slack"]["told"].clone();
-            let told = told.as_array()?.iter().any(|it| it == "gave_up");
-            told.then_some(rollback)
-        };
-        let rollback = until(given_up, LIMIT).await.expect("a person is called");
+        let rollback = self.is_told(name, "gave_up").await;
         assert_eq!(rollback["status"]["phase"], "Running", "{rollback:#}");
         self.is_latched_by(name).await;
         rollback

@@ -15,21 +15,8 @@ use crate::support::story::prelude::*;
 pub(crate) async fn revert_without_its_right() {
     let mut scene = start("fails, blue-green without its right").await;
     let (ripcord, bad) = scene.bad_promoted(&strategy(&json!({}))).await;
-    scene.may_change_nothing().await;
-    scene.alert(&ripcord).await;
-    let rollback = scene.ended(&format!("{NAME}-r2-{bad}"), "Declined").await;
-    let reason = &rollback["status"]["reason"];
-    assert_eq!(reason["reason"], "permission_missing", "{rollback:#}");
-    assert!(scene.mutations().is_empty(), "{:#?}", scene.mutations());
+    scene.is_declined_without_its_right(&ripcord, &bad).await;
     assert_eq!(scene.served_by().await, [BAD; 4]);
-    scene.is_put_right().await;
-    let said = reason["said"].as_str().unwrap();
-    assert!(said.contains("patch rollouts.argoproj.io in "), "{said}");
-    let blamed = scene.memory().await.unwrap()["status"]["blamed"].clone();
-    assert!(
-        blamed.as_array().is_none_or(std::vec::Vec::is_empty),
-        "{blamed}"
-    );
 }
 
 /// The promotion is refused after the restore, and the controller waits for one: a person is called, users keep what they have,
