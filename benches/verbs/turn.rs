@@ -10,6 +10,7 @@ use axum::http::Request;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::contender::{self, Act, Contender};
 use crate::good::Good;
@@ -26,6 +27,9 @@ use crate::support::story::prelude::*;
 const RATE: u32 = 100;
 /// How often a state is prepared anew when people's own commands were lost on the way there.
 const PREPARATIONS: usize = 3;
+/// How long nothing happens before whoever acts does: kube-proxy renews its rules once a second at most, and whose turn
+/// began right after it did would wait for that second.
+const REST: Duration = Duration::from_millis(1_200);
 
 /// What a contender finds.
 pub(crate) struct Turn<'a> {
@@ -116,6 +120,7 @@ async fn prepare(state: &'static State) -> (Scene, Ready, Good) {
         None => Good::Hash(first_release(&scene).await),
     };
     is_alone(&scene).await;
+    sleep(REST).await;
     (scene, ready, good)
 }
 

@@ -161,7 +161,7 @@ real! {
         in_flight promoted executed_on_a_canary executed_without_pauses executed_on_a_blue_green executed_before_a_switch
         refused alert_in_the_middle alert_without_a_cause;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
-    after: numbers_are_good numbers_stay_bad nobody_measures;
+    after: looks_as_shipped numbers_are_good numbers_stay_bad nobody_measures;
     chain:
         latency[Pods Network Quiet] errors[Pods Network Quiet] errors_undivided[Pods Network Quiet]
         errors_everywhere[Pods Network Quiet] fallback[Pods Network Quiet] health[Pods Network Quiet]

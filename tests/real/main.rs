@@ -18,6 +18,7 @@ mod support {
     pub(crate) mod proxy;
     pub(crate) mod redis;
     pub(crate) mod replica;
+    #[expect(dead_code, reason = "other tests need more of it")]
     pub(crate) mod shipped;
     #[expect(dead_code, reason = "other tests need more of it")]
     pub mod slack;

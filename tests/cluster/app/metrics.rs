@@ -17,6 +17,8 @@ pub(super) const PATH: &str = "/metrics";
 const MEDIA: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// In seconds; one of them is the limit of the shipped rule.
 const BUCKETS: [f64; 8] = [0.005, 0.025, 0.1, 0.26, 0.5, 1.0, 2.5, 5.0];
+/// One prediction of so many is not in the cache.
+const MISS: u64 = 10;
 
 /// The counters of a pod, from its start on.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Metrics {
     requests: Family<Answered, Counter>,
     seconds: Histogram,
     fallbacks: Counter,
+    cache_requests: Counter,
+    cache_hits: Counter,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -61,11 +65,24 @@ impl Default for Metrics {
             "Predictions that were not the model's",
             fallbacks.clone(),
         );
+        let (cache_requests, cache_hits) = (Counter::default(), Counter::default());
+        registry.register(
+            "pinn_cache_requests",
+            "Predictions that were looked up",
+            cache_requests.clone(),
+        );
+        registry.register(
+            "pinn_cache_hits",
+            "Predictions that were found",
+            cache_hits.clone(),
+        );
         Self {
             registry,
             requests,
             seconds,
             fallbacks,
+            cache_requests,
+            cache_hits,
         }
     }
 }
@@ -82,6 +99,10 @@ impl Metrics {
             .inc();
         if predicts {
             self.seconds.observe(took.as_secs_f64());
+            let before = self.cache_requests.inc();
+            if before % MISS != 0 {
+                self.cache_hits.inc();
+            }
         }
         if body["fallback"] == true {
             self.fallbacks.inc();

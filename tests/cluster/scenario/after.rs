@@ -1,5 +1,7 @@
 //! Numbers of a real Prometheus: a step waits for one, and the release is looked at right after the end.
 
+use serde_json::Value;
+
 use crate::prometheus::Prometheus;
 use crate::scene::release::GOOD;
 use crate::scene::{LIMIT, NAME, Scene};
@@ -25,6 +27,18 @@ async fn watched(name: &'static str) -> (Scene, Prometheus) {
     (scene, prometheus)
 }
 
+/// What was seen right after the end, once that is told.
+async fn looked(scene: &Scene, lock: &str) -> Value {
+    let looked = async || {
+        let rollback = scene.rollback(lock).await?;
+        let check = rollback.pointer("/status/after/checks/0")?.clone();
+        let told = rollback.pointer("/status/report/slack/told")?.as_array()?;
+        told.iter().any(|it| it == "after/0m").then_some(check)
+    };
+    let looked = until(looked, LIMIT).await;
+    looked.expect("it is looked at, and told")
+}
+
 /// The rollback ends when few enough requests fail, and that is still so right after the end.
 pub(crate) async fn numbers_are_good() {
     let (mut scene, _prometheus) = watched("numbers after a rollback").await;
@@ -43,16 +57,7 @@ pub(crate) async fn numbers_are_good() {
     let steps = &rollback["status"]["run"]["steps"];
     assert_eq!(steps[2]["observed"]["reason"], "metric_good", "{steps:#}");
 
-    let lock = format!("{NAME}-r2-{bad}");
-    let looked = async || {
-        let rollback = scene.rollback(&lock).await?;
-        let check = rollback.pointer("/status/after/checks/0")?.clone();
-        let told = rollback.pointer("/status/report/slack/told")?.as_array()?;
-        told.iter().any(|it| it == "after/0m").then_some(check)
-    };
-    let check = until(looked, LIMIT)
-        .await
-        .expect("it is looked at, and told");
+    let check = looked(&scene, &format!("{NAME}-r2-{bad}")).await;
     let numbers = &check["numbers"];
     assert_eq!(check["minutes"], 0, "{check:#}");
     assert_eq!(
@@ -70,6 +75,27 @@ pub(crate) async fn numbers_are_good() {
     assert!(
         messages.any(|it| it.broadcast && it.text.contains("right after the end, not all is well"))
     );
+}
+
+/// The looks that are shipped, by the rules that are: each number is measured, and each is good.
+pub(crate) async fn looks_as_shipped() {
+    let (mut scene, prometheus) = watched("the shipped looks").await;
+    scene.looks_as_shipped();
+    let (ripcord, bad) = scene.bad_canary().await;
+    let good = scene.rollout().await["status"]["stableRS"].clone();
+    // What takes longest to be measured for the first time.
+    let hits = format!("release:cache_hits:ratio{{rollouts_pod_template_hash={good}}}");
+    let measured = async || (!prometheus.ask(&hits).await.is_empty()).then_some(());
+    until(measured, LIMIT).await.expect("it is measured");
+
+    scene.is_pulled_back(&ripcord, &bad).await;
+    let check = looked(&scene, &format!("{NAME}-r2-{bad}")).await;
+    let numbers = check["numbers"].as_array().unwrap();
+    assert_eq!(numbers.len(), 5, "{check:#}");
+    for number in numbers {
+        assert_eq!(number["good"], true, "{check:#}");
+    }
+    scene.tells("right after the end, all is well: P95").await;
 }
 
 /// The number is not good enough in its time: the destination is healthy and keeps the traffic, and it is said what failed.

@@ -76,7 +76,9 @@ fn each_is_tested_with_the_shipped_rules() {
 fn without_looks_the_policy_is_otherwise_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rollbacks.yaml");
-    std::fs::write(&path, shipped::without_looks()).unwrap();
+    let text = shipped::without_looks();
+    assert!(!text.contains(shipped::looks()));
+    std::fs::write(&path, text).unwrap();
     let bare = load_policy(&path).unwrap().policy;
     let mut whole = load_policy(&deploy().with_file_name("config/rollbacks.yaml"))
         .unwrap()
