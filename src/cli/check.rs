@@ -18,7 +18,8 @@ pub struct Args {
     /// How the answer is written.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Leave out the files that the settings name (tokens, kubeconfig), which may be on another machine.
+    /// Leave out the files that the settings name (tokens, kubeconfig) and the passwords that the policy names, which may be on
+    /// another machine.
     #[arg(long)]
     pub no_files: bool,
 }

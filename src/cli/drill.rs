@@ -6,6 +6,7 @@
 
 mod begin;
 mod execute;
+mod forbidden;
 mod left;
 mod stand;
 mod walk;
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::forbidden::{Forbidden, REFUSED};
 use self::walk::{Foreseen, in_words, walk};
 use super::Answer;
 use super::doctor::check::{Check, Report, Section, expect};
@@ -156,16 +158,16 @@ async fn tried(
             .rehearse(&target.workload, at, &effect, OPERATION);
         checks.push(match tried.await {
             Ok(()) => asked.ok(format!("{would}; the API server would take it")),
-            Err(error @ Error::Forbidden(_)) => asked.warning(
-                format!("{would}; not tried: {error}"),
-                "run this in a pod of the service, whose rights are those that count",
-            ),
+            Err(error @ Error::Forbidden(_)) => {
+                let why = Forbidden::ask(&ground.cluster, &target.workload, effect.kind());
+                why.await.check(asked, &would, &error)
+            }
             Err(error @ (Error::Precondition(_) | Error::Unavailable(_))) => {
                 asked.failed(format!("{would}; {error}"), "try again")
             }
             Err(error) => asked.failed(
                 format!("{would}; the API server refuses it: {error}"),
-                "see what refuses it, such as an admission webhook",
+                REFUSED,
             ),
         });
     }

@@ -37,7 +37,12 @@ async fn found(args: &Args) -> Result<Answer, Trouble> {
     let hands = args.reach.connect().await?;
     let namespace = (!args.all_namespaces).then_some(hands.namespace.as_str());
     let all = hands.cluster.list_rollbacks(namespace).await;
-    let mut all = all.map_err(|error| trouble(error, "list", "rollbacks", namespace))?;
+    let all = all.map_err(|error| trouble(error, "list", "rollbacks", namespace))?;
+    let answer = shown(args, all.items, namespace);
+    Ok(reach::without(answer, "rollbacks", all.unreadable))
+}
+
+fn shown(args: &Args, mut all: Vec<Rollback>, namespace: Option<&str>) -> Answer {
     all.retain(|it| {
         let target = args.target.as_ref();
         target.is_none_or(|target| *target == it.spec.target)
@@ -48,10 +53,10 @@ async fn found(args: &Args) -> Result<Answer, Trouble> {
         for rollback in &mut all {
             rollback.metadata.managed_fields = None;
         }
-        return Ok(json(&all));
+        return json(&all);
     }
     if all.is_empty() {
-        return Ok(nothing("rollbacks", namespace));
+        return nothing("rollbacks", namespace);
     }
     let heads = [
         "NAMESPACE",
@@ -67,7 +72,7 @@ async fn found(args: &Args) -> Result<Answer, Trouble> {
         "AGE",
         "REASON",
     ];
-    Ok(Answer::done(table(&heads, all.iter().map(row))))
+    Answer::done(table(&heads, all.iter().map(row)))
 }
 
 fn row(rollback: &Rollback) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kube::config::Kubeconfig;
 use secrecy::ExposeSecret as _;
 
+use crate::cluster::redis::password;
 use crate::config::{Diagnostic, Settings};
 use crate::intake::auth::{self, AuthError, AuthMode, Tokens};
 use crate::policy::Policy;
@@ -20,8 +21,8 @@ use crate::telemetry::{logs, otlp};
 /// Where Kubernetes tells a pod its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// What would keep the service from starting, or is probably not meant. `files` says whether to look at the files that
-/// the settings name; without a policy, what depends on it is left out.
+/// What would keep the service from starting, or is probably not meant. `files` says whether to look at the files, and at
+/// the passwords, that settings and policy name; without a policy, what depends on it is left out.
 pub(super) fn inspect(
     settings: &Settings,
     policy: Option<&Policy>,
@@ -39,6 +40,9 @@ pub(super) fn inspect(
     if let Some(policy) = policy {
         if let Err(error) = senders(settings, policy) {
             found.push(Diagnostic::error(error.to_string()));
+        }
+        if files {
+            found.extend(locked(policy));
         }
         let mut policy = policy.clone();
         tame(&mut policy, settings);
@@ -164,6 +168,20 @@ fn unasked(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
         who.or_else(|| procedure.map(|it| format!("step `metric` of procedure `{}`", it.name)))?;
     let title = format!("{who} asks for a number, and no Prometheus is configured");
     Some(Diagnostic::error(title).help("give its address as `prometheus.url` in the settings"))
+}
+
+/// Passwords of the targets' Redis that the service could not read. A flush comes after the traffic has moved: that is too
+/// late to find it out.
+pub(super) fn locked(policy: &Policy) -> Vec<Diagnostic> {
+    let targets = policy.targets.values();
+    let all = targets.filter_map(|target| {
+        let at = target.redis.as_ref()?.password.as_ref()?;
+        let why = password::read(at).err()?;
+        let title = format!("`redis` of target `{}`: {why}", target.name);
+        let help = "put it there, or say where it is by `password_file` or `password_env`; on another machine, leave it out by `ripcord check --no-files`";
+        Some(Diagnostic::error(title).help(help))
+    });
+    all.collect()
 }
 
 /// The files that the settings name and that the service could not use.

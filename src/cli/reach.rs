@@ -89,11 +89,12 @@ impl Hands {
     /// Says that there is no such rollback: with the name that was probably meant, or where one of that name is.
     async fn unknown_rollback(&self, namespace: &str, name: &str) -> Trouble {
         let here = match self.cluster.list_rollbacks(Some(namespace)).await {
-            Ok(here) => here,
+            Ok(here) => here.items,
             Err(error) => return trouble(error, "list", "rollbacks", Some(namespace)),
         };
         // Whoever may look elsewhere is told; whoever may not is not.
-        let all = self.cluster.list_rollbacks(None).await.unwrap_or_default();
+        let all = self.cluster.list_rollbacks(None).await;
+        let all = all.map(|it| it.items).unwrap_or_default();
         let names = here.iter().map(Rollback::name);
         let places = all.iter().map(|it| (it.namespace(), it.name()));
         unknown("rollback", namespace, name, names, places)
@@ -107,10 +108,11 @@ impl Hands {
             Err(error) => return Err(trouble(error, "get", "targets", Some(namespace))),
         }
         let here = match self.cluster.list_memories(Some(namespace)).await {
-            Ok(here) => here,
+            Ok(here) => here.items,
             Err(error) => return Err(trouble(error, "list", "targets", Some(namespace))),
         };
-        let all = self.cluster.list_memories(None).await.unwrap_or_default();
+        let all = self.cluster.list_memories(None).await;
+        let all = all.map(|it| it.items).unwrap_or_default();
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let names: Vec<_> = here.iter().map(|it| text(&it.metadata.name)).collect();
         let places: Vec<_> = all
@@ -256,6 +258,17 @@ fn unknown<'a>(
         1..=5 => trouble.help(format!("there is {}", listed(here))),
         _ => trouble,
     }
+}
+
+/// The answer, with how many of these objects are not in it.
+pub(super) fn without(mut answer: Answer, what: &str, unreadable: usize) -> Answer {
+    if unreadable > 0 {
+        answer.err = format!(
+            "{unreadable} {what} are not shown: they are of newer definitions than this program's, which should be as new as the \
+             service\n"
+        );
+    }
+    answer
 }
 
 /// How a command ends whose rollback is in this phase.

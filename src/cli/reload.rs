@@ -1,6 +1,7 @@
 //! Reads the policy again while the service runs: when its files have changed, or a person sends SIGHUP.
 //!
-//! A policy that the service could not start with is refused, and the old one stays in force.
+//! A policy that the service could not start with is refused, and the old one stays in force. What was refused is tried again
+//! at each look: a password that it names may come later than the policy.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ impl Reloader {
         }
     }
 
-    /// Looks at the files, and says whether they have changed; only then is anything read from them.
+    /// Looks at the files, and says whether there is news of them. Only what has changed, or was refused, is read as a policy.
     async fn look(&self, seen: &mut Seen) -> bool {
         let path = self.path.clone();
         // Files may lie on a slow volume, and a large policy takes its time.
@@ -83,7 +84,8 @@ impl Reloader {
             Ok(sources) => Ok(digest(sources)),
             Err(fault) => Err(fault.one_line()),
         };
-        if seen.was.as_ref() == Some(&is) {
+        let same = seen.was.as_ref() == Some(&is);
+        if same && seen.refused.is_empty() {
             return false;
         }
         seen.was = Some(is);
@@ -91,17 +93,18 @@ impl Reloader {
             Ok(sources) => self.compile(sources).await,
             Err(fault) => Err(vec![fault]),
         };
-        seen.refused = match loaded {
-            Ok(loaded) => {
-                self.take(loaded);
-                Vec::new()
-            }
-            Err(faults) => {
-                self.metrics.policy_reload(Reload::Refused);
-                let faults = faults.iter();
-                faults.map(Diagnostic::one_line).collect()
-            }
+        let refused: Vec<_> = match &loaded {
+            Ok(_) => Vec::new(),
+            Err(faults) => faults.iter().map(Diagnostic::one_line).collect(),
         };
+        if same && seen.refused == refused {
+            return false;
+        }
+        seen.refused = refused;
+        match loaded {
+            Ok(loaded) => self.take(loaded),
+            Err(_) => self.metrics.policy_reload(Reload::Refused),
+        }
         true
     }
 
@@ -113,10 +116,12 @@ impl Reloader {
             preflight::tame(&mut loaded.policy, &settings);
             preflight::protect(&mut loaded.policy, &namespace).map_err(|fault| vec![fault])?;
             // The files of the settings were looked at when the service started, and their users look at them again.
-            let (errors, warnings): (Vec<_>, Vec<_>) =
+            let (mut errors, warnings): (Vec<_>, Vec<_>) =
                 preflight::inspect(&settings, Some(&loaded.policy), false)
                     .into_iter()
                     .partition(|one| one.level == Level::Error);
+            // What a new policy names nobody has looked at yet.
+            errors.extend(preflight::locked(&loaded.policy));
             if !errors.is_empty() {
                 return Err(errors);
             }

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::gauges::gauges;
 use self::reporter::Reporters;
-use self::rights::rights;
+use self::rights::{Asker, rights};
 use super::preflight;
 use super::reload::Reloader;
 use crate::cluster::events::Events;
@@ -219,13 +219,18 @@ fn measure(context: &Context, standing: watch::Receiver<Standing>, stop: &Cancel
         context.metrics.clone(),
         stop.clone(),
     ));
+    let (namespace, hold) = context.caches.hold_at();
+    let asker = Asker {
+        cluster: context.cluster.clone(),
+        mode: context.mode,
+        home: (namespace.to_owned(), hold.to_owned()),
+        metrics: context.metrics.clone(),
+    };
     tokio::spawn(rights(
-        context.cluster.clone(),
-        context.mode,
+        asker,
         Arc::clone(&context.policy),
         Arc::clone(&context.rights),
         Arc::clone(&context.clock),
-        context.metrics.clone(),
         stop.clone(),
     ));
 }

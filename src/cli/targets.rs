@@ -25,15 +25,20 @@ async fn found(args: &Args) -> Result<Answer, Trouble> {
     let hands = args.reach.connect().await?;
     let namespace = (!args.all_namespaces).then_some(hands.namespace.as_str());
     let all = hands.cluster.list_memories(namespace).await;
-    let mut all = all.map_err(|error| trouble(error, "list", "targets", namespace))?;
+    let all = all.map_err(|error| trouble(error, "list", "targets", namespace))?;
+    let answer = shown(args, all.items, namespace);
+    Ok(reach::without(answer, "targets", all.unreadable))
+}
+
+fn shown(args: &Args, mut all: Vec<Memory>, namespace: Option<&str>) -> Answer {
     if args.reach.output == Format::Json {
         for memory in &mut all {
             memory.metadata.managed_fields = None;
         }
-        return Ok(json(&all));
+        return json(&all);
     }
     if all.is_empty() {
-        return Ok(nothing("targets", namespace));
+        return nothing("targets", namespace);
     }
     let heads = [
         "NAMESPACE",
@@ -52,7 +57,7 @@ async fn found(args: &Args) -> Result<Answer, Trouble> {
     for memory in &all {
         shown.extend(kept(memory));
     }
-    Ok(Answer::done(shown))
+    Answer::done(shown)
 }
 
 fn row(memory: &Memory) -> Vec<String> {

@@ -18,24 +18,33 @@ use crate::rollback::{Memory, Rollback};
 /// Who a person's command is in managed fields.
 const MANAGER: &str = "ripcord-hands";
 
+/// All objects of a kind.
+#[derive(Clone, Debug)]
+pub struct Listed<K> {
+    /// Those that can be read.
+    pub items: Vec<K>,
+    /// How many cannot: they are of newer definitions than this program's.
+    pub unreadable: usize,
+}
+
 impl Cluster {
-    /// Reads every rollback of a namespace, or of all, that can be read.
+    /// Reads every rollback of a namespace, or of all.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn list_rollbacks(&self, namespace: Option<&str>) -> Result<Vec<Rollback>, Error> {
+    pub async fn list_rollbacks(&self, namespace: Option<&str>) -> Result<Listed<Rollback>, Error> {
         self.every(namespace).await
     }
 
-    /// Reads the memory of every target of a namespace, or of all, that can be read.
+    /// Reads the memory of every target of a namespace, or of all.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn list_memories(&self, namespace: Option<&str>) -> Result<Vec<Memory>, Error> {
+    pub async fn list_memories(&self, namespace: Option<&str>) -> Result<Listed<Memory>, Error> {
         self.every(namespace).await
     }
 
-    async fn every<K>(&self, namespace: Option<&str>) -> Result<Vec<K>, Error>
+    async fn every<K>(&self, namespace: Option<&str>) -> Result<Listed<K>, Error>
     where
         K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -47,8 +56,11 @@ impl Cluster {
             Some(namespace) => Api::namespaced(self.client(), namespace),
             None => Api::all(self.client()),
         };
-        let all = self.call(api.list(&ListParams::default())).await?;
-        Ok(all.items.into_iter().filter_map(|it| it.0.ok()).collect())
+        let all = self.call(api.list(&ListParams::default())).await?.items;
+        let found = all.len();
+        let items: Vec<K> = all.into_iter().filter_map(|it| it.0.ok()).collect();
+        let unreadable = found - items.len();
+        Ok(Listed { items, unreadable })
     }
 
     /// Reads the memory of a target by its name, where there is one.

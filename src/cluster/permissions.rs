@@ -12,6 +12,7 @@ use kube::api::PostParams;
 use super::{Cluster, Error};
 use crate::rollback::GROUP;
 use crate::rollback::object::Mode;
+use crate::target::effect::EffectKind;
 use crate::target::{Kind, Workload};
 
 /// Verb, group, resource, subresource.
@@ -30,23 +31,40 @@ const NEEDED: [Right; 5] = [
 /// neither changes a workload nor pins its own record. Behind a Service, Deployments are scaled, and nothing else of them is
 /// written.
 fn needed(kind: Kind, mode: Mode) -> Vec<Right> {
-    let (group, resource) = (kind.group(), kind.plural());
-    let mut rights = vec![("get", group, resource, "")];
+    let mut rights = vec![("get", kind.group(), kind.plural(), "")];
     if kind == Kind::Service {
         rights.push(("get", "apps", "deployments", ""));
     }
     if mode == Mode::Act {
-        rights.push(("patch", group, resource, ""));
+        rights.push(patch(kind, ""));
         if kind == Kind::Rollout {
-            rights.push(("patch", group, resource, "status"));
+            rights.push(patch(kind, "status"));
         }
         if kind == Kind::Service {
-            rights.push(("patch", "apps", "deployments", "scale"));
+            rights.push(patch(Kind::Deployment, "scale"));
         }
         rights.push(("patch", GROUP, "rollbacks", ""));
     }
     rights.extend(NEEDED);
     rights
+}
+
+/// What a change of a workload of this kind needs; nothing where it is no change of the workload.
+fn needed_for(kind: Kind, effect: EffectKind) -> Option<Right> {
+    match effect {
+        EffectKind::RestoreTemplate
+        | EffectKind::SetImage
+        | EffectKind::Nudge
+        | EffectKind::Restart
+        | EffectKind::SwitchService => Some(patch(kind, "")),
+        EffectKind::PromoteFull | EffectKind::Abort => Some(patch(kind, "status")),
+        EffectKind::Scale => Some(patch(Kind::Deployment, "scale")),
+        EffectKind::Flush | EffectKind::Call | EffectKind::Exec => None,
+    }
+}
+
+const fn patch(kind: Kind, subresource: &'static str) -> Right {
+    ("patch", kind.group(), kind.plural(), subresource)
 }
 
 /// What running a command in a pod needs. The connection is opened with GET: before Kubernetes 1.35 that asks for `get` alone,
@@ -90,12 +108,18 @@ const HOLDS: &str = "configmaps";
 
 /// Everything that the service needs for a workload of this kind.
 fn everything(kind: Kind, mode: Mode) -> Vec<Right> {
-    let (group, resource) = (kind.group(), kind.plural());
     let mut rights = needed(kind, mode);
-    rights.extend([
+    rights.extend(besides(kind, mode));
+    rights
+}
+
+/// What the service needs for a workload of this kind besides what a rollback of it does.
+fn besides(kind: Kind, mode: Mode) -> Vec<Right> {
+    let (group, resource) = (kind.group(), kind.plural());
+    let mut rights = vec![
         ("list", group, resource, ""),
         ("watch", group, resource, ""),
-    ]);
+    ];
     if kind == Kind::Service {
         // Which release is live is told by the Deployments.
         rights.extend([
@@ -152,6 +176,20 @@ impl Cluster {
             .await
     }
 
+    /// The permissions that whoever asks lacks to make such a change of this workload. The API server forbids it in the same
+    /// way where somebody's rule of admission keeps it out: then nothing is missing.
+    ///
+    /// # Errors
+    /// As [`Cluster::missing_permissions_of`].
+    pub async fn missing_to_change(
+        &self,
+        workload: &Workload,
+        effect: EffectKind,
+    ) -> Result<Vec<String>, Error> {
+        let rights = Vec::from_iter(needed_for(workload.kind, effect));
+        self.lacking(&workload.namespace, &rights, None, None).await
+    }
+
     /// The permissions that running commands in the pods of a namespace lacks. `account` is the service's, where it is not the
     /// one that asks.
     ///
@@ -163,6 +201,20 @@ impl Cluster {
         namespace: &str,
     ) -> Result<Vec<String>, Error> {
         self.lacking(namespace, &EXEC, None, account).await
+    }
+
+    /// What the service may not do in the namespace of this workload besides what a rollback does, and needs all the same: to hear
+    /// of changes, to claim, to remember and to tell.
+    ///
+    /// # Errors
+    /// Where the API server does not answer.
+    pub async fn missing_besides(
+        &self,
+        workload: &Workload,
+        mode: Mode,
+    ) -> Result<Vec<String>, Error> {
+        let rights = besides(workload.kind, mode);
+        self.lacking(&workload.namespace, &rights, None, None).await
     }
 
     /// Everything that the service may not do in the namespace of this workload: to hear, to claim, to act and to remember.
@@ -344,5 +396,38 @@ mod tests {
         assert_eq!(asked(&AT_HOME), granted(&[home]));
         let exec = include_str!("../../deploy/rbac/exec-targets/role.yaml");
         assert_eq!(asked(&EXEC), granted(&[exec]));
+    }
+
+    #[test]
+    fn what_one_change_needs_is_among_what_a_rollback_needs() {
+        use EffectKind as It;
+        let of_all = [It::RestoreTemplate, It::SetImage, It::Nudge, It::Restart];
+        let of_rollouts = [It::PromoteFull, It::Abort];
+        let of_services = [It::SwitchService, It::Scale];
+        for (kind, effects, right) in [
+            (Kind::Rollout, &of_all[..], "patch argoproj.io rollouts"),
+            (
+                Kind::Rollout,
+                &of_rollouts,
+                "patch argoproj.io rollouts/status",
+            ),
+            (Kind::Deployment, &of_all, "patch apps deployments"),
+            (Kind::Service, &of_services[..1], "patch  services"),
+            (
+                Kind::Service,
+                &of_services[1..],
+                "patch apps deployments/scale",
+            ),
+        ] {
+            assert!(asked(&needed(kind, Mode::Act)).contains(right), "{right}");
+            assert!(!asked(&needed(kind, Mode::Shadow)).contains(right));
+            for effect in effects {
+                let of_effect = Vec::from_iter(needed_for(kind, *effect));
+                assert_eq!(asked(&of_effect), BTreeSet::from([right.to_owned()]));
+            }
+        }
+        for effect in [It::Flush, It::Call, It::Exec] {
+            assert_eq!(needed_for(Kind::Rollout, effect), None);
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! refuses a Redis Cluster, where each master holds a part, and a Sentinel. The password is read anew each time and shown
 //! nowhere.
 
+pub mod password;
+
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -189,30 +191,15 @@ async fn connect(of: &Redis, host: &str, port: u16) -> Result<MultiplexedConnect
     Ok(server)
 }
 
-/// The password. What is read is used and not kept.
+/// The password. A file may lie on a slow volume.
 async fn password(at: &PasswordAt) -> Result<String> {
-    let (read, place) = match at {
-        PasswordAt::File(path) => (
-            tokio::fs::read_to_string(path)
-                .await
-                .map_err(|error| error.to_string()),
-            format!("file {path}"),
-        ),
-        PasswordAt::Env(name) => (
-            std::env::var(name).map_err(|error| error.to_string()),
-            format!("variable {name}"),
-        ),
-    };
-    let refused = |why: &str| Failure {
+    let at = at.clone();
+    let read = tokio::task::spawn_blocking(move || password::read(&at)).await;
+    let read = read.unwrap_or_else(|error| Err(error.to_string()));
+    read.map_err(|said| Failure {
         verdict: Verdict::Refused,
-        said: format!("the password of Redis cannot be read from the {place}: {why}"),
-    };
-    let read = read.map_err(|error| refused(&error))?;
-    let password = read.trim_end_matches(['\n', '\r']);
-    if password.is_empty() {
-        return Err(refused("it is empty"));
-    }
-    Ok(password.to_owned())
+        said,
+    })
 }
 
 async fn certificates(tls: &Tls) -> Result<TlsCertificates> {

@@ -174,8 +174,8 @@ impl Facts<'_> {
         if let Some(decision) = self.on_our_own(ask, live, alert) {
             return decision;
         }
-        if let Err((finding, yielded)) = self.overtaken(ask.target, live, alert) {
-            return Decision::decline_by(finding, yielded);
+        if let Err((finding, before)) = self.overtaken(ask.target, live, alert) {
+            return Decision::decline_by(finding, before);
         }
         let refusal = self.refusal(ask, live, alert);
         let approval = self

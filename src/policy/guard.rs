@@ -337,38 +337,43 @@ impl Facts<'_> {
         Ok(())
     }
 
-    /// Whether somebody else's release took over from a rollback that this alert could have asked for: it is given the
-    /// settle window to show its effect before it is judged by an alert that began before it.
+    /// Whether somebody else's release came after a rollback that this alert could have asked for, as a fix does that a person
+    /// ships in its middle or right after its end: it is given the settle window to show its effect before it is judged by an
+    /// alert that began before it.
     ///
     /// # Errors
-    /// Until when it may take, and the rollback that it took over from.
+    /// Until when it may take, and the rollback that it came after.
     pub fn overtaken(
         &self,
         target: &Target,
         live: &Release,
         alert: &AlertRecord,
     ) -> Result<(), (Finding, &Rollback)> {
-        let changed = self.changed(live).unwrap_or(self.now);
-        let settled = changed + SignedDuration::try_from(target.settle).unwrap_or_default();
-        if alert.began >= changed || self.now >= settled {
-            return Ok(());
-        }
-        let yielded = self.rollbacks.iter().find(|rollback| {
-            let ended = rollback.state().run.finished;
-            rollback.spec.mode.acts()
+        let settle = SignedDuration::try_from(target.settle).unwrap_or_default();
+        let before = self.rollbacks.iter().find_map(|rollback| {
+            let since = match rollback.phase() {
+                // Until the newer one was promoted, users may have been served by what the rollback was to leave.
+                Phase::Superseded | Phase::Cancelled => self.changed(live),
+                Phase::Succeeded => self.template_changed(live),
+                _ => return None,
+            };
+            let since = since.unwrap_or(self.now);
+            let counts = rollback.spec.mode.acts()
                 && !rollback.spec.drill
-                && rollback.phase() == Phase::Superseded
-                && rollback.from().is_some_and(|from| from.hash != live.hash)
-                && ended.is_some_and(|ended| alert.began <= ended)
+                && rollback.from().is_some_and(|from| from.hash != live.hash);
+            let ended = rollback.state().run.finished?;
+            let began_before = alert.began < since && alert.began <= ended + settle;
+            (counts && began_before && self.now < since + settle)
+                .then_some((rollback.as_ref(), since + settle))
         });
-        let Some(yielded) = yielded else {
+        let Some((before, settled)) = before else {
             return Ok(());
         };
         let said = format!(
             "{live} went live after {} began and may take until {settled:.0} to show its effect",
             alert.name
         );
-        Err((Reason::Duplicate.because(said), yielded))
+        Err((Reason::Duplicate.because(said), before))
     }
 
     /// Whether two hashes count as one release: a drill's as the one that it was made of.

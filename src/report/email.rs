@@ -29,8 +29,9 @@ use crate::rollback::object::{NoticeReport, Report};
 
 /// How long it may take until the server waits for the mail itself: the connection, the login, the recipients.
 const OPENING: Duration = Duration::from_secs(15);
-/// How long the server may take to accept the mail.
-const HANDING: Duration = Duration::from_secs(10);
+/// How long the server may take to accept the mail. Many look through it first; RFC 5321 (4.5.3.2.6) names ten minutes, because
+/// whoever leaves earlier sends it twice. This is what a page can wait.
+const HANDING: Duration = Duration::from_secs(120);
 /// How long a farewell may take.
 const CLOSING: Duration = Duration::from_secs(2);
 /// The longest answer of a mail server that is repeated to people.
@@ -265,6 +266,8 @@ impl Once for Email {
 
     const VIA: Via = Via::Email;
     const KEY: &'static str = "email";
+    // Longer than its own bounds together.
+    const PATIENCE: Duration = Duration::from_secs(150);
 
     fn record(report: &Report) -> &NoticeReport {
         &report.email

@@ -4,9 +4,12 @@
 //! and how it is sent.
 
 use std::future::Future;
+use std::time::Duration;
 
 use super::notice::{Notice, notices};
-use super::reporter::{Failure, Kind, Letter, Next, Receipt, Remedy, Reporter, Telling, Via};
+use super::reporter::{
+    Failure, Kind, Letter, Next, PATIENCE, Receipt, Remedy, Reporter, Telling, Via,
+};
 use crate::rollback::object::{NoticeReport, Report};
 
 /// A reporter that tells each notice once.
@@ -18,6 +21,8 @@ pub trait Once: Clone + Send + Sync + 'static {
     const VIA: Via;
     /// The key of its record in `status.report`.
     const KEY: &'static str;
+    /// How long one call may take, whatever bounds it has of its own.
+    const PATIENCE: Duration = PATIENCE;
 
     /// Its part of what is on record.
     fn record(report: &Report) -> &NoticeReport;
@@ -51,6 +56,7 @@ impl<T: Once> Reporter for Each<T> {
 
     const VIA: Via = T::VIA;
     const KEY: &'static str = T::KEY;
+    const PATIENCE: Duration = T::PATIENCE;
 
     fn record(report: &Report) -> &NoticeReport {
         T::record(report)
@@ -70,8 +76,8 @@ impl<T: Once> Reporter for Each<T> {
             .map(|it| (self.0.content(&it, telling), it))
             .collect();
         let urgent = missing.iter().any(|(_, it)| it.calls());
-        // What calls somebody comes first. One that cannot be made, or was refused, waits for a person, and the others do not
-        // wait for it.
+        // What calls somebody comes first. One that cannot be made, or was refused, waits for a person, and one that may have
+        // been taken for its time; the others do not wait for it.
         let first = missing.into_iter().min_by_key(|(content, it)| {
             let refused = content.is_err() || telling.refused.contains(&it.key);
             (refused, !it.calls())

@@ -1,9 +1,9 @@
 //! Delivers stories through one reporter: sends whatever is missing there, by what each rollback says was told.
 //!
 //! Level-triggered: it never asks what happened, only what differs, so it catches up after any silence. Nobody waits
-//! for it. Each rollback has one call under way at most, and so has each place, so that trouble with one delays no
-//! other; each reporter has an outbox of its own. A message counts as told once the ledger has it; until then nothing more is sent for that rollback, which
-//! bounds what a crash can repeat to one message.
+//! for it. Each rollback has one call under way at most, and so has each place, but for a call that takes long, so that
+//! trouble with one delays no other; each reporter has an outbox of its own. A message counts as told once the ledger has
+//! it; until then nothing more is sent for that rollback, which bounds what a crash can repeat to one message.
 
 mod desk;
 mod entry;
@@ -34,8 +34,6 @@ use crate::telemetry::{Span, Spans};
 /// What ended longer ago than this and was never told is not told any more: a channel that is newly configured is not
 /// flooded with history.
 pub const TOO_OLD: SignedDuration = SignedDuration::from_hours(24);
-/// How long one call may take, whatever bounds the reporter has of its own.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one write of the ledger may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what is under way may go on once the outbox is stopped: a call, and the write that records it.
@@ -154,7 +152,9 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
                 continue;
             }
             let followed = followed(rollback, subjects);
-            match self.wanted(entry, rollback, followed, memory.as_deref(), &policy, now) {
+            let wanted = self.wanted(entry, rollback, followed, memory.as_deref(), &policy, now);
+            entry.untold = wanted.is_ok();
+            match wanted {
                 Err(None) => entry.settled = Some(version),
                 Err(Some(left)) => wake = wake.min(now + left),
                 Ok(letter) if waits.is_some() && !entry.passes(letter.key.as_deref()) => {}
@@ -170,10 +170,11 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
                 }
             }
         }
-        let unsettled = desk.entries.values().filter(|it| it.settled.is_none());
-        (self.waiting)(unsettled.count());
+        let untold = desk.entries.values().filter(|it| it.untold);
+        (self.waiting)(untold.count());
         for (place, candidate) in candidates {
-            if desk.occupied.contains(&place) {
+            if let Some(until) = desk.occupied(&place, now) {
+                wake = wake.min(until);
                 continue;
             }
             match desk.pace.take(&place) {
@@ -241,10 +242,10 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
         let (spans, clock) = (self.spans.clone(), Arc::clone(&self.clock));
         desk.begin(id, Some(place), async move {
             if ask_first {
-                Done::Asked(in_time(reporter.ask()).await)
+                Done::Asked(in_time(R::PATIENCE, reporter.ask()).await)
             } else {
                 let start = clock();
-                let result = in_time(reporter.send(&letter)).await;
+                let result = in_time(R::PATIENCE, reporter.send(&letter)).await;
                 let failed = result.as_ref().err().map(|it| it.remedy.word());
                 let (via, what) = (R::VIA.as_str(), letter.kind.word());
                 spans.record(|| Span::report(&rollback, via, what, start, clock(), failed));
@@ -363,6 +364,12 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
         (self.observe)(outcome);
         let reporter = R::VIA.as_str();
         match outcome {
+            Outcome::GivenUp => {
+                if let Some(letter) = letter {
+                    entry.given_up(letter, failure);
+                }
+                tracing::warn!(rollback = %id, reporter, error = %failure, outcome = outcome.name(), "nobody knows whether people were told, and they are not told again");
+            }
             Outcome::Refused | Outcome::Unknown | Outcome::Anew => {
                 tracing::warn!(rollback = %id, reporter, error = %failure, outcome = outcome.name(), "people were not told");
             }
@@ -374,9 +381,12 @@ impl<R: Reporter, L: Ledger> Outbox<R, L> {
 }
 
 /// A call that hangs is broken off: it would occupy its place for ever.
-async fn in_time<T>(call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+async fn in_time<T>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let late = || Failure::new(Remedy::MayHaveHappened, "no answer in time");
-    let answer = tokio::time::timeout(CALL_TIMEOUT, call).await;
+    let answer = tokio::time::timeout(patience, call).await;
     answer.unwrap_or_else(|_| Err(late()))
 }
 

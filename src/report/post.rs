@@ -116,7 +116,12 @@ impl PostError {
             Remedy::MayHaveHappened
         };
         match self {
-            Self::NotSent(_) | Self::Status { status: 408, .. } => Remedy::Retry,
+            // 502 and 503 are what a balancer says that has nobody behind it; 504, that somebody has it and does not answer.
+            Self::NotSent(_)
+            | Self::Status {
+                status: 408 | 502 | 503,
+                ..
+            } => Remedy::Retry,
             Self::Unknown(_) | Self::Status { status: 500.., .. } => doubt,
             Self::Status {
                 status: 429,
@@ -280,7 +285,10 @@ mod tests {
                 Remedy::MayHaveHappened,
                 Remedy::Retry,
             ),
-            (status(503), Remedy::MayHaveHappened, Remedy::Retry),
+            (status(500), Remedy::MayHaveHappened, Remedy::Retry),
+            (status(502), Remedy::Retry, Remedy::Retry),
+            (status(503), Remedy::Retry, Remedy::Retry),
+            (status(504), Remedy::MayHaveHappened, Remedy::Retry),
             (status(408), Remedy::Retry, Remedy::Retry),
             (status(429), Remedy::Wait(wait), Remedy::Wait(wait)),
             (status(400), Remedy::Fix, Remedy::Fix),

@@ -17,6 +17,9 @@ use crate::rollback::{Memory, Rollback};
 use crate::target::Target;
 pub use crate::telemetry::metrics::Via;
 
+/// How long a call may take where a reporter says nothing else.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One way of telling people.
 pub trait Reporter: Clone + Send + Sync + 'static {
     /// What is on record of it with each rollback.
@@ -30,6 +33,8 @@ pub trait Reporter: Clone + Send + Sync + 'static {
     const KEY: &'static str;
     /// Whether there is something harmless to ask ([`Reporter::ask`]) when a message may or may not exist.
     const ASKS: bool = false;
+    /// How long one call may take, whatever bounds it has of its own.
+    const PATIENCE: Duration = PATIENCE;
 
     /// Its part of what is on record.
     fn record(report: &Report) -> &Self::Record;
@@ -74,7 +79,7 @@ pub struct Telling<'a> {
     pub story: Story,
     /// Whether it ended so long ago that nothing is begun about it any more.
     pub old: bool,
-    /// The keys of what was refused for good: it comes last.
+    /// The keys of what was refused for good, or may have been taken: it comes last.
     pub refused: &'a [String],
     /// The time.
     pub now: Timestamp,

@@ -189,7 +189,7 @@ impl Metrics {
         family.get_or_create(&of(target)).set(i64::from(held));
     }
 
-    /// How many rights Ripcord lacks that a rollback of this target needs.
+    /// How many rights Ripcord lacks that this target needs, which is a name from the policy.
     pub fn permissions_missing(&self, target: &str, rights: usize) {
         let family = &self.inner.rollbacks.missing;
         family.get_or_create(&of(target)).set(whole(rights));
@@ -225,9 +225,20 @@ impl Metrics {
         self.inner.replica.transitions.inc();
     }
 
-    /// Whether the global hold is set.
+    /// Whether a person holds everything.
     pub fn hold(&self, held: bool) {
         self.inner.replica.hold.set(i64::from(held));
+    }
+
+    /// Whether the global hold cannot be read, which counts as held.
+    pub fn hold_unreadable(&self, unreadable: bool) {
+        let gauge = &self.inner.replica.hold_unreadable;
+        gauge.set(i64::from(unreadable));
+    }
+
+    /// How many rights Ripcord lacks in its own namespace.
+    pub fn own_permissions_missing(&self, rights: usize) {
+        self.inner.replica.missing.set(whole(rights));
     }
 
     /// What became of a message to people.

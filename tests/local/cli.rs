@@ -212,6 +212,60 @@ fn check_and_serve_refuse_the_same() {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
 }
 
+/// A password that a flush would miss once the traffic has moved is missed before anything starts.
+#[test]
+fn a_password_that_cannot_be_read_is_refused_by_check_and_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let empty = file("empty", "\n");
+    let there = file("there", "hunter2\n");
+    let shipped = fs::read_to_string("config/rollbacks.yaml").unwrap();
+    let naming = |key: &str, value: &str| {
+        let line = "# password_file: /etc/ripcord-secrets/redis-password";
+        let text = shipped.replace(line, &format!("{key}: {value}"));
+        assert_ne!(text, shipped);
+        file("rollbacks.yaml", &text)
+    };
+    let ran = |words: &[&str]| {
+        let mut command = ripcord(words);
+        command.env("RIPCORD__INTAKE__LISTEN", "127.0.0.1:0");
+        end(&mut command, "")
+    };
+    for (key, value, said) in [
+        (
+            "password_file",
+            "/no/password",
+            "from the file /no/password: No such file",
+        ),
+        ("password_file", empty.as_str(), "it is empty"),
+        (
+            "password_env",
+            "NO_SUCH_PASSWORD",
+            "from the variable NO_SUCH_PASSWORD: it is not set",
+        ),
+    ] {
+        let policy = naming(key, value);
+        for command in ["check", "serve"] {
+            let ended = ran(&[command, "--policy", &policy]);
+            assert_eq!(ended.code, Some(2), "{command} {value}: {}", ended.err);
+            for said in ["error: `redis` of target `options-api`: ", said] {
+                assert!(ended.err.contains(said), "{command} {value}: {}", ended.err);
+            }
+        }
+        let elsewhere = ran(&["check", "--no-files", "--policy", &policy]);
+        assert_eq!(elsewhere.code, Some(0), "{value}: {}", elsewhere.err);
+        let explained = ran(&["explain", NOTIFICATION, "--policy", &policy]);
+        assert_eq!(explained.code, Some(0), "{value}: {}", explained.err);
+    }
+    let ended = ran(&["check", "--policy", &naming("password_file", &there)]);
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert!(!format!("{}{}", ended.out, ended.err).contains("hunter2"));
+}
+
 #[test]
 fn files_that_are_not_there_are_said() {
     let ended = run(&[

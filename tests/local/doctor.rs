@@ -9,6 +9,7 @@ use ripcord::sandbox::Sandbox;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::support::proxy::{Act, Fault};
 use crate::support::slack::{self, FakeSlack};
 use crate::support::stage::scene::{self, Scene};
 use crate::support::stage::{self, NAME};
@@ -62,6 +63,18 @@ async fn drill(kubeconfig: &str, words: &[&str]) -> Ended {
 }
 
 async fn typed(name: &str, kubeconfig: &str, slack: Option<&FakeSlack>, words: &[&str]) -> Ended {
+    typed_by("jo", POLICY, name, kubeconfig, slack, words).await
+}
+
+/// The same by somebody, with a policy.
+async fn typed_by(
+    user: &str,
+    policy: &str,
+    name: &str,
+    kubeconfig: &str,
+    slack: Option<&FakeSlack>,
+    words: &[&str],
+) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -72,12 +85,12 @@ async fn typed(name: &str, kubeconfig: &str, slack: Option<&FakeSlack>, words: &
     command
         .arg(name)
         .arg("--policy")
-        .arg(file("rollbacks.yaml", POLICY))
+        .arg(file("rollbacks.yaml", policy))
         .arg("--kubeconfig")
         .arg(file("kubeconfig", kubeconfig))
         .args(words)
         .env_clear()
-        .env("USER", "jo")
+        .env("USER", user)
         .current_dir(folder.path());
     if let Some(slack) = slack {
         let token = file("token", slack::TOKEN).display().to_string();
@@ -284,6 +297,35 @@ async fn what_may_not_be_read_is_not_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_of_redis_that_is_missing_fails_for_the_service_alone() {
+    let sandbox = stage::sandbox().await;
+    stage::good_release(&sandbox).await;
+    let health = "    health: ";
+    let redis = "    redis: { address: \"127.0.0.1:9\", password_file: /no/password }\n";
+    let policy = POLICY.replace(health, &format!("{redis}{health}"));
+    let kubeconfig = sandbox.kubeconfig();
+    let why = "the password of Redis cannot be read from the file /no/password: No such file or directory";
+    for (user, verdict, found) in [
+        ("jo", "warning", format!("not checked: {why}")),
+        (
+            "system:serviceaccount:ripcord:ripcord",
+            "failed",
+            why.to_owned(),
+        ),
+    ] {
+        let words = ["--output", "json"];
+        let ended = typed_by(user, &policy, "doctor", &kubeconfig, None, &words).await;
+        let report = serde_json::from_str(&ended.out);
+        let report: Value = report.unwrap_or_else(|_| panic!("{}", ended.err));
+        let redis = check(&report, "target api", "Redis");
+        assert_eq!(redis["verdict"], verdict, "{user}: {redis:#}");
+        let said = redis["found"].as_str().unwrap();
+        assert!(said.starts_with(&found), "{user}: {said}");
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drill_tells_what_is_then_done_and_moves_nothing() {
     let scene = Scene::incident(policy()).await;
     scene.in_step().await;
@@ -376,5 +418,36 @@ async fn a_drill_of_what_leads_nowhere_or_is_refused_says_so() {
         "{}",
         refused.out
     );
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_keeps_the_template_out_is_no_missing_right_of_whoever_drills() {
+    let scene = Scene::incident_behind_a_proxy(policy()).await;
+    scene.in_step().await;
+    let path = format!("/rollouts/{NAME}");
+    scene.proxy().on(move |seen| {
+        if seen.mutates() && seen.path.ends_with(&path) {
+            Act::Before(Fault::Answer(403))
+        } else {
+            Act::Forward
+        }
+    });
+    let through = format!("http://{}", scene.proxy().addr());
+    let kubeconfig = scene.sandbox.kubeconfig();
+    let kubeconfig = kubeconfig.replace(&scene.sandbox.url(), &through);
+    let refused = drill(&kubeconfig, &["-o", "json"]).await;
+    assert_eq!(refused.code, Some(20), "{}{}", refused.out, refused.err);
+    let report = serde_json::from_str(&refused.out).unwrap();
+    let section = "what a rollback would do";
+    assert_eq!(check(&report, section, "decision")["verdict"], "ok");
+    let said = "the API server refuses it: forbidden: answered by the test's proxy";
+    failed(&report, section, "revert", said);
+    let help = &check(&report, section, "revert")["do"];
+    assert!(
+        help.as_str().unwrap().contains("admission policy"),
+        "{help}"
+    );
+    assert_eq!(report["failed"], 1, "{report:#}");
     scene.close().await;
 }

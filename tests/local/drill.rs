@@ -11,6 +11,7 @@ use ripcord::target::drill::MARK;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
+use crate::support::proxy::{Act, Fault};
 use crate::support::slack::FakeSlack;
 use crate::support::stage::scene::{self, ERRORS, Scene, firing};
 use crate::support::stage::{self, NAME, NAMESPACE};
@@ -46,6 +47,10 @@ fn allowing() -> Policy {
 }
 
 fn types(scene: &Scene, policy: &str, words: &[&str]) -> Typed {
+    types_by(&scene.sandbox.kubeconfig(), policy, words)
+}
+
+fn types_by(kubeconfig: &str, policy: &str, words: &[&str]) -> Typed {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -57,7 +62,7 @@ fn types(scene: &Scene, policy: &str, words: &[&str]) -> Typed {
         .arg("--policy")
         .arg(file("rollbacks.yaml", policy))
         .arg("--kubeconfig")
-        .arg(file("kubeconfig", &scene.sandbox.kubeconfig()))
+        .arg(file("kubeconfig", kubeconfig))
         .env_clear()
         .env("USER", "jo")
         .current_dir(folder.path())
@@ -226,6 +231,42 @@ async fn a_drill_that_is_refused_touches_nothing() {
     stage::bad_canary(&scene.sandbox).await;
     scene.in_step().await;
     refused(POLICY, "not_at_rest: an update is in flight").await;
+    assert_eq!(mark(&scene), None);
+    assert!(scene.rollbacks().is_empty());
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_mark_it_is_told_whether_a_right_or_a_rule_is_in_the_way() {
+    let mut scene = Scene::empty(allowing()).await;
+    scene.through_a_proxy().await;
+    scene.opens().await;
+    let path = format!("/rollouts/{NAME}");
+    scene.proxy().on(move |seen| {
+        if seen.mutates() && seen.path.ends_with(&path) {
+            Act::Before(Fault::Answer(403))
+        } else {
+            Act::Forward
+        }
+    });
+    let through = format!("http://{}", scene.proxy().addr());
+    let kubeconfig = scene.sandbox.kubeconfig();
+    let kubeconfig = kubeconfig.replace(&scene.sandbox.url(), &through);
+    let words = ["drill", "--execute", "--target", NAME];
+    let refused = types_by(&kubeconfig, POLICY, &words).ends().await;
+    assert_eq!(refused.code, Some(1), "{}{}", refused.out, refused.err);
+    for said in [
+        "cannot be marked: forbidden",
+        "nothing was touched",
+        "policy",
+    ] {
+        assert!(refused.err.contains(said), "{said}: {}", refused.err);
+    }
+    assert!(
+        !refused.err.contains("you need the right"),
+        "{}",
+        refused.err
+    );
     assert_eq!(mark(&scene), None);
     assert!(scene.rollbacks().is_empty());
     scene.close().await;

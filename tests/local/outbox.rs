@@ -4,7 +4,7 @@
 //! time. So an hour passes in seconds, and no timer runs ahead of the network.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ struct World {
     objects: Arc<Objects>,
     changed: watch::Sender<u64>,
     outcomes: Arc<Mutex<Vec<Outcome>>>,
+    /// How many rollbacks have something untold, as was last said.
+    untold: Arc<AtomicUsize>,
     everyone: Mutex<Everyone>,
     start: Instant,
     running: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
@@ -109,6 +111,7 @@ impl World {
             objects: Arc::default(),
             changed: watch::Sender::new(0),
             outcomes: Arc::default(),
+            untold: Arc::default(),
             everyone: Mutex::new(everyone),
             start: Instant::now(),
             running: Mutex::default(),
@@ -143,6 +146,7 @@ impl World {
     /// A leader begins to report, in this way.
     fn report<R: Reporter>(&self, reporter: R) {
         let (outcomes, start) = (Arc::clone(&self.outcomes), self.start);
+        let untold = Arc::clone(&self.untold);
         let outbox = Outbox {
             reporter,
             ledger: Arc::clone(&self.objects),
@@ -153,7 +157,7 @@ impl World {
                 began + SignedDuration::try_from(start.elapsed()).unwrap()
             }),
             observe: Arc::new(move |outcome| outcomes.lock().unwrap().push(outcome)),
-            waiting: Arc::new(|_| ()),
+            waiting: Arc::new(move |rollbacks| untold.store(rollbacks, Ordering::SeqCst)),
             spans: ripcord::telemetry::Spans::nowhere(),
         };
         let stop = CancellationToken::new();
@@ -194,6 +198,11 @@ impl World {
         }
     }
 
+    /// How many rollbacks have something untold.
+    fn untold(&self) -> usize {
+        self.untold.load(Ordering::SeqCst)
+    }
+
     /// Whether all is told of every rollback: the parent as it should be, and an end.
     fn told(&self) -> bool {
         let ended = |it: &Arc<Rollback>| {
@@ -214,7 +223,12 @@ impl World {
     }
 
     fn saw(&self, outcome: Outcome) -> bool {
-        self.outcomes.lock().unwrap().contains(&outcome)
+        self.times(outcome) > 0
+    }
+
+    fn times(&self, outcome: Outcome) -> usize {
+        let outcomes = self.outcomes.lock().unwrap();
+        outcomes.iter().filter(|it| **it == outcome).count()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +31,8 @@ struct State {
     mails: Vec<Mail>,
     /// What is answered once to a word of the client's, instead of the usual; nothing is no answer, ever.
     instead: Vec<(&'static str, Option<&'static str>)>,
+    /// How long the answer to a mail takes.
+    looks: Duration,
     words: Vec<String>,
 }
 
@@ -93,6 +96,11 @@ impl FakeSmtp {
     pub fn instead(&self, word: &'static str, answer: impl Into<Option<&'static str>>) {
         let answer = answer.into();
         self.state.lock().unwrap().instead.push((word, answer));
+    }
+
+    /// Looks at each mail for so long before it says that it has it.
+    pub fn looks(&self, time: Duration) {
+        self.state.lock().unwrap().looks = time;
     }
 
     /// All that was taken.
@@ -170,12 +178,16 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                 line.clear();
                 let mail = std::mem::take(&mut mail);
                 // A server that hangs then has taken it all the same.
-                {
+                let looks = {
                     let mut state = state.lock().unwrap();
                     let first = state.instead.iter().find(|(word, _)| *word == ".");
                     if first.is_none_or(|(_, answer)| answer.is_none()) {
                         state.mails.push(mail);
                     }
+                    state.looks
+                };
+                if !looks.is_zero() {
+                    tokio::time::sleep(looks).await;
                 }
                 answer(&mut stream, state, ".", "250 taken").await?;
             }

@@ -22,6 +22,9 @@ const STATUS: &str = "/api/v2/status";
 const AGAIN: Duration = Duration::from_secs(300);
 /// The longest wait before an alert is sent at all.
 const WAIT: Duration = Duration::from_secs(5);
+/// The longest wait of an alert that joins a group which was sent already.
+const JOINS: Duration = Duration::from_secs(30);
+
 /// The version and the configuration of the Alertmanager at an address.
 pub(super) async fn status(prober: &Prober, url: &str) -> Result<(String, Value), String> {
     let url = format!("{}{STATUS}", url.trim_end_matches('/'));
@@ -113,10 +116,7 @@ fn route(name: &str, root: &Value, samples: &[Sample]) -> Check {
         let said = &sample.said;
         match routes::way(root, sample, |found| is_named(found, name)) {
             Ok(Way::There(times)) => {
-                slowest = slowest
-                    .into_iter()
-                    .chain([times])
-                    .max_by_key(|it| it.wait.max(it.again));
+                slowest = Some(slowest.map_or(times, |it| it.slower(times)));
             }
             Ok(Way::Perhaps) => {
                 open.get_or_insert(format!(
@@ -142,26 +142,52 @@ fn route(name: &str, root: &Value, samples: &[Sample]) -> Check {
         let found = "not checked: no trigger names an alert";
         return asked.warning(found, "try one with amtool config routes test");
     };
-    let said = |time: Duration| humantime::format_duration(time).to_string();
-    if slowest.wait > WAIT {
-        let found = format!(
-            "an alert is held back for {} (group_wait)",
-            said(slowest.wait)
-        );
-        return asked.warning(found, help);
-    }
-    if slowest.again > AGAIN {
-        let found = format!(
-            "what was declined is asked again after {} only (repeat_interval)",
-            said(slowest.again)
-        );
-        return asked.warning(found, help);
+    let (found, mut better): (Vec<_>, Vec<_>) = slow(slowest).into_iter().unzip();
+    if !found.is_empty() {
+        better.dedup();
+        let help = format!("say {} in the route; {help}", better.join(" and "));
+        return asked.warning(found.join("; "), help);
     }
     let first = samples.first().map_or("", |it| it.said.as_str());
     asked.ok(match samples.len() {
         1 => first.to_owned(),
         more => format!("{more} alerts, such as {first}"),
     })
+}
+
+/// What takes too long on a way, each with what to say in the route instead.
+fn slow(times: Times) -> Vec<(String, &'static str)> {
+    let said = humantime::format_duration;
+    let mut all = Vec::new();
+    if times.wait > WAIT {
+        let found = format!(
+            "an alert is held back for {} (group_wait)",
+            said(times.wait)
+        );
+        all.push((found, "`group_wait: 0s`"));
+    }
+    let sooner = "`group_interval: 10s`";
+    if times.tick > JOINS {
+        let found = format!(
+            "an alert that joins a group which was sent waits for up to {} (group_interval)",
+            said(times.tick)
+        );
+        all.push((found, sooner));
+    }
+    // Whether to send a group again is asked at its ticks alone.
+    let (again, key, better) = if times.tick > times.again {
+        (times.tick, "group_interval", sooner)
+    } else {
+        (times.again, "repeat_interval", "`repeat_interval: 1m`")
+    };
+    if again > AGAIN {
+        let found = format!(
+            "what was declined is asked again after {} only ({key})",
+            said(again)
+        );
+        all.push((found, better));
+    }
+    all
 }
 
 #[cfg(test)]

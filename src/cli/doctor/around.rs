@@ -2,24 +2,23 @@
 //!
 //! Each is asked without changing anything: no message, no alert and no key is written.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::check::{Check, Section, expect};
+use super::check::{Check, Expected, Section, expect};
 use super::ground::Ground;
 use super::health::REACH;
 use super::{alertmanager, routes};
 use crate::cluster::prometheus::{NoNumber, Prometheus};
+use crate::cluster::redis::password;
 use crate::cluster::{prometheus, redis};
 use crate::config::Settings;
 use crate::report::secret;
 use crate::report::slack::{Identity, SlackClient, SlackError};
 use crate::target::Target;
 use crate::target::effect::{Outcome, Verdict};
-use crate::target::redis::PasswordAt;
 
 /// How long each may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -88,24 +87,27 @@ async fn slack(settings: &Settings) -> Check {
                 return asked.warning(format!("not checked: {why}"), help);
             }
         },
-        (None, None) => {
-            let others = settings.report.others();
-            if !others.is_empty() {
-                let told = format!(
-                    "there is no token; people are told by {}",
-                    others.join(", ")
-                );
-                return asked.ok(told);
-            }
-            let help = "name `report.slack.token_file` in the settings";
-            return asked.warning("there is no token: nobody is told anything", help);
-        }
+        (None, None) => return tokenless(asked, &settings.report.others()),
     };
     let client = SlackClient::new(&slack.api, PATIENCE, Arc::new(move || token.clone()));
     match client {
         Ok(client) => taken(client.scopes().await),
         Err(error) => asked.failed(error.to_string(), "see `report.slack.api`"),
     }
+}
+
+/// What is said where Slack has no token. The other ways to tell people cannot be tried without telling them something.
+fn tokenless(asked: Expected, others: &[&str]) -> Check {
+    if others.is_empty() {
+        let help = "name `report.slack.token_file` in the settings";
+        return asked.warning("there is no token: nobody is told anything", help);
+    }
+    let found = format!(
+        "not checked: there is no token; people are told by {}",
+        others.join(", ")
+    );
+    let help = "see that something arrives there: ripcord_reports_total counts what was delivered";
+    asked.warning(found, help)
 }
 
 fn taken(answer: Result<(Identity, Option<Vec<String>>), SlackError>) -> Check {
@@ -125,9 +127,9 @@ fn taken(answer: Result<(Identity, Option<Vec<String>>), SlackError>) -> Check {
 pub(super) async fn redis(ground: &Ground<'_>, target: &Target) -> Option<Check> {
     let redis = target.redis.as_ref()?;
     let asked = expect("Redis", format!("{} leads to a master", redis.address));
-    if let Some(why) = redis.password.as_ref().and_then(unreadable) {
-        let help = "run this where the password is, such as in a pod of the service";
-        return Some(asked.warning(format!("not checked: {why}"), help));
+    let unreadable = redis.password.as_ref().map(password::read);
+    if let Some(Err(why)) = unreadable {
+        return Some(locked(asked, why, ground.service().is_none()));
     }
     let found = redis::look(redis, PATIENCE).await;
     Some(match found {
@@ -147,17 +149,13 @@ pub(super) async fn redis(ground: &Ground<'_>, target: &Target) -> Option<Check>
     })
 }
 
-/// Why a password that the service reads cannot be read here.
-fn unreadable(at: &PasswordAt) -> Option<String> {
-    match at {
-        PasswordAt::File(path) if !Path::new(path).exists() => {
-            Some(format!("its password's file {path} is not here"))
-        }
-        PasswordAt::Env(name) if std::env::var_os(name).is_none() => {
-            Some(format!("its password's variable {name} is not set here"))
-        }
-        _ => None,
+/// What is said of a password that cannot be read here. It may be elsewhere, but not where the service itself looks.
+fn locked(asked: Expected, why: String, service: bool) -> Check {
+    if service {
+        return asked.failed(why, "put it there, or see `redis` in the policy");
     }
+    let help = "run this where the password is, such as in a pod of the service";
+    asked.warning(format!("not checked: {why}"), help)
 }
 
 #[cfg(test)]
@@ -198,11 +196,33 @@ mod tests {
         assert_eq!(came(refused(), true), (Came::Failed, false));
     }
 
+    #[tokio::test]
+    async fn a_way_to_tell_people_that_nobody_looked_at_is_never_well() {
+        let mut settings = Settings::default();
+        let nobody = slack(&settings).await;
+        assert_eq!(nobody.verdict, Came::Warning);
+        assert!(
+            nobody.found.contains("nobody is told anything"),
+            "{nobody:?}"
+        );
+        settings.report.email.host = Some("mail".into());
+        settings.report.pagerduty.routing_key_file = Some("/key".into());
+        let others = slack(&settings).await;
+        assert_eq!(others.verdict, Came::Warning);
+        assert_eq!(
+            others.found,
+            "not checked: there is no token; people are told by e-mail, PagerDuty"
+        );
+    }
+
     #[test]
-    fn a_password_that_is_elsewhere_is_not_looked_for() {
-        let file = PasswordAt::File("/nowhere/password".into());
-        assert!(unreadable(&file).is_some());
-        assert!(unreadable(&PasswordAt::Env("PATH".into())).is_none());
-        assert!(unreadable(&PasswordAt::Env("NO_SUCH_VARIABLE_HERE".into())).is_some());
+    fn a_password_that_is_missing_fails_for_the_service_alone() {
+        let came = |service| {
+            let check = locked(expect("Redis", "a master"), "it is empty".into(), service);
+            (check.verdict, check.found)
+        };
+        assert_eq!(came(true), (Came::Failed, "it is empty".into()));
+        let elsewhere = "not checked: it is empty".to_owned();
+        assert_eq!(came(false), (Came::Warning, elsewhere));
     }
 }

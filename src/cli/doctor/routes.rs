@@ -18,13 +18,18 @@ use crate::target::Target;
 /// What Alertmanager does where a route says nothing.
 const DEFAULTS: Times = Times {
     wait: Duration::from_secs(30),
+    tick: Duration::from_secs(300),
     again: Duration::from_secs(4 * 3600),
 };
 
 /// What a route says of time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Times {
+    /// How long a new group is held back.
     pub(super) wait: Duration,
+    /// How often a group that was sent is looked at: what joins it waits for that, and so does a repeat.
+    pub(super) tick: Duration,
+    /// After how long it is sent again.
     pub(super) again: Duration,
 }
 
@@ -39,7 +44,7 @@ pub(super) struct Sample {
 /// Where an alert comes out.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Way {
-    /// At the receiver; the slowest of the routes to it.
+    /// At the receiver; of the routes to it, the slowest in each.
     There(Times),
     /// At the receiver where labels that the policy does not name are so.
     Perhaps,
@@ -152,8 +157,8 @@ pub(super) fn way(
     };
     let found = through(false)?;
     let ours = found.iter().filter(|leg| is_ours(leg.receiver));
-    if let Some(leg) = ours.max_by_key(|leg| leg.times.wait.max(leg.times.again)) {
-        return Ok(Way::There(leg.times));
+    if let Some(times) = ours.map(|leg| leg.times).reduce(Times::slower) {
+        return Ok(Way::There(times));
     }
     if through(true)?.iter().any(|leg| is_ours(leg.receiver)) {
         return Ok(Way::Perhaps);
@@ -161,6 +166,19 @@ pub(super) fn way(
     let mut names: Vec<_> = found.iter().map(|leg| leg.receiver.to_owned()).collect();
     names.dedup();
     Ok(Way::Elsewhere(names))
+}
+
+// === impl Times ===
+
+impl Times {
+    /// The slower of both, in each.
+    pub(super) fn slower(self, other: Self) -> Self {
+        Self {
+            wait: self.wait.max(other.wait),
+            tick: self.tick.max(other.tick),
+            again: self.again.max(other.again),
+        }
+    }
 }
 
 // === impl Leg ===
@@ -172,6 +190,7 @@ impl<'a> Leg<'a> {
             receiver: route["receiver"].as_str().unwrap_or(self.receiver),
             times: Times {
                 wait: time("group_wait").unwrap_or(self.times.wait),
+                tick: time("group_interval").unwrap_or(self.times.tick),
                 again: time("repeat_interval").unwrap_or(self.times.again),
             },
         }
@@ -259,9 +278,10 @@ mod tests {
         way(&tree, &sample(labels), |name| name == "ripcord").unwrap()
     }
 
-    fn there(wait: u64, again: u64) -> Way {
+    fn there(wait: u64, tick: u64, again: u64) -> Way {
         Way::There(Times {
             wait: Duration::from_secs(wait),
+            tick: Duration::from_secs(tick),
             again: Duration::from_secs(again),
         })
     }
@@ -275,7 +295,7 @@ mod tests {
         let shop = [("namespace", "shop"), ("alertname", "Slow")];
         for (routes, way) in [
             ("", at("pager")),
-            ("routes: [{ receiver: ripcord }]", there(30, 14_400)),
+            ("routes: [{ receiver: ripcord }]", there(30, 300, 14_400)),
             // The first that takes it, and no other.
             (
                 "routes: [{ receiver: mail }, { receiver: ripcord }]",
@@ -283,12 +303,21 @@ mod tests {
             ),
             (
                 "routes: [{ receiver: mail, continue: true }, { receiver: ripcord, group_wait: 0s }]",
-                there(0, 14_400),
+                there(0, 300, 14_400),
             ),
             // What a child does not say, its parent says; a child that takes it takes it from the parent.
             (
-                "routes: [{ receiver: ripcord, repeat_interval: 1m, routes: [{ group_wait: 1s }] }]",
-                there(1, 60),
+                "routes: [{ receiver: ripcord, group_interval: 10s, repeat_interval: 1m, routes: [{ group_wait: 1s }] }]",
+                there(1, 10, 60),
+            ),
+            (
+                "group_interval: 1m\nroutes: [{ receiver: ripcord, routes: [{ group_interval: 2s }] }]",
+                there(30, 2, 14_400),
+            ),
+            // Two routes to it: the slowest in each.
+            (
+                "routes: [{ receiver: ripcord, continue: true, group_wait: 2m, group_interval: 1s, repeat_interval: 1m }, { receiver: ripcord, group_wait: 0s, group_interval: 10s, repeat_interval: 3m }]",
+                there(120, 10, 180),
             ),
             (
                 "routes: [{ receiver: ripcord, routes: [{ receiver: mail }] }]",
@@ -297,7 +326,7 @@ mod tests {
             // All three ways to write a matcher; each must hold, for the whole value.
             (
                 "routes: [{ receiver: ripcord, matchers: ['namespace=~\"shop|pay\"'], match: { alertname: Slow }, match_re: { namespace: 'sh.p' } }]",
-                there(30, 14_400),
+                there(30, 300, 14_400),
             ),
             (
                 "routes: [{ receiver: ripcord, matchers: ['namespace=~\"sho\"'] }]",

@@ -13,17 +13,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use super::begin::{begin, facts, left_before, random, refused};
+use super::forbidden::{Forbidden, REFUSED};
 use super::left::{Marked, left};
 use super::stand::{Stand, stand};
 use super::{Args, Facts, Output, claim};
 use crate::cli::doctor::ground::{Files, Ground};
 use crate::cli::reach::{self, Hands, Trouble, trouble};
 use crate::cli::{Answer, Exit, Format, watch};
+use crate::cluster::Error;
 use crate::reason::{Finding, Reason};
 use crate::report::text;
 use crate::rollback::drill::Seconds;
 use crate::rollback::{Phase, Rollback, name};
 use crate::target::drill::MARK;
+use crate::target::effect::EffectKind;
 use crate::target::{Release, Snapshot, Target};
 
 /// How long a mark whose answer was lost is looked for: the API server gives a webhook no longer.
@@ -136,7 +139,9 @@ impl Drill<'_> {
             .cluster
             .mark(workload, rollout, &self.id, true)
             .await;
-        tried.map_err(|error| self.unmarkable(&error))?;
+        if let Err(error) = tried {
+            return Err(self.unmarkable(&error).await);
+        }
         let request = self.request(self.before.clone());
         let tried = self.hands.cluster.request(&request, true).await;
         let tried = tried.map_err(|error| trouble(error, "create", "rollbacks", namespace))?;
@@ -148,18 +153,29 @@ impl Drill<'_> {
         Ok(Ok(()))
     }
 
-    fn unmarkable(&self, error: &crate::cluster::Error) -> Trouble {
+    async fn unmarkable(&self, error: &Error) -> Trouble {
         let workload = &self.target.workload;
-        let said = format!("{workload} cannot be marked: {error}");
-        let exit = match error {
-            crate::cluster::Error::Forbidden(_) => Exit::Forbidden,
-            crate::cluster::Error::Unavailable(_) => Exit::NoCluster,
-            _ => Exit::Failed,
+        let again = || "try again".to_owned();
+        let (exit, help) = match error {
+            Error::Forbidden(_) => {
+                // The mark goes into the template, as one that is restored does.
+                let effect = EffectKind::RestoreTemplate;
+                let why = Forbidden::ask(&self.hands.cluster, workload, effect);
+                match why.await {
+                    Forbidden::KeptOut => (Exit::Failed, REFUSED.to_owned()),
+                    Forbidden::Lacking | Forbidden::Unknown(_) => {
+                        let namespace = &workload.namespace;
+                        let right = "you need the right to patch the workload in namespace";
+                        (Exit::Forbidden, format!("{right} {namespace}"))
+                    }
+                }
+            }
+            Error::Unavailable(_) => (Exit::NoCluster, again()),
+            Error::Precondition(_) => (Exit::Failed, again()),
+            _ => (Exit::Failed, REFUSED.to_owned()),
         };
-        Trouble::new(exit, said).help(format!(
-            "nothing was touched; you need the right to patch the workload in namespace {}",
-            workload.namespace
-        ))
+        let said = format!("{workload} cannot be marked: {error}");
+        Trouble::new(exit, said).help(format!("nothing was touched; {help}"))
     }
 
     /// Writes the mark. What becomes of a call without an answer is looked up.
@@ -169,10 +185,10 @@ impl Drill<'_> {
         };
         let (workload, cluster) = (&self.target.workload, &self.hands.cluster);
         if let Err(error) = cluster.mark(workload, rollout, &self.id, false).await {
-            let lost = matches!(error, crate::cluster::Error::Unavailable(_));
+            let lost = matches!(error, Error::Unavailable(_));
             let ours = Marked::Yes(self.id.clone());
             match self.arrived(lost).await {
-                Marked::No if !lost => return Err(self.unmarkable(&error)),
+                Marked::No if !lost => return Err(self.unmarkable(&error).await),
                 Marked::No => {
                     return Ok(Err(format!(
                         "the mark: {error}; it has not come within {LATE:?}, and may come yet: then ripcord drill --put-back \

@@ -81,3 +81,46 @@ async fn a_changed_policy_is_read_once_and_taken_only_if_the_service_could_start
         "whatever the policy says"
     );
 }
+
+#[tokio::test]
+async fn a_policy_waits_for_its_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rollbacks.yaml");
+    fs::write(&path, policy("prod", "shadow")).unwrap();
+    let reloader = reloader(path.clone()).await;
+    let first = reloader.policy.load().digest.clone();
+    let mut seen = Seen {
+        was: Some(Ok(first.clone())),
+        ..Seen::default()
+    };
+    let password = folder.path().join("password");
+    let redis = format!(
+        "    redis: {{ address: \"redis:6379\", password_file: \"{}\" }}\ntriggers:",
+        password.display()
+    );
+    let text = policy("prod", "shadow").replace("triggers:", &redis);
+    fs::write(&path, text).unwrap();
+    let refusals = || {
+        let text = reloader.metrics.encode();
+        let mut lines = text.lines();
+        let counted = "ripcord_policy_reload_total{result=\"refused\"} ";
+        lines.find_map(|line| line.strip_prefix(counted).map(str::to_owned))
+    };
+    for news in [true, false, false] {
+        assert_eq!(reloader.look(&mut seen).await, news, "said once");
+        assert!(
+            seen.refused[0].contains("`redis` of target `api`"),
+            "{:?}",
+            seen.refused
+        );
+        assert_eq!(refusals().as_deref(), Some("1"), "counted once");
+        assert_eq!(reloader.policy.load().digest, first);
+    }
+    fs::write(&password, "hunter2\n").unwrap();
+    assert!(reloader.look(&mut seen).await);
+    assert_eq!(seen.refused, [""; 0]);
+    assert_ne!(reloader.policy.load().digest, first);
+    // Once it is in force, nothing is read again.
+    fs::remove_file(&password).unwrap();
+    assert!(!reloader.look(&mut seen).await);
+}

@@ -61,7 +61,9 @@ pub(super) async fn gauges(
                 .filter(|memory| Memory::latch(memory).is_some())
                 .count(),
         );
-        metrics.hold(caches.hold() != Hold::Free);
+        let hold = caches.hold();
+        metrics.hold(matches!(hold, Hold::Held(_)));
+        metrics.hold_unreadable(matches!(hold, Hold::Unreadable(_)));
         let leads = standing.borrow_and_update().term().is_some();
         metrics.leader(leads);
         if leads != led {

@@ -131,7 +131,7 @@ fn observe(metrics: &Metrics, via: Via, outcome: Outcome) {
         Outcome::Delivered => Delivery::Delivered,
         Outcome::Limited | Outcome::Retried | Outcome::Unknown | Outcome::Anew => Delivery::Retried,
         Outcome::Refused | Outcome::NoChannel => Delivery::Refused,
-        Outcome::Unrecorded => Delivery::Lost,
+        Outcome::Unrecorded | Outcome::GivenUp => Delivery::Lost,
     };
     metrics.report(via, delivery);
 }

@@ -702,16 +702,21 @@ fn a_late_copy_of_an_ended_firing_starts_nothing() {
 }
 
 #[test]
-fn a_release_that_took_over_is_given_time_to_show_its_effect() {
-    let mut world = World::promoted_since(970);
-    let mut yielded = rollback(1, Phase::Superseded);
-    yielded.spec.release.as_mut().unwrap().hash = "older".into();
-    yielded.status.as_mut().unwrap().run.finished = Some(second(971));
-    world.rollbacks = vec![Arc::new(yielded)];
+fn a_release_that_came_after_a_rollback_is_given_time_to_show_its_effect() {
     let reason = |world: &World, began| world.decide(&alert(began)).finding().reason;
-    assert_eq!(reason(&world, 960), Reason::Duplicate);
-    assert_eq!(reason(&world, 980), Reason::Claimed);
-    // After the settle window it is judged like any other.
-    world.now = second(1271);
-    assert_eq!(reason(&world, 960), Reason::Claimed);
+    for phase in [Phase::Superseded, Phase::Succeeded, Phase::Cancelled] {
+        let mut world = World::promoted_since(970);
+        let mut before = rollback(1, phase);
+        before.metadata.name = Some("x-r1-older".into());
+        before.spec.release.as_mut().unwrap().hash = "older".into();
+        before.status.as_mut().unwrap().run.finished = Some(second(965));
+        world.rollbacks = vec![Arc::new(before)];
+        assert_eq!(reason(&world, 960), Reason::Duplicate, "{phase:?}");
+        // It began once that rollback had ended, and is about what was there before it all the same.
+        assert_eq!(reason(&world, 968), Reason::Duplicate, "{phase:?}");
+        assert_eq!(reason(&world, 980), Reason::Claimed, "{phase:?}");
+        // After the settle window it is judged like any other.
+        world.now = second(1271);
+        assert_eq!(reason(&world, 960), Reason::Claimed, "{phase:?}");
+    }
 }

@@ -1,8 +1,9 @@
 //! What a running outbox has on its desk: what it remembers, what is under way, and whose turn it is in each place.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
@@ -13,6 +14,9 @@ use crate::report::pace::Pace;
 use crate::report::reporter::{Failure, Letter, Receipt, Reporter};
 use crate::rollback::Rollback;
 
+/// How long a call keeps others from its place. Only a mail's takes longer: its server may look through it before it answers.
+const ALONE: Duration = Duration::from_secs(15);
+
 /// A call or a write that has ended.
 pub(super) enum Done<R: Reporter> {
     Asked(Result<(), Failure>),
@@ -20,10 +24,11 @@ pub(super) enum Done<R: Reporter> {
     Wrote(Result<(), LedgerError>),
 }
 
-/// Whose call or write is under way, and in which place.
+/// Whose call or write is under way, in which place, and since when.
 struct UnderWay {
     rollback: String,
     place: Option<String>,
+    since: Instant,
 }
 
 /// A rollback that wants its turn in a place.
@@ -40,8 +45,6 @@ pub(super) struct Desk<R: Reporter> {
     pub(super) pace: Pace,
     pub(super) jobs: JoinSet<Done<R>>,
     under_way: HashMap<task::Id, UnderWay>,
-    /// The places in which a call is under way.
-    pub(super) occupied: HashSet<String>,
     /// The ids of places by the names under which they are configured.
     ids: HashMap<String, String>,
 }
@@ -55,7 +58,6 @@ impl<R: Reporter> Desk<R> {
             pace: Pace::default(),
             jobs: JoinSet::new(),
             under_way: HashMap::new(),
-            occupied: HashSet::new(),
             ids: HashMap::new(),
         }
     }
@@ -78,21 +80,30 @@ impl<R: Reporter> Desk<R> {
         if let Some(entry) = self.entries.get_mut(&rollback) {
             entry.standing = Standing::Busy;
         }
-        self.occupied.extend(place.clone());
+        let under_way = UnderWay {
+            rollback,
+            place,
+            since: Instant::now(),
+        };
         let task = self.jobs.spawn(job).id();
-        self.under_way.insert(task, UnderWay { rollback, place });
+        self.under_way.insert(task, under_way);
     }
 
     /// Ends it; says whose it was.
     pub(super) fn end(&mut self, task: task::Id) -> Option<String> {
-        let UnderWay { rollback, place } = self.under_way.remove(&task)?;
-        if let Some(place) = place {
-            self.occupied.remove(&place);
-        }
+        let UnderWay { rollback, .. } = self.under_way.remove(&task)?;
         if let Some(entry) = self.entries.get_mut(&rollback) {
             entry.standing = Standing::Idle;
         }
         Some(rollback)
+    }
+
+    /// Until when a call that is under way keeps others from its place, where one does.
+    pub(super) fn occupied(&self, place: &str, now: Instant) -> Option<Instant> {
+        let here = self.under_way.values();
+        let here = here.filter(|it| it.place.as_deref() == Some(place));
+        let until = here.map(|it| it.since + ALONE);
+        until.filter(|until| *until > now).max()
     }
 
     /// Learns the id of a place that is configured by its name.

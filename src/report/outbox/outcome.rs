@@ -9,8 +9,10 @@ pub enum Outcome {
     Limited,
     /// It failed without an effect, and is tried again.
     Retried,
-    /// It may have had an effect, and is tried again once the other side answers.
+    /// It may have had an effect, and is tried again.
     Unknown,
+    /// It may have had an effect, and is not tried again.
+    GivenUp,
     /// The message was out of reach; a new one is posted.
     Anew,
     /// A person must change something first.
@@ -25,11 +27,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Delivered,
         Self::Limited,
         Self::Retried,
         Self::Unknown,
+        Self::GivenUp,
         Self::Anew,
         Self::Refused,
         Self::Unrecorded,
@@ -44,6 +47,7 @@ impl Outcome {
             Self::Limited => "limited",
             Self::Retried => "retried",
             Self::Unknown => "unknown",
+            Self::GivenUp => "given_up",
             Self::Anew => "anew",
             Self::Refused => "refused",
             Self::Unrecorded => "unrecorded",

@@ -26,9 +26,9 @@ pub struct Report {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(default)]
 pub struct NoticeReport {
-    /// The keys of the notices that were delivered.
+    /// The keys of the notices that were delivered, or may have been.
     pub told: Vec<String>,
-    /// Why a notice could not be delivered for good, until a change of the settings.
+    /// Why a notice could not be delivered for good, until a change of the settings, or why nobody knows whether one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }

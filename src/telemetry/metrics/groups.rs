@@ -59,6 +59,8 @@ pub(super) struct Replica {
     pub(super) leader: Gauge,
     pub(super) transitions: Counter,
     pub(super) hold: Gauge,
+    pub(super) hold_unreadable: Gauge,
+    pub(super) missing: Gauge,
     pub(super) reports: Family<DeliveryLabels, Counter>,
     pub(super) reports_pending: Family<ReporterLabels, Gauge>,
     pub(super) policy: Family<PolicyLabels, Gauge>,
@@ -215,7 +217,7 @@ impl Rollbacks {
                 &Entry(
                     "permissions_missing",
                     "`target`",
-                    "Rights that a rollback of the target needs and Ripcord lacks; asked soon after the start, then every minute",
+                    "Rights that Ripcord lacks in the target's namespace and needs to hear of it, pull it back, remember and tell; asked soon after the start, then every minute",
                 ),
                 Family::default(),
             ),
@@ -275,7 +277,27 @@ impl Replica {
                 Counter::default(),
             ),
             hold: book.add(
-                &Entry("hold", "", "1 while the global hold stops every start"),
+                &Entry(
+                    "hold",
+                    "",
+                    "1 while somebody holds everything, so that nothing starts",
+                ),
+                Gauge::default(),
+            ),
+            hold_unreadable: book.add(
+                &Entry(
+                    "hold_unreadable",
+                    "",
+                    "1 while the global hold cannot be read, which counts as held: nothing starts",
+                ),
+                Gauge::default(),
+            ),
+            missing: book.add(
+                &Entry(
+                    "own_permissions_missing",
+                    "",
+                    "Rights that Ripcord lacks in its own namespace; asked soon after the start, then every minute",
+                ),
                 Gauge::default(),
             ),
             reports: book.add(

@@ -36,6 +36,8 @@ fn touched() -> Metrics {
     metrics.leader(true);
     metrics.lease_transition();
     metrics.hold(true);
+    metrics.hold_unreadable(true);
+    metrics.own_permissions_missing(3);
     metrics.report(Via::Slack, Delivery::Retried);
     metrics.reports_pending(Via::Slack, 5);
     metrics.policy("sha256:aa");
@@ -100,6 +102,8 @@ fn every_call_is_seen_in_its_series() {
         ("ripcord_lease_leader", "1"),
         ("ripcord_lease_transitions_total", "1"),
         ("ripcord_hold", "1"),
+        ("ripcord_hold_unreadable", "1"),
+        ("ripcord_own_permissions_missing", "3"),
         (
             r#"ripcord_reports_total{reporter="slack",result="retried"}"#,
             "1",

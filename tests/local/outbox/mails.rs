@@ -179,6 +179,62 @@ async fn a_mail_of_which_nobody_knows_is_repeated_once() {
     assert_eq!(id(0), id(1), "so that it can be told to be the same");
 }
 
+#[tokio::test]
+async fn a_mail_server_that_looks_through_a_mail_first_gets_one() {
+    let world = World::new().await;
+    let server = FakeSmtp::start().await;
+    server.looks(Duration::from_secs(100));
+    world.store(given::failed("options-api"));
+    world.report(mail(&server, |_| ()));
+    world
+        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
+        .await;
+    assert_eq!(server.mails().len(), 1);
+    assert!(!world.saw(Outcome::Unknown), "its answer was waited for");
+}
+
+#[tokio::test]
+async fn a_mail_server_that_never_answers_gets_a_mail_three_times_and_no_more() {
+    let world = World::new().await;
+    let server = FakeSmtp::start().await;
+    for _ in 0..9 {
+        server.instead(".", None);
+    }
+    world.store(given::failed("options-api"));
+    world.report(mail(&server, |_| ()));
+    world
+        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
+        .await;
+    let said = record(&world, |it| &it.email).refused.unwrap();
+    assert_eq!(
+        said,
+        "e-mail: no answer in time; sent 3 times, and not again"
+    );
+    world
+        .pass(Duration::from_secs(3_600), Duration::from_secs(5))
+        .await;
+    assert_eq!(server.mails().len(), 3);
+    let times = |outcome| world.times(outcome);
+    assert_eq!((times(Outcome::Unknown), times(Outcome::GivenUp)), (2, 1));
+}
+
+#[tokio::test]
+async fn a_mail_that_is_not_answered_keeps_that_of_another_rollback_for_seconds() {
+    let world = World::new().await;
+    let server = FakeSmtp::start().await;
+    server.instead(".", None);
+    world.store(given::failed("first"));
+    world.report(mail(&server, |_| ()));
+    world.until(|_| server.mails().len() == 1).await;
+    let start = Instant::now();
+    world.store(given::failed("second"));
+    world.until(|_| server.mails().len() == 2).await;
+    let id = header(&server.mails()[1].text, "Message-ID").to_owned();
+    assert!(id.contains("uid-second"), "{id}");
+    let waited = start.elapsed();
+    assert!(waited < Duration::from_secs(20), "{waited:?}");
+}
+
 /// A mail over a connection that is encrypted at once, or once that was asked for.
 async fn arrives_encrypted(encryption: Encryption) {
     let world = World::new().await;

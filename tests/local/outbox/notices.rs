@@ -202,6 +202,25 @@ async fn what_fails_is_sent_again_once_the_other_side_takes_it() {
     assert!(world.saw(Outcome::Limited) && world.saw(Outcome::Retried));
 }
 
+/// There was nothing to tell of it there before.
+#[tokio::test]
+async fn what_is_not_taken_is_counted_until_it_is() {
+    let world = World::new().await;
+    let receiver = Receiver::start(202).await;
+    world.store(given::running("options-api"));
+    world.report(pagerduty(&receiver));
+    world.pass(Duration::from_secs(5), STEP).await;
+    assert_eq!(world.untold(), 0);
+    receiver.instead([503; 4].map(Instead::Status));
+    world.store(given::failed("options-api"));
+    world.until(|_| receiver.refused() == 3).await;
+    assert_eq!(world.untold(), 1);
+    world
+        .until(|world| record(world, |it| &it.pagerduty).told.len() == 1)
+        .await;
+    world.until(|world| world.untold() == 0).await;
+}
+
 #[tokio::test]
 async fn what_is_refused_for_good_is_on_record_and_told_once_mended() {
     let world = World::new().await;
@@ -285,6 +304,67 @@ async fn an_answer_that_never_came_repeats_one_notice_at_most() {
         .await;
     assert!(world.saw(Outcome::Unknown));
     assert_eq!(receiver.posted().len(), 2);
+}
+
+#[tokio::test]
+async fn where_no_answer_ever_comes_a_notice_is_sent_three_times_and_is_told() {
+    let world = World::new().await;
+    let receiver = Receiver::start(200).await;
+    receiver.instead([Instead::Hang; 20]);
+    world.store(given::failed("options-api"));
+    world.report(hook(&receiver, |_| ()));
+    world
+        .until(|world| record(world, |it| &it.webhook).told == ["end/Failed"])
+        .await;
+    let said = record(&world, |it| &it.webhook).refused.unwrap();
+    assert_eq!(
+        said,
+        "webhook: it may have been taken: no answer in time; sent 3 times, and not again"
+    );
+    world
+        .pass(Duration::from_secs(3_600), Duration::from_secs(5))
+        .await;
+    assert_eq!(receiver.posted().len(), 3);
+    let times = |outcome| world.times(outcome);
+    assert_eq!((times(Outcome::Unknown), times(Outcome::GivenUp)), (2, 1));
+}
+
+#[tokio::test]
+async fn a_doubt_about_one_notice_keeps_no_other_waiting() {
+    let world = World::new().await;
+    let receiver = Receiver::start(200).await;
+    receiver.instead([Instead::Hang; 2]);
+    world.report(hook(&receiver, |settings| {
+        settings.tell = vec![Moment::Started, Moment::Ended];
+    }));
+    world.store(given::running("options-api"));
+    world
+        .until(|world| world.times(Outcome::Unknown) == 2)
+        .await;
+    let start = Instant::now();
+    world.store(given::failed("options-api"));
+    world
+        .until(|world| record(world, |it| &it.webhook).told == ["end/Failed"])
+        .await;
+    let waited = start.elapsed();
+    assert!(waited < Duration::from_secs(10), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_balancer_that_has_nobody_behind_it_for_a_while_delays_a_notice_by_that() {
+    let world = World::new().await;
+    let receiver = Receiver::start(200).await;
+    receiver.instead([502, 503, 503, 502, 503].map(Instead::Status));
+    world.store(given::failed("options-api"));
+    let start = Instant::now();
+    world.report(hook(&receiver, |_| ()));
+    world
+        .until(|world| record(world, |it| &it.webhook).told == ["end/Failed"])
+        .await;
+    let waited = start.elapsed();
+    assert!(waited < Duration::from_secs(60), "{waited:?}");
+    assert_eq!((receiver.refused(), receiver.posted().len()), (5, 1));
+    assert!(!world.saw(Outcome::Unknown), "nothing was taken");
 }
 
 #[tokio::test]

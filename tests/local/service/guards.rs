@@ -96,7 +96,10 @@ async fn an_end_of_every_alert_counts_until_the_first_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_cannot_be_read_holds_until_it_can() {
     let scene = Scene::incident(scene::policy()).await;
+    shows(&scene, "ripcord_hold_unreadable 0").await;
     scene.lose_hold().await;
+    shows(&scene, "ripcord_hold_unreadable 1").await;
+    shows(&scene, "ripcord_hold 0").await;
     let alert = firing(LATENCY);
     assert_eq!(
         scene.send(&alert).await.one(),
@@ -112,7 +115,11 @@ async fn a_hold_that_cannot_be_read_holds_until_it_can() {
         "{}",
         said(&told)
     );
+    scene.hold(Some("jo: freeze"));
+    shows(&scene, "ripcord_hold_unreadable 0").await;
+    shows(&scene, "ripcord_hold 1").await;
     scene.hold(None);
+    shows(&scene, "ripcord_hold 0").await;
     assert_eq!(scene.send(&alert).await.one(), ("start", "claimed"));
     scene.until(|r| r.phase() == Phase::Succeeded).await;
     scene.close().await;
@@ -198,7 +205,13 @@ async fn one_target_is_held_until_its_time_is_over() {
 
 /// Waits until the metric of a target that is held has this value.
 async fn shows_hold(scene: &Scene, value: &str) {
-    let line = format!("ripcord_target_held{{target=\"{NAME}\"}} {value}\n");
+    let series = format!("ripcord_target_held{{target=\"{NAME}\"}} {value}");
+    shows(scene, &series).await;
+}
+
+/// Waits until the metrics have this line.
+async fn shows(scene: &Scene, line: &str) {
+    let line = format!("\n{line}\n");
     let shown = async {
         while !scene.replicas[0].metrics.encode().contains(&line) {
             tokio::time::sleep(Duration::from_millis(20)).await;

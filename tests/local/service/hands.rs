@@ -211,6 +211,30 @@ async fn a_fix_that_comes_in_the_middle_stays() {
     scene.close().await;
 }
 
+/// It comes after the end, while the alert goes on from before: less than a minute is what clocks may differ by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_that_comes_right_after_the_end_stays() {
+    let scene = Scene::incident(scene::policy()).await;
+    let alert = firing(LATENCY);
+    scene.send(&alert).await;
+    assert_eq!(ending(&scene.done().await).0, Phase::Succeeded);
+    let restored = changes(&scene.sandbox);
+    scene
+        .sandbox
+        .deploy(NAMESPACE, NAME, "demo:v3-fixed")
+        .unwrap();
+    scene
+        .until_memory(|memory| {
+            let live = memory.state().live.clone();
+            live.is_some_and(|live| live.revision == 4)
+        })
+        .await;
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "duplicate"));
+    assert_eq!(image(&scene.sandbox), "demo:v3-fixed");
+    assert_eq!(changes(&scene.sandbox), restored);
+    scene.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fix_that_comes_before_the_start_stays() {
     let mut scene = Scene::empty(scene::policy()).await;

@@ -105,6 +105,26 @@ fn a_configuration_that_would_not_tell_ripcord_is_found_out() {
             "held back for 1m",
         ),
         (
+            "group_interval: 10s",
+            "group_interval: 31s",
+            Verdict::Warning,
+            "waits for up to 31s (group_interval)",
+        ),
+        // What nobody says is five minutes.
+        (
+            "      group_interval: 10s\n",
+            "",
+            Verdict::Warning,
+            "waits for up to 5m (group_interval)",
+        ),
+        // A repeat waits for the next look at the group, too.
+        (
+            "group_interval: 10s",
+            "group_interval: 10m",
+            Verdict::Warning,
+            "asked again after 10m only (group_interval)",
+        ),
+        (
             "      repeat_interval: 1m\n",
             "",
             Verdict::Warning,
@@ -118,6 +138,10 @@ fn a_configuration_that_would_not_tell_ripcord_is_found_out() {
         assert_eq!(found, verdict, "{to}: {why}");
         assert!(why.contains(said), "{to}: {why}");
     }
+}
+
+#[test]
+fn what_does_not_answer_or_cannot_be_asked_is_not_well() {
     let silent = judge(
         "http://am",
         "ripcord",
@@ -128,6 +152,38 @@ fn a_configuration_that_would_not_tell_ripcord_is_found_out() {
     let config = serde_saphyr::from_str(SHIPPED).unwrap();
     let nothing = judge("http://am", "ripcord", Ok(("0.28.1".into(), config)), &[]);
     assert_eq!(nothing[2].verdict, Verdict::Warning, "{nothing:?}");
+}
+
+#[test]
+fn what_is_slow_is_said_at_once_with_what_to_say_instead() {
+    let times = |wait, tick, again| Times {
+        wait: Duration::from_secs(wait),
+        tick: Duration::from_secs(tick),
+        again: Duration::from_secs(again),
+    };
+    let better = |times| -> Vec<_> { slow(times).into_iter().map(|(_, it)| it).collect() };
+    let (wait, tick, again) = (
+        "`group_wait: 0s`",
+        "`group_interval: 10s`",
+        "`repeat_interval: 1m`",
+    );
+    assert_eq!(better(times(5, 30, 300)), [""; 0]);
+    assert_eq!(better(times(6, 31, 301)), [wait, tick, again]);
+    assert_eq!(better(times(0, 301, 60)), [tick, tick]);
+
+    let bent = SHIPPED.replacen("group_interval: 10s", "group_interval: 10m", 1);
+    let config = serde_saphyr::from_str(&bent).unwrap();
+    let all = judge(
+        "http://am",
+        "ripcord",
+        Ok((String::new(), config)),
+        &shipped(),
+    );
+    let help = all.iter().find_map(|it| it.help.as_deref()).unwrap();
+    assert!(
+        help.starts_with("say `group_interval: 10s` in the route; see "),
+        "{help}"
+    );
 }
 
 #[test]
