@@ -25,6 +25,7 @@ use crate::procedure::{Next, StepPhase, StepPlan};
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Plan;
 use crate::rollback::{FINALIZER, Phase};
+use crate::target::effect::EffectKind;
 use crate::target::{Effect, Sighting, Snapshot, Target};
 use crate::telemetry::Span;
 
@@ -32,6 +33,8 @@ use crate::telemetry::Span;
 const RACES: u32 = 20;
 /// How long after a change nothing is looked at: it would only keep the API server from the controller, whose turn it is.
 const BREATH: Duration = Duration::from_millis(50);
+/// The same after an abort, with which the controller has more to do before anything can be seen of it.
+const LONG_BREATH: Duration = Duration::from_millis(200);
 /// How long the events that one change comes as have to arrive before the next look. Four times as long after each look that
 /// found nothing to do, up to [`LULL`], for the same reason.
 const ARRIVAL: Duration = Duration::from_millis(5);
@@ -66,7 +69,7 @@ struct Runner<'a> {
 enum Round {
     Again,
     /// A change was made, and what comes of it is the controller's.
-    Changed,
+    Changed(EffectKind),
     Soon,
     Ended,
 }
@@ -178,11 +181,9 @@ impl Runner<'_> {
                 match round {
                     Round::Ended => return Ok(()),
                     Round::Again => {}
-                    Round::Changed => {
+                    Round::Changed(kind) => {
                         arrival = ARRIVAL;
-                        if !self.ctx.pause(BREATH).await {
-                            return Err(Halt::TermEnded);
-                        }
+                        self.breathe(kind).await?;
                     }
                     Round::Soon => {
                         if self.is_done(index) {
@@ -203,6 +204,21 @@ impl Runner<'_> {
             }
         }
         self.end(Phase::Succeeded, Reason::Done.into()).await
+    }
+
+    /// Leaves the controller to itself after a change. That the change was confirmed goes on record only then: the intent is.
+    async fn breathe(&mut self, kind: EffectKind) -> Result<(), Halt> {
+        let breath = match kind {
+            EffectKind::Abort => LONG_BREATH,
+            _ => BREATH,
+        };
+        if !self.ctx.pause(breath).await {
+            return Err(Halt::TermEnded);
+        }
+        if kind == EffectKind::Nudge {
+            return Ok(());
+        }
+        self.journal.write(self.ctx).await
     }
 
     fn is_done(&self, index: usize) -> bool {

@@ -91,7 +91,7 @@ impl Runner<'_> {
             Err(round) => return Ok(round),
         };
         match self.apply(index, &effect).await? {
-            Ok(()) => self.changed(index, &effect).await,
+            Ok(()) => Ok(self.changed(index, &effect)),
             Err(error) => self.not_changed(index, error, now).await,
         }
     }
@@ -164,7 +164,7 @@ impl Runner<'_> {
             Ok(()) => {
                 self.races = 0;
                 self.announce(&Effect::Nudge);
-                Ok(Round::Changed)
+                Ok(Round::Changed(EffectKind::Nudge))
             }
             Err(error) => self.retried(index, &error, now).await,
         }
@@ -221,8 +221,8 @@ impl Runner<'_> {
         }
     }
 
-    /// Journals that the API server confirmed a change.
-    pub(super) async fn changed(&mut self, index: usize, effect: &Effect) -> Result<Round, Halt> {
+    /// Notes that the API server confirmed a change.
+    fn changed(&mut self, index: usize, effect: &Effect) -> Round {
         let confirmed = (self.ctx.clock)();
         self.races = 0;
         let entry = self.journal.page.run.steps.get_mut(index);
@@ -231,9 +231,8 @@ impl Runner<'_> {
         }
         let run = &mut self.journal.page.run;
         run.first_mutation.get_or_insert(confirmed);
-        self.journal.write(self.ctx).await?;
         self.announce(effect);
-        Ok(Round::Changed)
+        Round::Changed(effect.kind())
     }
 
     /// What follows from a change that was not confirmed.
