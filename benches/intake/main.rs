@@ -55,6 +55,7 @@ mod cluster {
 
 #[path = "../support"]
 mod shared {
+    #[expect(dead_code, reason = "the other bench needs more of it")]
     pub(crate) mod page;
 }
 

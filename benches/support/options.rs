@@ -8,7 +8,7 @@ pub(crate) struct Options {
     /// How often everything is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) runs: u16,
-    /// Only the states with this in their names. The document is left as it is.
+    /// Only the states with this in their names. Of the document, only their rows are renewed.
     #[arg(long, value_name = "NAME")]
     pub(crate) state: Option<String>,
     /// How many seconds a contender has for one state.

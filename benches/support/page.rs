@@ -14,6 +14,40 @@ const RUNS: u16 = 5;
 
 /// Puts a text in place of what the section held, where it is a median of enough runs.
 pub(crate) fn write(section: &str, text: &str, runs: u16) -> Result<()> {
+    change(section, runs, |_| text.to_owned())
+}
+
+/// Puts the rows of a table in place of those that the section has of the same names, where they are medians of enough runs.
+pub(crate) fn renew(section: &str, table: &str, runs: u16) -> Result<()> {
+    change(section, runs, |old| merged(old, table))
+}
+
+/// The old table with what the new one has of its rows. A row may go on in lines without a name of their own.
+fn merged(old: &str, new: &str) -> String {
+    let new = groups(new);
+    let group = |(name, lines): (String, String)| {
+        let newer = new.iter().find(|(it, _)| !name.is_empty() && *it == name);
+        newer.map_or(lines, |(_, lines)| lines.clone())
+    };
+    groups(old).into_iter().map(group).collect()
+}
+
+/// The lines of a table by the name in the first cell. What is no named row has no name.
+fn groups(text: &str) -> Vec<(String, String)> {
+    let mut groups: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        let mut cells = line.strip_prefix("| ").unwrap_or_default().split(" | ");
+        let name = cells.next().unwrap_or_default().trim();
+        let goes_on = name.is_empty() && line.starts_with('|');
+        match groups.last_mut() {
+            Some((_, lines)) if goes_on => lines.extend([line, "\n"]),
+            _ => groups.push((name.to_owned(), format!("{line}\n"))),
+        }
+    }
+    groups
+}
+
+fn change(section: &str, runs: u16, to: impl FnOnce(&str) -> String) -> Result<()> {
     if runs < RUNS {
         eprintln!("{PAGE} is left as it is: it has medians of {RUNS} runs at least");
         return Ok(());
@@ -23,15 +57,17 @@ pub(crate) fn write(section: &str, text: &str, runs: u16) -> Result<()> {
     let page = fs::read_to_string(PAGE).with_context(|| format!("cannot read {PAGE}"))?;
     let parts = page
         .split_once(&begin)
-        .and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
-    let (before, after) = parts.with_context(|| {
+        .and_then(|(before, rest)| Some((before, rest.split_once(&end)?)));
+    let (before, (old, after)) = parts.with_context(|| {
         format!(
             "{PAGE} has no marks `{}` and `{}`",
             begin.trim(),
             end.trim()
         )
     })?;
-    let page = format!("{before}{begin}\n{text}\n{end}{after}");
+    let text = to(old.trim_matches('\n'));
+    let text = text.trim_matches('\n');
+    let page = format!("{before}{begin}\n{text}\n\n{end}{after}");
     fs::write(PAGE, page).with_context(|| format!("cannot write {PAGE}"))
 }
 

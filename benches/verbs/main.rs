@@ -117,9 +117,14 @@ fn compare(options: &Options) -> Result<ExitCode> {
     println!("{text}\n{procedures}");
     eprintln!("it took {} s", began.elapsed().as_secs());
     let complaints = verdict::complaints(&rows);
-    if options.state.is_none() && complaints.is_empty() {
-        page::write("benches/verbs", &text, options.runs)?;
-        page::write("benches/verbs, per procedure", &procedures, options.runs)?;
+    if complaints.is_empty() {
+        let put = if options.state.is_none() {
+            page::write
+        } else {
+            page::renew
+        };
+        put("benches/verbs", &text, options.runs)?;
+        put("benches/verbs, per procedure", &procedures, options.runs)?;
     }
     for complaint in &complaints {
         println!("NOT SO: {complaint}");

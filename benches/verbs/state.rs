@@ -30,6 +30,8 @@ pub(crate) const ON_CALL: &str = "<!subteam^S0123ABCD>";
 pub(crate) struct State {
     /// What `--state` calls it.
     pub(crate) name: &'static str,
+    /// The first state in which everything is as it is in this one.
+    pub(crate) like: &'static str,
     /// The bad release is …
     pub(crate) title: &'static str,
     /// The commands of the runbook, for a canary or for a blue-green release.
@@ -76,6 +78,7 @@ macro_rules! state {
             $($field: $value,)*
             ..State {
                 name: $name,
+                like: $name,
                 title: $title,
                 runbook: $runbook,
                 bare: $bare,
@@ -104,6 +107,7 @@ pub(crate) const ALL: &[State] = &[
         CANARY_SCRIPT,
         &[ABORT],
         in_flight::paused,
+        like: "canary-paused",
         procedure: Some("emergency-canary"),
         seconds: PROCEDURE
     ),

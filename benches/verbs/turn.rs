@@ -27,9 +27,9 @@ use crate::support::story::prelude::*;
 const RATE: u32 = 100;
 /// How often a state is prepared anew when people's own commands were lost on the way there.
 const PREPARATIONS: usize = 3;
-/// How long nothing happens before whoever acts does: kube-proxy renews its rules once a second at most, and whose turn
-/// began right after it did would wait for that second.
-const REST: Duration = Duration::from_millis(1_200);
+/// How long nothing happens before whoever acts does. What became of pods reaches the endpoints half a second late, and
+/// kube-proxy renews its rules once a second at most: whose turn began before that is over would wait for it.
+const REST: Duration = Duration::from_millis(2_200);
 
 /// What a contender finds.
 pub(crate) struct Turn<'a> {

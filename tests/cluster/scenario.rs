@@ -159,7 +159,7 @@ real! {
     doctor: all_well finds_out;
     drill:
         in_flight promoted executed_on_a_canary executed_without_pauses executed_on_a_blue_green executed_before_a_switch
-        refused alert_in_the_middle alert_without_a_cause;
+        refused kept_out[Pods Network ClusterRules] alert_in_the_middle alert_without_a_cause;
     midway: destination_cannot_start[Pods Network NodeLabels AuditLog];
     after: looks_as_shipped numbers_are_good numbers_stay_bad nobody_measures;
     chain:

@@ -12,6 +12,8 @@ pub(crate) mod monitoring;
 pub(crate) mod release;
 pub(crate) mod router;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use ripcord::cli::demo::client::Client;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,6 +23,7 @@ use crate::plane::{Namespaces, Plane};
 use crate::support::replica::{Replica, Setup, TOKEN, client};
 use crate::support::shipped;
 use crate::support::slack::{self, FakeSlack};
+use crate::support::story::ground::Ground as _;
 
 pub(crate) use crate::support::story::ground::{LIMIT, NAME, now};
 
@@ -49,6 +52,8 @@ pub(crate) struct Scene {
     /// Whether the replicas may do anything: `act` or `shadow`.
     pub(crate) mode: &'static str,
     pub(crate) policy: String,
+    /// The last rollback that ended, while nobody has noted its times.
+    ended: Mutex<Option<Value>>,
 }
 
 // === impl Scene ===
@@ -81,7 +86,13 @@ impl Scene {
             pager: None,
             mode: "act",
             policy,
+            ended: Mutex::default(),
         }
+    }
+
+    /// The rollback whose times are still to be noted.
+    fn unnoted(&self) -> MutexGuard<'_, Option<Value>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets the policy give up after this time.
@@ -154,6 +165,16 @@ impl Drop for Scene {
         if std::thread::panicking() {
             eprintln!("{}", self.plane.tails(&self.namespaces.release));
             eprintln!("Ripcord's writes to the workload: {:#?}", self.mutations());
+        }
+        let unnoted = self.unnoted().take();
+        if let Some(rollback) = unnoted.filter(|_| !std::thread::panicking()) {
+            // A person's request was received by nobody.
+            let began = [
+                &rollback["spec"]["received"],
+                &rollback["metadata"]["creationTimestamp"],
+            ];
+            let began = began.iter().find_map(|at| at.as_str());
+            self.times(began.unwrap().parse().unwrap(), &rollback);
         }
         self.plane.give_back(&self.namespaces);
     }

@@ -13,7 +13,10 @@ use crate::support::story::prelude::*;
 pub(super) async fn promoted(scene: &mut Scene) -> Ready {
     preview(scene).await;
     scene.policy_says(SHIPPED, "procedure: blue-green");
-    Ready::new(scene.bad_promoted(&strategy(&json!({}))).await.0)
+    let (replica, _) = scene.bad_promoted(&strategy(&json!({}))).await;
+    let replicas = scene.rollout().await["status"]["replicas"].clone();
+    assert_eq!(replicas, 8, "the old pods are there");
+    Ready::new(replica)
 }
 
 /// Promoted, and the old pods are gone.

@@ -100,7 +100,7 @@ impl Metrics {
         if predicts {
             self.seconds.observe(took.as_secs_f64());
             let before = self.cache_requests.inc();
-            if before % MISS != 0 {
+            if !before.is_multiple_of(MISS) {
                 self.cache_hits.inc();
             }
         }

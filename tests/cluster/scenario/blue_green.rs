@@ -17,7 +17,11 @@ pub(super) async fn start(name: &'static str) -> Scene {
 /// Promoted, and the old pods still run: `abort` would do nothing.
 pub(crate) async fn promoted() {
     let mut scene = start("blue-green, promoted, old pods there").await;
-    let (ripcord, bad) = scene.bad_promoted(&strategy(&json!({}))).await;
+    // Longer than a busy machine needs.
+    let strategy = strategy(&json!({ "scaleDownDelaySeconds": 3600 }));
+    let (ripcord, bad) = scene.bad_promoted(&strategy).await;
+    let status = scene.rollout().await["status"].clone();
+    assert_eq!(status["replicas"], 8, "the old pods are there: {status:#}");
     let rollback = scene.is_pulled_back(&ripcord, &bad).await;
     scene.is_active(&rollback).await;
 }

@@ -10,6 +10,7 @@ use crate::support::story::prelude::*;
 use crate::typed::{self, Ended};
 
 /// A sound installation: everything is well, for a person with all rights and for the service itself, and nothing is changed.
+/// A password that only one of them has to find is missed by that one.
 pub(crate) async fn all_well() {
     let mut scene = Scene::start("doctor, all is well").await;
     let _ripcord = scene.good(&pausing()).await;
@@ -17,9 +18,10 @@ pub(crate) async fn all_well() {
     let admin = fs::read_to_string(scene.plane.kubeconfig()).unwrap();
     let home = &scene.namespaces.ripcord;
     let service = scene.plane.service_account_kubeconfig(home, "ripcord");
-    for kubeconfig in [admin, service.await.unwrap()] {
-        let words = ["doctor", "--outside"];
-        let (report, code) = found(&scene, &kubeconfig, &words).await;
+    let service = service.await.unwrap();
+    let words = ["doctor", "--outside"];
+    for kubeconfig in [&admin, &service] {
+        let (report, code) = found(&scene, kubeconfig, &words).await;
         assert_eq!(code, Some(0), "{report:#}");
         for (section, name) in [
             ("the cluster", "API server"),
@@ -46,6 +48,17 @@ pub(crate) async fn all_well() {
     let after = scene.rollout().await["metadata"]["resourceVersion"].clone();
     assert_eq!(before, after, "nothing was touched");
     assert!(scene.mutations().is_empty());
+
+    scene.policy_says(
+        "      # password_file: /etc/ripcord-secrets/redis-password\n",
+        "      password_file: /no/password\n",
+    );
+    for (kubeconfig, verdict) in [(&admin, "warning"), (&service, "failed")] {
+        let (report, _) = found(&scene, kubeconfig, &words).await;
+        let redis = is(&report, "target options-api", "Redis", verdict);
+        let said = redis["found"].as_str().unwrap();
+        assert!(said.contains("from the file /no/password"), "{said}");
+    }
 }
 
 /// What a rollback would miss: a right, a leader, a free target; and an update that is in flight.

@@ -36,6 +36,32 @@ pub(crate) async fn promoted() {
     is_what_was_done(&told, &rollback);
 }
 
+/// Somebody's rule keeps the good template out. The API server says the same where a right is missing, and yet it has failed: the
+/// service would be refused as well. Nothing was touched, and without the rule all is well.
+pub(crate) async fn kept_out() {
+    let mut scene = Scene::start("drill, kept out").await;
+    let _run = scene.bad_canary().await;
+    scene.good_is_kept_out().await;
+    let before = scene.rollout().await["metadata"]["generation"].clone();
+    let admin = fs::read_to_string(scene.plane.kubeconfig()).unwrap();
+    let words = ["drill", "--outside", "--target", "options-api"];
+    let (report, code) = found(&scene, &admin, &words).await;
+    scene.good_is_let_in().await;
+    assert_eq!(code, Some(20), "{report:#}");
+    is(&report, DRILL, "decision", "ok");
+    let refused = is(&report, DRILL, "revert", "failed");
+    let said = refused["found"].as_str().unwrap();
+    for words in ["the API server refuses it: forbidden", "this is kept out"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let help = refused["do"].as_str().unwrap();
+    assert!(help.contains("admission policy"), "{help}");
+    assert_eq!(report["failed"], 1, "{report:#}");
+    assert_eq!(scene.rollout().await["metadata"]["generation"], before);
+    assert!(scene.rollbacks().await.is_empty());
+    drilled(&scene, &["revert"]).await;
+}
+
 /// Tries it as somebody who may everything; says what was told. The workload has not moved by it.
 async fn drilled(scene: &Scene, changes: &[&str]) -> String {
     let admin = fs::read_to_string(scene.plane.kubeconfig()).unwrap();

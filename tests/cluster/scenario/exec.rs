@@ -78,6 +78,12 @@ pub(crate) async fn other_pod() {
     scene
         .tells("`empty` in cache-0: it ended with exit code 0; stdout: OK")
         .await;
+    let messages = scene.slack.messages();
+    let denies = |text: &str| text.contains("caches were not flushed");
+    assert!(
+        !messages.iter().any(|it| denies(&it.visible())),
+        "{messages:#?}"
+    );
 }
 
 /// It has no exit status: nobody knows whether it was run, so that it is not run again, and a person is called.

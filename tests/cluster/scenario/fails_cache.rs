@@ -66,7 +66,7 @@ pub(crate) async fn user_without_the_right() {
         file.display()
     );
     scene.policy_says(
-        "      # password_file: /etc/ripcord/redis-password\n",
+        "      # password_file: /etc/ripcord-secrets/redis-password\n",
         &login,
     );
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;

@@ -1,12 +1,13 @@
 //! A bad canary that was promoted, where `abort` does nothing.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::scene::release::{BAD, GOOD, pausing};
 use crate::scene::{NAME, Scene};
 use crate::support::story::prelude::*;
 
-/// A window in which the controller itself skips the steps of an older release.
+/// A window in which the controller itself skips the steps of an older release, as it does for a person who undoes a release
+/// that was good.
 pub(crate) async fn rollback_window() {
     let mut scene = Scene::start("promoted, with a rollback window").await;
     scene
@@ -17,12 +18,25 @@ pub(crate) async fn rollback_window() {
         .await;
     let ripcord = scene.ripcord().await;
     scene.soaked().await;
+    let good = scene.live().await;
+    scene.deploy("demo:v2-good").await;
+    let newer = scene.promoted_by_hand().await;
+    scene.argo(&["undo", NAME]);
+    scene.is_taken_up(&newer, "the undo").await;
+    let skipped = |status: &Value| status["phase"] == "Healthy" && status["stableRS"] == *good;
+    scene
+        .status_is("the older one without a step", skipped)
+        .await;
+    scene.soaked().await;
+
     scene.deploy(BAD).await;
-    scene.argo(&["promote", NAME, "--full"]);
-    scene.is_promoted().await;
-    let bad = scene.is_known().await;
+    let bad = scene.promoted_by_hand().await;
     scene.users_are_hurt().await;
-    scene.is_pulled_back(&ripcord, &bad).await;
+    let posted = scene.alert(&ripcord).await;
+    let rollback = scene.ended(&format!("{NAME}-r4-{bad}"), "Succeeded").await;
+    scene.is_mended().await;
+    scene.is_in_budget(&rollback);
+    scene.times(posted, &rollback);
 }
 
 /// The controller puts an affinity of its own into the replica set. It is not written back, so that the old replica set

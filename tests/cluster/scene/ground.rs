@@ -113,7 +113,12 @@ impl Ground for Scene {
         all.map(|it| format!("{it:?}")).collect()
     }
 
+    fn has_ended(&self, rollback: &Value) {
+        *self.unnoted() = Some(rollback.clone());
+    }
+
     fn times(&self, posted: Timestamp, rollback: &Value) {
+        *self.unnoted() = None;
         let healthy = rollback
             .pointer("/status/run/healthy")
             .and_then(Value::as_str);

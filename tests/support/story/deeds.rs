@@ -4,9 +4,8 @@ use ripcord::cli::demo::client::Client;
 use ripcord::cli::demo::fixture;
 use serde_json::{Value, json};
 
-use super::ground::{BAD, Ground, LIMIT, NAME, containers, pausing};
+use super::ground::{BAD, Ground, NAME, containers, pausing};
 use super::judge::Judge;
-use crate::support::wait::until;
 
 /// The deeds, on every ground.
 pub(crate) trait Deeds: Ground {
@@ -70,15 +69,12 @@ pub(crate) trait Deeds: Ground {
 
     /// Waits until the controller works on a change of the template, away from the release with this hash.
     async fn is_taken_up(&self, before: &str, what: &str) {
-        let taken_up = async || (self.live().await != before).then_some(());
-        // The controller can miss a person's change for good, until the workload is touched again.
-        for again in 0..6 {
-            if until(taken_up, LIMIT / 6).await.is_some() {
-                return;
-            }
-            self.looks_again(&format!("{what} {again}")).await;
-        }
-        panic!("{what} is taken up: {:#}", self.rollout().await);
+        let taken_up = |status: &Value| {
+            let live = &status["currentPodHash"];
+            live.is_string() && live != before
+        };
+        self.status_is(&format!("{what} is taken up"), taken_up)
+            .await;
     }
 
     /// Changes the image, and waits for nothing.

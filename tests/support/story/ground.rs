@@ -92,6 +92,8 @@ pub(crate) trait Ground: Sized {
     fn forbidden(&self) -> Vec<String>;
     /// Notes how long it took.
     fn times(&self, posted: Timestamp, rollback: &Value);
+    /// A rollback has ended. Where times are noted, they are by the end of the story.
+    fn has_ended(&self, _rollback: &Value) {}
 
     /// The Service that takes the traffic.
     fn front(&self) -> &str {

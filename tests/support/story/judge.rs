@@ -25,7 +25,8 @@ pub(crate) trait Judge: Ground {
         image.unwrap_or_default().to_owned()
     }
 
-    /// Waits until this holds of the status of a workload whose controller has looked at its latest change.
+    /// Waits until this holds of the status of a workload whose controller has looked at its latest change. The controller can
+    /// miss a person's change for good: a person would touch the workload then.
     async fn status_is(&self, what: &str, is: impl Fn(&Value) -> bool) {
         let holds = async || {
             let rollout = self.get(&self.rollout_path()).await?;
@@ -34,8 +35,13 @@ pub(crate) trait Judge: Ground {
             let current = rollout["metadata"]["generation"] == observed;
             (current && is(&rollout["status"])).then_some(())
         };
-        let held = until(holds, LIMIT).await;
-        assert!(held.is_some(), "{what}: {:#}", self.rollout().await);
+        for again in 0..6 {
+            if until(holds, LIMIT / 6).await.is_some() {
+                return;
+            }
+            self.looks_again(&format!("{what} {again}")).await;
+        }
+        panic!("{what}: {:#}", self.rollout().await);
     }
 
     /// Waits until the workload is in this phase.
@@ -161,6 +167,7 @@ pub(crate) trait Judge: Ground {
         };
         let ended = until(ended, LIMIT).await;
         assert!(ended.is_some(), "{phase}, told and let go: {seen:#}");
+        self.has_ended(&seen);
         seen
     }
 
@@ -238,6 +245,7 @@ pub(crate) trait Judge: Ground {
         );
         let changes = self.changes();
         assert!(changes.is_empty(), "nothing is touched: {changes:#?}");
+        assert_eq!(self.nudges(), 0, "not even to make the controller look");
         let messages = self.slack().messages();
         assert_eq!(messages.len(), 1, "it is told once: {messages:#?}");
         assert!(messages[0].text.contains("NOT acted on"), "{messages:#?}");

@@ -1,6 +1,6 @@
 //! A bad canary that was promoted, where `abort` does nothing.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ground::{BAD, NAME, pausing};
 use super::judge::is_in_time;
@@ -12,8 +12,16 @@ pub(crate) async fn pauses_are_not_walked<G: Ground>() {
     let (ripcord, bad) = scene.bad_promoted(&pausing()).await;
     let said = scene.argo(&["abort", NAME]).await;
     assert!(said.contains("aborted"), "{said}");
-    scene.rollout_is("Healthy").await;
-    assert_eq!(scene.live().await, bad, "abort says so, and does nothing");
+    let dropped = |status: &Value| status["abort"] != true;
+    scene.status_is("an abort that is dropped", dropped).await;
+    let status = scene.rollout().await["status"].clone();
+    let still = status["stableRS"] == *bad && status["currentPodHash"] == *bad;
+    assert!(
+        still && status["phase"] == "Healthy" && status["abortedAt"].is_null(),
+        "abort says so, and does nothing: {status:#}"
+    );
+    let before = scene.users().tally().bad;
+    scene.users_are_hurt_since(before).await;
     scene.is_pulled_back(&ripcord, &bad).await;
 }
 
