@@ -2,6 +2,7 @@
 //!
 //! It refuses to ask the cluster or Slack: an answer from there is no property of the configuration.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use kube::config::Kubeconfig;
@@ -170,18 +171,29 @@ fn unasked(settings: &Settings, policy: &Policy) -> Option<Diagnostic> {
     Some(Diagnostic::error(title).help("give its address as `prometheus.url` in the settings"))
 }
 
-/// Passwords of the targets' Redis that the service could not read. A flush comes after the traffic has moved: that is too
-/// late to find it out.
+/// Passwords and certificates of the targets' Redis that the service could not read. A flush comes after the traffic has
+/// moved: that is too late to find it out.
 pub(super) fn locked(policy: &Policy) -> Vec<Diagnostic> {
-    let targets = policy.targets.values();
-    let all = targets.filter_map(|target| {
-        let at = target.redis.as_ref()?.password.as_ref()?;
-        let why = password::read(at).err()?;
-        let title = format!("`redis` of target `{}`: {why}", target.name);
-        let help = "put it there, or say where it is by `password_file` or `password_env`; on another machine, leave it out by `ripcord check --no-files`";
-        Some(Diagnostic::error(title).help(help))
-    });
-    all.collect()
+    let mut found = Vec::new();
+    for target in policy.targets.values() {
+        let Some(redis) = &target.redis else { continue };
+        let mut say = |why: String, keys: &str| {
+            let title = format!("`redis` of target `{}`: {why}", target.name);
+            let help = format!(
+                "put it there, or say where it is by {keys}; on another machine, leave it out by `ripcord check --no-files`"
+            );
+            found.push(Diagnostic::error(title).help(help));
+        };
+        if let Some(Err(why)) = redis.password.as_ref().map(password::read) {
+            say(why, "`password_file` or `password_env`");
+        }
+        let file = redis.tls.as_ref().and_then(|tls| tls.ca_file.as_ref());
+        if let Some((path, Err(error))) = file.map(|path| (path, fs::read(path))) {
+            let why = format!("the certificates in {path} cannot be read: {error}");
+            say(why, "`ca_file`");
+        }
+    }
+    found
 }
 
 /// The files that the settings name and that the service could not use.
@@ -274,7 +286,7 @@ pub(super) fn own_namespace(settings: &Settings) -> String {
             .filter(|namespace| !namespace.is_empty())
     };
     let mounted = || {
-        std::fs::read_to_string(Path::new(NAMESPACE_FILE))
+        fs::read_to_string(Path::new(NAMESPACE_FILE))
             .ok()
             .map(|text| text.trim().to_owned())
     };

@@ -261,6 +261,11 @@ fn a_password_that_cannot_be_read_is_refused_by_check_and_serve() {
         let explained = ran(&["explain", NOTIFICATION, "--policy", &policy]);
         assert_eq!(explained.code, Some(0), "{value}: {}", explained.err);
     }
+    let unsigned = format!("{there}\n      tls: {{ ca_file: /no/ca.crt }}");
+    let ended = ran(&["check", "--policy", &naming("password_file", &unsigned)]);
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    let said = "the certificates in /no/ca.crt cannot be read: No such file";
+    assert!(ended.err.contains(said), "{}", ended.err);
     let ended = ran(&["check", "--policy", &naming("password_file", &there)]);
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(!format!("{}{}", ended.out, ended.err).contains("hunter2"));
