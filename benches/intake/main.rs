@@ -25,6 +25,7 @@ mod support {
     #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod rollback;
     pub(crate) mod scaled;
+    #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod shipped;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;

@@ -22,6 +22,7 @@ mod support {
     #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod replica;
     pub(crate) mod scaled;
+    #[expect(dead_code, reason = "the tests need more of it")]
     pub(crate) mod shipped;
     #[expect(dead_code, reason = "the tests need more of it")]
     pub mod slack;

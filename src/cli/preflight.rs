@@ -2,13 +2,12 @@
 //!
 //! It refuses to ask the cluster or Slack: an answer from there is no property of the configuration.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use kube::config::Kubeconfig;
 use secrecy::ExposeSecret as _;
 
-use crate::cluster::redis::password;
+use crate::cluster::redis::files;
 use crate::config::{Diagnostic, Settings};
 use crate::intake::auth::{self, AuthError, AuthMode, Tokens};
 use crate::policy::Policy;
@@ -184,12 +183,11 @@ pub(super) fn locked(policy: &Policy) -> Vec<Diagnostic> {
             );
             found.push(Diagnostic::error(title).help(help));
         };
-        if let Some(Err(why)) = redis.password.as_ref().map(password::read) {
+        if let Some(Err(why)) = redis.password.as_ref().map(files::password) {
             say(why, "`password_file` or `password_env`");
         }
         let file = redis.tls.as_ref().and_then(|tls| tls.ca_file.as_ref());
-        if let Some((path, Err(error))) = file.map(|path| (path, fs::read(path))) {
-            let why = format!("the certificates in {path} cannot be read: {error}");
+        if let Some(Err(why)) = file.map(|path| files::certificates(path)) {
             say(why, "`ca_file`");
         }
     }
@@ -286,7 +284,7 @@ pub(super) fn own_namespace(settings: &Settings) -> String {
             .filter(|namespace| !namespace.is_empty())
     };
     let mounted = || {
-        fs::read_to_string(Path::new(NAMESPACE_FILE))
+        std::fs::read_to_string(Path::new(NAMESPACE_FILE))
             .ok()
             .map(|text| text.trim().to_owned())
     };

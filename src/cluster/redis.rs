@@ -4,7 +4,7 @@
 //! refuses a Redis Cluster, where each master holds a part, and a Sentinel. The password is read anew each time and shown
 //! nowhere.
 
-pub mod password;
+pub mod files;
 
 use std::time::Duration;
 
@@ -194,7 +194,14 @@ async fn connect(of: &Redis, host: &str, port: u16) -> Result<MultiplexedConnect
 /// The password. A file may lie on a slow volume.
 async fn password(at: &PasswordAt) -> Result<String> {
     let at = at.clone();
-    let read = tokio::task::spawn_blocking(move || password::read(&at)).await;
+    blocking(move || files::password(&at)).await
+}
+
+/// Reads what may be on a slow volume.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> std::result::Result<T, String> + Send + 'static,
+) -> Result<T> {
+    let read = tokio::task::spawn_blocking(read).await;
     let read = read.unwrap_or_else(|error| Err(error.to_string()));
     read.map_err(|said| Failure {
         verdict: Verdict::Refused,
@@ -203,12 +210,9 @@ async fn password(at: &PasswordAt) -> Result<String> {
 }
 
 async fn certificates(tls: &Tls) -> Result<TlsCertificates> {
-    let root_cert = match &tls.ca_file {
+    let root_cert = match tls.ca_file.clone() {
         None => None,
-        Some(path) => Some(tokio::fs::read(path).await.map_err(|error| Failure {
-            verdict: Verdict::Refused,
-            said: format!("the certificates in {path} cannot be read: {error}"),
-        })?),
+        Some(path) => Some(blocking(move || files::certificates(&path)).await?),
     };
     Ok(TlsCertificates {
         client_tls: None,

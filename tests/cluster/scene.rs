@@ -113,12 +113,6 @@ impl Scene {
         self.policy_says(&channel, &format!("{channel}    {line}\n"));
     }
 
-    /// Lets Prometheus be asked after the end what the shipped policy asks.
-    pub(crate) fn looks_as_shipped(&mut self) {
-        let channel = format!("    channel: \"{CHANNEL}\"\n");
-        self.policy_says(&channel, &format!("{channel}{}", shipped::looks()));
-    }
-
     /// Starts a replica with the token of its `ServiceAccount`, and waits until it is ready.
     pub(crate) async fn replica(&self, name: &str) -> Replica {
         let namespace = &self.namespaces.ripcord;

@@ -9,7 +9,6 @@ use ripcord::sandbox::Sandbox;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::proxy::{Act, Fault};
 use crate::support::slack::{self, FakeSlack};
 use crate::support::stage::scene::{self, Scene};
 use crate::support::stage::{self, NAME};
@@ -425,18 +424,8 @@ async fn a_drill_of_what_leads_nowhere_or_is_refused_says_so() {
 async fn a_rule_that_keeps_the_template_out_is_no_missing_right_of_whoever_drills() {
     let scene = Scene::incident_behind_a_proxy(policy()).await;
     scene.in_step().await;
-    let path = format!("/rollouts/{NAME}");
-    scene.proxy().on(move |seen| {
-        if seen.mutates() && seen.path.ends_with(&path) {
-            Act::Before(Fault::Answer(403))
-        } else {
-            Act::Forward
-        }
-    });
-    let through = format!("http://{}", scene.proxy().addr());
-    let kubeconfig = scene.sandbox.kubeconfig();
-    let kubeconfig = kubeconfig.replace(&scene.sandbox.url(), &through);
-    let refused = drill(&kubeconfig, &["-o", "json"]).await;
+    scene.workload_is_kept_as_it_is();
+    let refused = drill(&scene.kubeconfig(), &["-o", "json"]).await;
     assert_eq!(refused.code, Some(20), "{}{}", refused.out, refused.err);
     let report = serde_json::from_str(&refused.out).unwrap();
     let section = "what a rollback would do";

@@ -11,7 +11,6 @@ use ripcord::target::drill::MARK;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::support::proxy::{Act, Fault};
 use crate::support::slack::FakeSlack;
 use crate::support::stage::scene::{self, ERRORS, Scene, firing};
 use crate::support::stage::{self, NAME, NAMESPACE};
@@ -241,19 +240,9 @@ async fn whoever_may_not_mark_it_is_told_whether_a_right_or_a_rule_is_in_the_way
     let mut scene = Scene::empty(allowing()).await;
     scene.through_a_proxy().await;
     scene.opens().await;
-    let path = format!("/rollouts/{NAME}");
-    scene.proxy().on(move |seen| {
-        if seen.mutates() && seen.path.ends_with(&path) {
-            Act::Before(Fault::Answer(403))
-        } else {
-            Act::Forward
-        }
-    });
-    let through = format!("http://{}", scene.proxy().addr());
-    let kubeconfig = scene.sandbox.kubeconfig();
-    let kubeconfig = kubeconfig.replace(&scene.sandbox.url(), &through);
+    scene.workload_is_kept_as_it_is();
     let words = ["drill", "--execute", "--target", NAME];
-    let refused = types_by(&kubeconfig, POLICY, &words).ends().await;
+    let refused = types_by(&scene.kubeconfig(), POLICY, &words).ends().await;
     assert_eq!(refused.code, Some(1), "{}{}", refused.out, refused.err);
     for said in [
         "cannot be marked: forbidden",

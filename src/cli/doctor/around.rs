@@ -12,7 +12,6 @@ use super::ground::Ground;
 use super::health::REACH;
 use super::{alertmanager, routes};
 use crate::cluster::prometheus::{NoNumber, Prometheus};
-use crate::cluster::redis::password;
 use crate::cluster::{prometheus, redis};
 use crate::config::Settings;
 use crate::report::secret;
@@ -127,7 +126,7 @@ fn taken(answer: Result<(Identity, Option<Vec<String>>), SlackError>) -> Check {
 pub(super) async fn redis(ground: &Ground<'_>, target: &Target) -> Option<Check> {
     let redis = target.redis.as_ref()?;
     let asked = expect("Redis", format!("{} leads to a master", redis.address));
-    let unreadable = redis.password.as_ref().map(password::read);
+    let unreadable = redis.password.as_ref().map(redis::files::password);
     if let Some(Err(why)) = unreadable {
         return Some(locked(asked, why, ground.service().is_none()));
     }

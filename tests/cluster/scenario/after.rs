@@ -6,6 +6,7 @@ use crate::prometheus::Prometheus;
 use crate::scene::release::GOOD;
 use crate::scene::{LIMIT, NAME, Scene};
 use crate::support::replica::until;
+use crate::support::shipped;
 use crate::support::story::prelude::*;
 
 /// What fails of the requests to the destination, in per cent.
@@ -80,7 +81,7 @@ pub(crate) async fn numbers_are_good() {
 /// The looks that are shipped, by the rules that are: each number is measured, and each is good.
 pub(crate) async fn looks_as_shipped() {
     let (mut scene, prometheus) = watched("the shipped looks").await;
-    scene.looks_as_shipped();
+    scene.target_has(shipped::looks().trim());
     let (ripcord, bad) = scene.bad_canary().await;
     let good = scene.rollout().await["status"]["stableRS"].clone();
     // What takes longest to be measured for the first time.

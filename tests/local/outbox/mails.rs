@@ -32,6 +32,12 @@ fn header<'a>(text: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {name} in {text}"))
 }
 
+/// Waits until it is on record that people were told of the failure.
+async fn is_told(world: &World) {
+    let told = |world: &World| record(world, |it| &it.email).told == ["end/Failed"];
+    world.until(told).await;
+}
+
 #[tokio::test]
 async fn a_mail_says_that_a_person_is_needed_and_one_says_the_end() {
     let world = World::new().await;
@@ -138,9 +144,7 @@ async fn a_recipient_that_is_gone_keeps_the_mail_from_no_other() {
     server.instead("RCPT", "550 no such user");
     world.store(given::failed("options-api"));
     world.report(mail(&server, |_| ()));
-    world
-        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
-        .await;
+    is_told(&world).await;
     let mails = server.mails();
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0].to, ["RCPT TO:<team@example.com>"]);
@@ -155,9 +159,7 @@ async fn a_mail_server_that_hangs_is_left_and_asked_again() {
     server.instead("RCPT", None);
     world.store(given::failed("options-api"));
     world.report(mail(&server, |_| ()));
-    world
-        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
-        .await;
+    is_told(&world).await;
     assert_eq!(server.mails().len(), 1);
     assert!(world.saw(Outcome::Retried) && !world.saw(Outcome::Unknown));
 }
@@ -169,9 +171,7 @@ async fn a_mail_of_which_nobody_knows_is_repeated_once() {
     server.instead(".", None);
     world.store(given::failed("options-api"));
     world.report(mail(&server, |_| ()));
-    world
-        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
-        .await;
+    is_told(&world).await;
     assert!(world.saw(Outcome::Unknown));
     let mails = server.mails();
     assert_eq!(mails.len(), 2);
@@ -186,9 +186,7 @@ async fn a_mail_server_that_looks_through_a_mail_first_gets_one() {
     server.looks(Duration::from_secs(100));
     world.store(given::failed("options-api"));
     world.report(mail(&server, |_| ()));
-    world
-        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
-        .await;
+    is_told(&world).await;
     assert_eq!(server.mails().len(), 1);
     assert!(!world.saw(Outcome::Unknown), "its answer was waited for");
 }
@@ -202,9 +200,7 @@ async fn a_mail_server_that_never_answers_gets_a_mail_three_times_and_no_more() 
     }
     world.store(given::failed("options-api"));
     world.report(mail(&server, |_| ()));
-    world
-        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
-        .await;
+    is_told(&world).await;
     let said = record(&world, |it| &it.email).refused.unwrap();
     assert_eq!(
         said,
@@ -248,9 +244,7 @@ async fn arrives_encrypted(encryption: Encryption) {
         settings.encryption = encryption;
         settings.ca_file = Some(authority.path().to_owned());
     }));
-    world
-        .until(|world| record(world, |it| &it.email).told == ["end/Failed"])
-        .await;
+    is_told(&world).await;
     assert_eq!(server.mails().len(), 1);
     assert!(server.mails()[0].login.is_some());
     assert_eq!(server.heard("STARTTLS"), usize::from(!at_once));

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 pub(crate) use self::alertmanager::{Answer, firing, group, labelled, resolved};
 use super::{LIMIT, NAME, NAMESPACE};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Act, Fault, Proxy};
 use crate::support::slack;
 
 /// The procedure of [`ERRORS`]; that of [`LATENCY`] is the built-in one.
@@ -154,14 +154,32 @@ impl Scene {
         self.proxy.as_ref().unwrap()
     }
 
+    /// Lets that proxy refuse every change of the workload itself, as somebody's rule does.
+    pub(crate) fn workload_is_kept_as_it_is(&self) {
+        let path = format!("/rollouts/{NAME}");
+        self.proxy().on(move |seen| {
+            if seen.mutates() && seen.path.ends_with(&path) {
+                Act::Before(Fault::Answer(403))
+            } else {
+                Act::Forward
+            }
+        });
+    }
+
+    /// The way to the API server, through the proxy where there is one.
+    pub(crate) fn kubeconfig(&self) -> String {
+        let text = self.sandbox.kubeconfig();
+        let through = |proxy: &Proxy| format!("http://{}", proxy.addr());
+        match self.proxy.as_ref().map(through) {
+            Some(through) => text.replace(&self.sandbox.url(), &through),
+            None => text,
+        }
+    }
+
     /// Starts one more replica, and waits until its caches are filled.
     pub(crate) async fn replica(&mut self) {
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
-        let mut text = self.sandbox.kubeconfig();
-        if let Some(proxy) = &self.proxy {
-            text = text.replace(&self.sandbox.url(), &format!("http://{}", proxy.addr()));
-        }
-        std::fs::write(kubeconfig.path(), text).unwrap();
+        std::fs::write(kubeconfig.path(), self.kubeconfig()).unwrap();
         let cluster = Cluster::connect(Some(kubeconfig.path()), Duration::from_secs(5))
             .await
             .unwrap();

@@ -1,4 +1,4 @@
-//! The password of a Redis, read anew each time that it is needed.
+//! The password and the certificates of a Redis, read anew each time that they are needed.
 //!
 //! What is read is used and not kept, and what cannot be read as text is not shown either.
 
@@ -11,7 +11,7 @@ use crate::target::redis::PasswordAt;
 ///
 /// # Errors
 /// Where it should be, and why it cannot be read there.
-pub fn read(at: &PasswordAt) -> Result<String, String> {
+pub fn password(at: &PasswordAt) -> Result<String, String> {
     let (read, place) = match at {
         PasswordAt::File(path) => (
             fs::read_to_string(path).map_err(|error| error.to_string()),
@@ -33,6 +33,14 @@ pub fn read(at: &PasswordAt) -> Result<String, String> {
     password.map_err(|why| format!("the password of Redis cannot be read from the {place}: {why}"))
 }
 
+/// The certificates of who may vouch for the server.
+///
+/// # Errors
+/// Why they cannot be read.
+pub fn certificates(path: &str) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("the certificates in {path} cannot be read: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,7 +51,7 @@ mod tests {
         let path = folder.path().join("password");
         let file = PasswordAt::File(path.display().to_string());
         let wrong = |at: &PasswordAt, place: &str, why: &str| {
-            let said = read(at).unwrap_err();
+            let said = password(at).unwrap_err();
             assert!(said.contains(place) && said.contains(why), "{said}");
         };
         wrong(&file, &format!("file {}", path.display()), "No such file");
@@ -51,14 +59,14 @@ mod tests {
         wrong(&file, "password", "it is empty");
         fs::write(&path, b"\xffhunter2").unwrap();
         wrong(&file, "password", "UTF-8");
-        assert!(!read(&file).unwrap_err().contains("hunter2"));
+        assert!(!password(&file).unwrap_err().contains("hunter2"));
         // A space may belong to it.
         fs::write(&path, "hunter2 \r\n").unwrap();
-        assert_eq!(read(&file).unwrap(), "hunter2 ");
+        assert_eq!(password(&file).unwrap(), "hunter2 ");
 
         let unset = PasswordAt::Env("RIPCORD_TEST_OF_NO_PASSWORD".to_owned());
         wrong(&unset, "variable RIPCORD_TEST_OF_NO_PASSWORD", "not set");
-        let path = read(&PasswordAt::Env("PATH".to_owned()));
+        let path = password(&PasswordAt::Env("PATH".to_owned()));
         assert_eq!(path.ok(), env::var("PATH").ok());
     }
 }
