@@ -144,7 +144,8 @@ async fn measure(states: &[&'static State], options: &Options) -> Vec<Row> {
     for &state in states {
         let bound = Duration::from_secs(state.bound(options.bound).into());
         let mut row = Row::new(state);
-        for number in 1..=options.runs {
+        let runs = u32::from(options.runs) * u32::from(state.rounds);
+        for number in 1..=runs {
             for contender in Contender::ALL {
                 let nobody = contender == Contender::Bare && state.bare.is_empty();
                 if nobody {
@@ -152,9 +153,8 @@ async fn measure(states: &[&'static State], options: &Options) -> Vec<Row> {
                 }
                 let outcome = turn::take(state, contender, bound).await;
                 eprintln!(
-                    "{} {number}/{}, {}: {outcome}",
+                    "{} {number}/{runs}, {}: {outcome}",
                     state.name,
-                    options.runs,
                     contender.name()
                 );
                 row.note(contender, outcome);

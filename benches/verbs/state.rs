@@ -30,14 +30,14 @@ pub(crate) const ON_CALL: &str = "<!subteam^S0123ABCD>";
 pub(crate) struct State {
     /// What `--state` calls it.
     pub(crate) name: &'static str,
-    /// The first state in which everything is as it is in this one.
-    pub(crate) like: &'static str,
     /// The bad release is …
     pub(crate) title: &'static str,
     /// The commands of the runbook, for a canary or for a blue-green release.
     pub(crate) runbook: &'static [Line],
     /// The best known command; nothing where none is known.
     pub(crate) bare: &'static [Line],
+    /// How many times as often as elsewhere each acts: more than once where the last bad answers come in heaps.
+    pub(crate) rounds: u16,
     /// How often the alert comes.
     pub(crate) times: usize,
     /// Where Ripcord must leave it.
@@ -78,10 +78,10 @@ macro_rules! state {
             $($field: $value,)*
             ..State {
                 name: $name,
-                like: $name,
                 title: $title,
                 runbook: $runbook,
                 bare: $bare,
+                rounds: 1,
                 times: 1,
                 right: End::Healthy,
                 procedure: None,
@@ -107,7 +107,6 @@ pub(crate) const ALL: &[State] = &[
         CANARY_SCRIPT,
         &[ABORT],
         in_flight::paused,
-        like: "canary-paused",
         procedure: Some("emergency-canary"),
         seconds: PROCEDURE
     ),
@@ -144,7 +143,8 @@ pub(crate) const ALL: &[State] = &[
         "the same with `dynamicStableScale`",
         CANARY,
         &[ABORT],
-        in_flight::routed_dynamic
+        in_flight::routed_dynamic,
+        rounds: 3
     ),
     state!(
         "promoted",

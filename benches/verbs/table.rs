@@ -98,11 +98,11 @@ impl Row {
 /// The section of the document about the states.
 pub(crate) fn text(rows: &[Row], machine: &str, options: &Options) -> String {
     let mut text = format!(
-        "{machine} Runs of each: {}, one at a time. Each had {} s, and longer where its script or its harm takes longer. \
+        "{machine} One run at a time. Each had {} s, and longer where its script or its harm takes longer. \
          Times are medians, from the moment the command started or the alert was posted.\n\n\
          | the bad release is | who acts | runs | first change | last bad answer | Healthy | the end |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
-        options.runs, options.bound
+        options.bound
     );
     for row in rows {
         for (index, contender) in Contender::ALL.into_iter().enumerate() {

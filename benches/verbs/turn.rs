@@ -4,13 +4,17 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::http::Request;
-use futures_util::FutureExt;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::runtime::watcher::{self, Event};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use crate::contender::{self, Act, Contender};
 use crate::good::Good;
@@ -24,11 +28,11 @@ use crate::support::replica::until;
 use crate::support::story::prelude::*;
 
 /// How often the users ask, in a second.
-const RATE: u32 = 100;
+const RATE: u32 = 250;
 /// How often a state is prepared anew when people's own commands were lost on the way there.
 const PREPARATIONS: usize = 3;
-/// How long nothing happens before whoever acts does. What became of pods reaches the endpoints half a second late, and
-/// kube-proxy renews its rules once a second at most: whose turn began before that is over would wait for it.
+/// For how long no endpoint has changed before whoever acts does. Between two renewals of its rules kube-proxy waits for a
+/// second: the renewal that follows the last change, and the second after it, are over then, and the next change is seen at once.
 const REST: Duration = Duration::from_millis(2_200);
 
 /// What a contender finds.
@@ -120,7 +124,9 @@ async fn prepare(state: &'static State) -> (Scene, Ready, Good) {
         None => Good::Hash(first_release(&scene).await),
     };
     is_alone(&scene).await;
-    sleep(REST).await;
+    timeout(LIMIT, still(&scene))
+        .await
+        .expect("the endpoints keep still");
     (scene, ready, good)
 }
 
@@ -254,4 +260,24 @@ async fn is_alone(scene: &Scene) {
     until(gone, LIMIT)
         .await
         .expect("the pods of earlier turns are gone");
+}
+
+/// Waits until no endpoint anywhere has changed for a while. What became of the pods of an earlier turn can reach them
+/// seconds late.
+async fn still(scene: &Scene) {
+    let slices: Api<EndpointSlice> = Api::all(scene.plane.admin.client());
+    // Its list is the beginning of its watch, so that nothing that comes in between is missed.
+    let config = watcher::Config::default().streaming_lists();
+    let mut changes = pin!(watcher::watcher(slices, config));
+    let mut listed = false;
+    loop {
+        match timeout(REST, changes.next()).await {
+            Err(_) if listed => return,
+            Err(_) => {}
+            Ok(Some(Ok(Event::Init))) => listed = false,
+            Ok(Some(Ok(Event::InitDone))) => listed = true,
+            Ok(Some(Ok(_))) => {}
+            Ok(ended) => panic!("the endpoints are watched: {ended:?}"),
+        }
+    }
 }

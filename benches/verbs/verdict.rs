@@ -2,7 +2,6 @@
 
 use crate::contender::Contender;
 use crate::outcome::{End, Outcome};
-use crate::shared::page::median;
 use crate::table::Row;
 
 /// How much later than a bare command's Ripcord's last bad answer may come.
@@ -39,7 +38,7 @@ pub(crate) fn complaints(rows: &[Row]) -> Vec<String> {
                 complaints.push(format!("{name}: {complaint}"));
             }
         }
-        if let Some((ours, theirs)) = compared(rows, row)
+        if let Some((ours, theirs)) = compared(row)
             && ours > theirs * RATIO
         {
             complaints.push(format!(
@@ -72,7 +71,7 @@ fn about(procedure: &str, outcome: &Outcome) -> Option<String> {
 pub(crate) fn sentence(rows: &[Row], complaints: &[String]) -> String {
     let mut ratios = Vec::new();
     for row in rows {
-        if let Some((ours, theirs)) = compared(rows, row)
+        if let Some((ours, theirs)) = compared(row)
             && theirs > 0.0
         {
             ratios.push(format!("{} {:.2}", row.state.name, ours / theirs));
@@ -91,13 +90,13 @@ pub(crate) fn sentence(rows: &[Row], complaints: &[String]) -> String {
     }
 }
 
-/// The medians of Ripcord's and the bare command's last bad answers, where that command works. A state that comes up twice is
-/// one: all turns in it count together.
-fn compared(rows: &[Row], row: &Row) -> Option<(f64, f64)> {
-    let alike = |it: &&Row| it.state.like == row.state.like;
-    let all = |who| rows.iter().filter(alike).flat_map(move |it| it.of(who));
-    let works = all(Contender::Bare).all(|it| it.end.is_back());
+/// The medians of Ripcord's and the bare command's last bad answers, where that command works.
+fn compared(row: &Row) -> Option<(f64, f64)> {
+    let bare = row.of(Contender::Bare);
+    let works = bare.iter().all(|it| it.end.is_back());
     works.then_some(())?;
-    let last = |who| median(all(who).map(|it| it.last_bad.unwrap_or_default()).collect());
-    Some((last(Contender::Ripcord)?, last(Contender::Bare)?))
+    Some((
+        row.last_bad(Contender::Ripcord)?,
+        row.last_bad(Contender::Bare)?,
+    ))
 }
