@@ -273,10 +273,9 @@ async fn still(scene: &Scene) {
     loop {
         match timeout(REST, changes.next()).await {
             Err(_) if listed => return,
-            Err(_) => {}
             Ok(Some(Ok(Event::Init))) => listed = false,
             Ok(Some(Ok(Event::InitDone))) => listed = true,
-            Ok(Some(Ok(_))) => {}
+            Err(_) | Ok(Some(Ok(_))) => {}
             Ok(ended) => panic!("the endpoints are watched: {ended:?}"),
         }
     }
