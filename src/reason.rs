@@ -67,7 +67,7 @@ reasons! {
     NameTaken = "name_taken": "The rollback's name is taken by an object that belongs to another target.",
     WorkloadMissing = "workload_missing": "The target's workload does not exist.",
     WorkloadUnobserved = "workload_unobserved": "The controller has not observed the latest change of the workload, so the live release has no identity yet.",
-    NotReady = "not_ready": "The caches of this replica are not filled yet.",
+    NotReady = "not_ready": "The caches of this replica are not filled yet, or not up to date.",
     Draining = "draining": "This replica is shutting down.",
     Unrecorded = "unrecorded": "The decision could not be recorded in the cluster.",
 

@@ -15,7 +15,12 @@ impl Scene {
             "demo:v1-good"
         );
         let rollbacks = self.sandbox.objects("rollbacks");
-        assert_eq!(rollbacks.len(), 1, "{rollbacks:#?}");
+        let ends = rollbacks.iter().map(|it| {
+            let (name, status) = (&it["metadata"]["name"], &it["status"]);
+            format!("{name} {} {}", status["phase"], status["reason"])
+        });
+        let ends: Vec<_> = ends.collect();
+        assert_eq!(ends.len(), 1, "{ends:#?}");
         assert_eq!(self.restores().len(), 1, "the template changed once");
         order::announced(self);
         let requests = self.changes(&format!("{}/status", rollout_path()));

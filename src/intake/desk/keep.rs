@@ -7,11 +7,13 @@ use super::request::Request;
 use super::{RACES, Recorded, Registrar};
 use crate::cluster::Error;
 use crate::cluster::claims::Claimed;
+use crate::cluster::workloads::Look;
 use crate::policy::Decision;
-use crate::reason::Reason;
+use crate::reason::{Finding, Reason};
 use crate::rollback::object::{Alerts, Mode, Persisting};
 use crate::rollback::{FINALIZER, Rollback};
 use crate::target::Target;
+use crate::target::workload::Rollout;
 use crate::telemetry::{Span, TraceContext, span};
 
 impl Registrar {
@@ -36,6 +38,11 @@ impl Registrar {
             } => {
                 if self.behind(target).await? {
                     return Ok(Recorded::Again);
+                }
+                if parent.is_some()
+                    && let Some(finding) = self.unseen(target).await
+                {
+                    return Ok(Recorded::Wait(finding));
                 }
                 let claim = claim(
                     target,
@@ -122,6 +129,25 @@ impl Registrar {
         Ok(behind)
     }
 
+    /// What the watch has yet to tell of a workload that an earlier rollback may have changed: without it that rollback would
+    /// be known, and what it made would not. Where the workload cannot be read, the leader tells of it.
+    async fn unseen(&self, target: &Target) -> Option<Finding> {
+        let seen = self.caches.rollout(target);
+        let seen = seen.as_ref().map(|seen| &seen.rollout);
+        let look = Look::Quorum;
+        let fresh = self
+            .cluster
+            .snapshot_again(&target.workload, seen, look, &self.clock)
+            .await
+            .ok()?;
+        let known = self.caches.rollout(target);
+        let known = known.as_ref().map(|seen| &seen.rollout);
+        (standing(known) != standing(fresh.rollout.as_ref())).then(|| {
+            let said = format!("the watch has yet to tell how {} is now", target.workload);
+            Reason::NotReady.because(said)
+        })
+    }
+
     async fn claim(&self, mut claim: Rollback, trace: &TraceContext) -> Result<Recorded, Error> {
         if self.mode == Mode::Act && claim.spec.mode.acts() {
             // A run would have to stop for it.
@@ -204,4 +230,11 @@ impl Registrar {
             "the alerts of {namespace}/{name} lost every race"
         )))
     }
+}
+
+/// What decides whether a workload is where a rollback found it.
+fn standing(rollout: Option<&Rollout>) -> Option<(&str, i64, &str, bool, bool)> {
+    let it = rollout?;
+    let (observed, aborted) = (it.observed, it.is_aborted());
+    Some((&it.uid, it.revision, &it.current, observed, aborted))
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use ripcord::alert::{Severity, Status};
 use ripcord::procedure::BUILT_IN;
-use ripcord::rollback::Phase;
+use ripcord::rollback::{Memory, Phase};
 use ripcord::target::Target;
 use serde_json::json;
 
@@ -149,6 +149,58 @@ async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_a
     late.memories.forget(NAMESPACE, NAME);
     let again = scene.post_to(1, &group(&[firing(LATENCY)])).await;
     assert_eq!(again.one(), ("decline", "duplicate"));
+    assert_eq!(scene.only().name(), name);
+    scene.close().await;
+}
+
+/// Its watch of workloads tells nothing, while those of rollbacks and of memories do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_has_not_seen_what_a_rollback_made_claims_no_second_one() {
+    let mut scene = Scene::incident(scene::policy()).await;
+    scene.through_a_proxy().await;
+    scene.proxy().on(|seen| {
+        if seen.query.contains("watch=") && seen.path.ends_with("/rollouts") {
+            Act::Before(Fault::Hold)
+        } else {
+            Act::Forward
+        }
+    });
+    scene.replica().await;
+    let bad = crate::engine::live(&scene.sandbox).hash;
+    let first = group(&[firing(LATENCY)]);
+    assert_eq!(scene.post_to(0, &first).await.one(), ("start", "claimed"));
+    let name = scene.done().await.name().to_owned();
+    let restored = crate::engine::live(&scene.sandbox).hash;
+    let (late, target) = (&scene.replicas[1].caches, scene.target());
+    let current = || late.rollout(&target).unwrap().rollout.current.clone();
+    let until = async |knows: &dyn Fn() -> bool| {
+        let mut changes = late.changes();
+        let known = async {
+            while !knows() {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(stage::LIMIT, known).await.unwrap();
+    };
+    let ended = || {
+        let known = late.rollbacks.get(NAMESPACE, &name);
+        let free = |memory: &Memory| memory.state().active.is_none();
+        known.is_some_and(|it| it.phase() == Phase::Succeeded)
+            && late.memory(&target).is_some_and(|it| free(&it))
+    };
+    until(&ended).await;
+    assert_eq!(current(), bad, "of the workload it has heard nothing");
+    let again = group(&[firing(LATENCY)]);
+    let answer = scene.post_to(1, &again).await;
+    assert_eq!(answer.decisions(), [("wait", "not_ready")]);
+    assert_eq!(answer.status, 503, "Alertmanager comes back");
+    scene.proxy().on(|_| Act::Forward);
+    scene.proxy().release();
+    until(&|| current() == restored).await;
+    assert_eq!(
+        scene.post_to(1, &again).await.one(),
+        ("decline", "duplicate")
+    );
     assert_eq!(scene.only().name(), name);
     scene.close().await;
 }
