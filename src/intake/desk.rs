@@ -1,8 +1,9 @@
 //! Decides what every alert of a notification leads to, and records it before anybody is told.
 //!
 //! Decisions are made from the caches; only a new claim, a first join, a first end and a first "it still fires" cost
-//! calls, and a new claim looks first whether the caches are behind. One notification is worked off target by target, and within a replica one at a time for each target.
+//! calls, and what is claimed is looked at first: whether it was decided on how things are. One notification is worked off target by target, and within a replica one at a time for each target.
 
+mod basis;
 mod close;
 mod keep;
 mod record;
@@ -20,6 +21,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use self::basis::Basis;
 use self::request::{Request, Unplaced, answers, asked, group};
 use super::{Answered, Desk, Outcome};
 use crate::alert::Notification;
@@ -114,11 +116,15 @@ impl Registrar {
         let mut changes = self.caches.changes();
         for _ in 0..RACES {
             changes.mark_unchanged();
-            let decided = self.decide(policy, target, open).await;
+            let basis = self.basis(target);
+            let decided = self.decide(policy, &basis, open).await;
             let mut again = Vec::new();
             let mut waiting = None;
             for (decision, requests) in group(decided) {
-                match self.record(target, &decision, &requests, trace).await {
+                match self
+                    .record(target, &basis, &decision, &requests, trace)
+                    .await
+                {
                     Ok(Recorded::Done) => {
                         settled.answers.extend(answers(target, &decision, requests));
                     }
@@ -174,18 +180,20 @@ impl Registrar {
         settled
     }
 
-    /// What each request leads to by what the caches know now.
+    /// What each request leads to.
     async fn decide<'a>(
         &self,
         policy: &Policy,
-        target: &Target,
+        basis: &Basis,
         open: Vec<Request<'a>>,
     ) -> Vec<(Decision, Request<'a>)> {
         let now = (self.clock)();
-        let seen = self.caches.rollout(target);
-        let memory = self.caches.memory(target);
-        let rollbacks = self.caches.rollbacks_of(target);
-        let hold = self.caches.hold();
+        let Basis {
+            seen,
+            memory,
+            rollbacks,
+            hold,
+        } = basis;
         let remembered = memory.as_ref().map(|memory| memory.state());
         let recalled = seen.as_ref().map(|seen| match &remembered {
             Some(memory) => memory.recall(&seen.rollout),
@@ -196,7 +204,7 @@ impl Registrar {
         let facts = Facts {
             now,
             policy,
-            hold: &hold,
+            hold,
             memory: memory.as_deref(),
             rollout,
             live_created: None,
@@ -211,7 +219,7 @@ impl Registrar {
             unobserved_for: unobserved
                 .and_then(|since| Duration::try_from(now.duration_since(since)).ok())
                 .unwrap_or_default(),
-            rollbacks: &rollbacks,
+            rollbacks,
         };
         let mut decided = Vec::with_capacity(open.len());
         for (nth, request) in open.into_iter().enumerate() {

@@ -1,6 +1,6 @@
 //! Puts the ends of alerts on record, with every rollback that knows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::record::end;
@@ -13,8 +13,8 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
 
 impl Registrar {
-    /// Every rollback. Where one of these alerts is known to none although it would have led to one, the caches are looked
-    /// after first: once for each target.
+    /// Every rollback. Where one of these alerts is known to none although it would have led to one, they are read first: once
+    /// for each namespace.
     async fn known_to(
         &self,
         policy: &Policy,
@@ -24,7 +24,7 @@ impl Registrar {
             return Ok(Vec::new());
         }
         let rollbacks = self.caches.rollbacks.all();
-        let mut doubtful = BTreeMap::new();
+        let mut doubtful = BTreeSet::new();
         for (nth, (_, alert)) in ended.iter().enumerate() {
             breathe(nth).await;
             let episode = alert.episode();
@@ -33,18 +33,16 @@ impl Registrar {
                 && ask.procedure.is_some()
                 && ask.trigger.mode.acts()
             {
-                doubtful.insert(&ask.target.name, ask.target);
+                doubtful.insert(&ask.target.workload.namespace);
             }
         }
-        let mut behind = false;
-        for target in doubtful.into_values() {
-            behind |= self.behind(target).await?;
+        if doubtful.is_empty() {
+            return Ok(rollbacks);
         }
-        Ok(if behind {
-            self.caches.rollbacks.all()
-        } else {
-            rollbacks
-        })
+        for namespace in doubtful {
+            self.refresh(namespace).await?;
+        }
+        Ok(self.caches.rollbacks.all())
     }
 
     /// Records the ends of alerts with the rollbacks that know them.

@@ -2,18 +2,17 @@
 
 use tokio::time::Instant;
 
+use super::basis::Basis;
 use super::record::{akin, claim, join};
 use super::request::Request;
 use super::{RACES, Recorded, Registrar};
 use crate::cluster::Error;
 use crate::cluster::claims::Claimed;
-use crate::cluster::workloads::Look;
 use crate::policy::Decision;
-use crate::reason::{Finding, Reason};
+use crate::reason::Reason;
 use crate::rollback::object::{Alerts, Mode, Persisting};
 use crate::rollback::{FINALIZER, Rollback};
 use crate::target::Target;
-use crate::target::workload::Rollout;
 use crate::telemetry::{Span, TraceContext, span};
 
 impl Registrar {
@@ -21,6 +20,7 @@ impl Registrar {
     pub(super) async fn record(
         &self,
         target: &Target,
+        basis: &Basis,
         decision: &Decision,
         requests: &[Request<'_>],
         trace: &TraceContext,
@@ -36,11 +36,11 @@ impl Registrar {
                 ask,
                 ..
             } => {
-                if self.behind(target).await? {
+                if self.behind(target, basis).await? {
                     return Ok(Recorded::Again);
                 }
                 if parent.is_some()
-                    && let Some(finding) = self.unseen(target).await
+                    && let Some(finding) = self.unseen(target, basis).await
                 {
                     return Ok(Recorded::Wait(finding));
                 }
@@ -91,6 +91,9 @@ impl Registrar {
                 Ok(kept)
             }
             Decision::Persist { rollback, finding } => {
+                if let Some(finding) = self.unseen(target, basis).await {
+                    return Ok(Recorded::Wait(finding));
+                }
                 let noticed = (self.clock)();
                 self.keep(namespace, rollback, false, |_, alerts| {
                     let first = alerts.persisting.is_none();
@@ -103,49 +106,6 @@ impl Registrar {
                 .await
             }
         }
-    }
-
-    /// Whether the caches did not know what is remembered of a target: a replica that was frozen can have seen the release
-    /// that a rollback made before it hears of the rollback. They know it afterwards.
-    pub(super) async fn behind(&self, target: &Target) -> Result<bool, Error> {
-        let namespace = &target.workload.namespace;
-        let Some(memory) = self.cluster.recall(target).await? else {
-            return Ok(false);
-        };
-        let version = &memory.metadata.resource_version;
-        let known = self.caches.memory(target);
-        let current = known.is_some_and(|known| known.metadata.resource_version == *version);
-        let active = memory.state().active.clone();
-        let here = |name| self.caches.rollbacks.get(namespace, name).is_some();
-        if current && active.as_deref().is_none_or(here) {
-            return Ok(false);
-        }
-        for rollback in self.cluster.rollbacks(namespace).await? {
-            let name = rollback.name().to_owned();
-            self.caches.rollbacks.offer(namespace, &name, rollback);
-        }
-        self.caches.memories.offer(namespace, &target.name, memory);
-        let behind = !current || active.as_deref().is_some_and(here);
-        Ok(behind)
-    }
-
-    /// What the watch has yet to tell of a workload that an earlier rollback may have changed: without it that rollback would
-    /// be known, and what it made would not. Where the workload cannot be read, the leader tells of it.
-    async fn unseen(&self, target: &Target) -> Option<Finding> {
-        let seen = self.caches.rollout(target);
-        let seen = seen.as_ref().map(|seen| &seen.rollout);
-        let look = Look::Quorum;
-        let fresh = self
-            .cluster
-            .snapshot_again(&target.workload, seen, look, &self.clock)
-            .await
-            .ok()?;
-        let known = self.caches.rollout(target);
-        let known = known.as_ref().map(|seen| &seen.rollout);
-        (standing(known) != standing(fresh.rollout.as_ref())).then(|| {
-            let said = format!("the watch has yet to tell how {} is now", target.workload);
-            Reason::NotReady.because(said)
-        })
     }
 
     async fn claim(&self, mut claim: Rollback, trace: &TraceContext) -> Result<Recorded, Error> {
@@ -230,11 +190,4 @@ impl Registrar {
             "the alerts of {namespace}/{name} lost every race"
         )))
     }
-}
-
-/// What decides whether a workload is where a rollback found it.
-fn standing(rollout: Option<&Rollout>) -> Option<(&str, i64, &str, bool, bool)> {
-    let it = rollout?;
-    let (observed, aborted) = (it.observed, it.is_aborted());
-    Some((&it.uid, it.revision, &it.current, observed, aborted))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use reqwest::Method;
 use ripcord::alert::{Severity, Status};
+use ripcord::cluster::Caches;
 use ripcord::procedure::BUILT_IN;
 use ripcord::rollback::{Memory, Phase};
 use ripcord::target::Target;
@@ -12,7 +13,7 @@ use serde_json::json;
 
 use super::{ending, restored, untouched};
 use crate::engine::{changes, image};
-use crate::support::proxy::{Act, Fault};
+use crate::support::proxy::{Act, Fault, Seen};
 use crate::support::stage::scene::{
     self, Answer, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved,
 };
@@ -127,17 +128,12 @@ async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_a
     let name = scene.done().await.name().to_owned();
     let hash = crate::engine::live(&scene.sandbox).hash;
     let late = &scene.replicas[1].caches;
-    let mut changes = late.changes();
     let target = scene.target();
-    let sees = async {
-        while late
-            .rollout(&target)
-            .is_none_or(|seen| seen.rollout.current != hash)
-        {
-            changes.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(stage::LIMIT, sees).await.unwrap();
+    knows(late, || {
+        let seen = late.rollout(&target);
+        seen.is_some_and(|it| it.rollout.current == hash)
+    })
+    .await;
     assert!(late.rollbacks.all().is_empty(), "it has not heard of it");
     let end = group(&[resolved(&alert)]);
     assert_eq!(
@@ -151,6 +147,70 @@ async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_a
     assert_eq!(again.one(), ("decline", "duplicate"));
     assert_eq!(scene.only().name(), name);
     scene.close().await;
+}
+
+/// It decides before its watches of rollbacks and of memories tell of one, and they tell before it has looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_hears_of_a_rollback_after_it_decided_claims_no_second_one() {
+    let mut scene = Scene::incident(scene::policy()).await;
+    scene.through_a_proxy().await;
+    let late = |seen: &Seen| {
+        let late = seen.path.ends_with("/rollbacks") || seen.path.ends_with("/targets");
+        seen.query.contains("watch=") && late
+    };
+    scene.proxy().on(move |seen| {
+        if late(seen) {
+            Act::Before(Fault::Answer(503))
+        } else {
+            Act::Forward
+        }
+    });
+    scene.replica().await;
+    let first = group(&[firing(LATENCY)]);
+    assert_eq!(scene.post_to(0, &first).await.one(), ("start", "claimed"));
+    let name = scene.done().await.name().to_owned();
+    let (caches, target) = (&scene.replicas[1].caches, scene.target());
+    let hash = crate::engine::live(&scene.sandbox).hash;
+    knows(caches, || {
+        let seen = caches.rollout(&target);
+        seen.is_some_and(|it| it.rollout.current == hash)
+    })
+    .await;
+    assert!(caches.rollbacks.all().is_empty(), "it has not heard of it");
+    let memory = format!("/targets/{NAME}");
+    scene.proxy().on(move |seen| {
+        if seen.path.ends_with(&memory) {
+            Act::Before(Fault::Hold)
+        } else {
+            Act::Forward
+        }
+    });
+    let hears = async {
+        assert!(scene.proxy().held(stage::LIMIT).await, "it looks");
+        knows(caches, || {
+            let memory = caches.memory(&target);
+            let known = caches.rollbacks.get(NAMESPACE, &name);
+            known.is_some() && memory.is_some_and(|it| !it.state().made.is_empty())
+        })
+        .await;
+        scene.proxy().release();
+    };
+    let again = group(&[firing(LATENCY)]);
+    let (answer, ()) = tokio::join!(scene.post_to(1, &again), hears);
+    assert_eq!(answer.one(), ("decline", "duplicate"));
+    assert_eq!(scene.only().name(), name);
+    scene.close().await;
+}
+
+/// Waits until a replica's caches know this.
+async fn knows(caches: &Caches, known: impl Fn() -> bool) {
+    let mut changes = caches.changes();
+    let waiting = async {
+        while !known() {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(stage::LIMIT, waiting).await.unwrap();
 }
 
 /// Its watch of workloads tells nothing, while those of rollbacks and of memories do.
@@ -173,22 +233,13 @@ async fn a_replica_that_has_not_seen_what_a_rollback_made_claims_no_second_one()
     let restored = crate::engine::live(&scene.sandbox).hash;
     let (late, target) = (&scene.replicas[1].caches, scene.target());
     let current = || late.rollout(&target).unwrap().rollout.current.clone();
-    let until = async |knows: &dyn Fn() -> bool| {
-        let mut changes = late.changes();
-        let known = async {
-            while !knows() {
-                changes.changed().await.unwrap();
-            }
-        };
-        tokio::time::timeout(stage::LIMIT, known).await.unwrap();
-    };
     let ended = || {
         let known = late.rollbacks.get(NAMESPACE, &name);
         let free = |memory: &Memory| memory.state().active.is_none();
         known.is_some_and(|it| it.phase() == Phase::Succeeded)
             && late.memory(&target).is_some_and(|it| free(&it))
     };
-    until(&ended).await;
+    knows(late, ended).await;
     assert_eq!(current(), bad, "of the workload it has heard nothing");
     let again = group(&[firing(LATENCY)]);
     let answer = scene.post_to(1, &again).await;
@@ -196,7 +247,7 @@ async fn a_replica_that_has_not_seen_what_a_rollback_made_claims_no_second_one()
     assert_eq!(answer.status, 503, "Alertmanager comes back");
     scene.proxy().on(|_| Act::Forward);
     scene.proxy().release();
-    until(&|| current() == restored).await;
+    knows(late, || current() == restored).await;
     assert_eq!(
         scene.post_to(1, &again).await.one(),
         ("decline", "duplicate")
