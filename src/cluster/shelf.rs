@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
+use kube::runtime::watcher as watch_objects;
+use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -33,6 +33,15 @@ pub(super) const ROLLBACKS: &str = "rollbacks";
 /// How long a watch may fail before what it told is not believed any more.
 const STALE: Duration = Duration::from_secs(30);
 
+/// How long to wait, at most, before a watch that fails is begun again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// A watch that has not failed again for this long works, though nothing happened that it could have told. A call on a dead
+/// connection can hang for five minutes before it fails.
+const CALM: Duration = Duration::from_mins(6);
+/// The same after a list, which is followed by the watch at once.
+const CALM_LISTED: Duration = Duration::from_secs(10);
+
 /// How often a watch that fails in the same way is mentioned in the log.
 const MENTIONED: Duration = Duration::from_mins(1);
 
@@ -53,11 +62,16 @@ struct State<T> {
     told: BTreeMap<String, u64>,
 }
 
-/// A watch that fails: since when, why at last, and when that was last mentioned in the log.
+/// A watch that fails.
 struct Failing {
+    /// Since when nothing was told: the first failure, or the last list.
     since: Instant,
+    /// Why, at last.
     why: String,
+    /// When that was last mentioned in the log.
     mentioned: Instant,
+    /// If it has not failed again by then, it works.
+    until: Instant,
 }
 
 struct Kept<T> {
@@ -202,41 +216,78 @@ impl<T> Shelf<T> {
     ) where
         K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
-        let mut events = std::pin::pin!(watch_objects(api, config).default_backoff());
-        let mut listed = BTreeSet::new();
-        while let Some(event) = events.next().await {
-            if event.is_ok() {
-                self.heard(namespace);
-            }
-            match event {
-                Ok(Event::Init) => {
-                    listed.clear();
-                    self.forget_versions(namespace);
-                }
-                Ok(Event::InitApply(object)) => {
-                    listed.insert(object.name_any());
-                    self.put(namespace, object, &convert);
-                }
-                Ok(Event::InitDone) => {
-                    self.write(|state| {
-                        state
-                            .objects
-                            .retain(|(ns, name), _| ns != namespace || listed.contains(name));
-                        state.filled.insert(namespace.to_owned());
-                    });
-                }
-                Ok(Event::Apply(object)) => self.put(namespace, object, &convert),
-                Ok(Event::Delete(object)) => self.end(namespace, &object),
-                Err(error) => {
-                    self.failed(namespace, &Error::from(error));
-                    // The stream backs off by itself, but not from the first failure on.
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+        // It begins anew by itself after a while without a failure.
+        let mut backoff = DefaultBackoff::default();
+        loop {
+            // Without a list, a watch that works again would go on from where it was, and never be believed again.
+            let mut events = std::pin::pin!(watch_objects(api.clone(), config.clone()));
+            let mut listed = BTreeSet::new();
+            loop {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = self.calm(namespace) => {
+                        self.heard(namespace);
+                        continue;
+                    }
+                };
+                match event {
+                    Some(Ok(Event::Init)) => {
+                        listed.clear();
+                        self.forget_versions(namespace);
+                    }
+                    Some(Ok(Event::InitApply(object))) => {
+                        listed.insert(object.name_any());
+                        self.put(namespace, object, &convert);
+                    }
+                    Some(Ok(Event::InitDone)) => self.fill(namespace, &listed),
+                    Some(Ok(Event::Apply(object))) => {
+                        self.heard(namespace);
+                        self.put(namespace, object, &convert);
+                    }
+                    Some(Ok(Event::Delete(object))) => {
+                        self.heard(namespace);
+                        self.end(namespace, &object);
+                    }
+                    Some(Err(error)) => {
+                        let believed = self.failed(namespace, &Error::from(error));
+                        let pause = backoff.next().unwrap_or(AGAIN).min(AGAIN);
+                        tokio::time::sleep(pause).await;
+                        if !believed {
+                            break;
+                        }
+                    }
+                    None => break,
                 }
             }
         }
     }
 
-    /// Notes that the watch answers.
+    /// Waits until a watch that failed has not failed again for long enough.
+    async fn calm(&self, namespace: &str) {
+        let until = self.read(|state| Some(state.failing.get(namespace)?.until));
+        match until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Notes that a namespace was listed completely: what was not in the list is gone.
+    fn fill(&self, namespace: &str, listed: &BTreeSet<String>) {
+        let now = Instant::now();
+        self.write(|state| {
+            state
+                .objects
+                .retain(|(ns, name), _| ns != namespace || listed.contains(name));
+            state.filled.insert(namespace.to_owned());
+            // That a list is answered says nothing of the watch.
+            if let Some(failing) = state.failing.get_mut(namespace) {
+                failing.since = now;
+                failing.until = now + CALM_LISTED;
+            }
+        });
+    }
+
+    /// Notes that the watch works.
     fn heard(&self, namespace: &str) {
         if !self.failing(namespace) {
             return;
@@ -250,11 +301,11 @@ impl<T> Shelf<T> {
     }
 
     /// Notes that the watch failed, and says so where that is news or was not said for a while. What it told is not
-    /// believed any more once it has failed for a while.
-    fn failed(&self, namespace: &str, error: &Error) {
+    /// believed any more once it has failed for a while; says whether it still is.
+    fn failed(&self, namespace: &str, error: &Error) -> bool {
         let now = Instant::now();
         let why = self.advise(namespace, error);
-        let mut mention = true;
+        let (mut mention, mut believed) = (true, false);
         self.write(|state| {
             let before = state.failing.get(namespace);
             let since = before.map_or(now, |failing| failing.since);
@@ -267,11 +318,13 @@ impl<T> Shelf<T> {
                 since,
                 why: why.clone(),
                 mentioned: mentioned.unwrap_or(now),
+                until: now + CALM,
             };
             state.failing.insert(namespace.to_owned(), failing);
             if now.duration_since(since) > STALE {
                 state.filled.remove(namespace);
             }
+            believed = state.filled.contains(namespace);
         });
         if mention {
             tracing::warn!(
@@ -281,6 +334,7 @@ impl<T> Shelf<T> {
                 "a watch fails and is begun again and again"
             );
         }
+        believed
     }
 
     /// What failed, and what a person can do about it.

@@ -170,17 +170,19 @@ async fn the_api_server_may_be_away_for_a_while() {
     assert!(proxy.held(LIMIT).await, "it is about to promote");
     proxy.cut();
     proxy.on(|_| Act::Forward);
-    // This long is what is tested: the lease runs out, and every kind of call fails more than once.
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    // This long is what is tested: the lease runs out, every kind of call fails more than once, and the caches are believed no
+    // more.
+    tokio::time::sleep(Duration::from_secs(45)).await;
     assert!(one.said("no longer leading").is_some());
     proxy.heal();
+    one.ready().await;
     let done = scene.ended(&lock, "Succeeded").await;
     assert_eq!(
         done["status"]["run"]["epoch"], 2,
         "it went on in its next term"
     );
     scene.is_mended(Bad::Promoted, &hash).await;
-    eprintln!("away for 20 s: {:.1} s", scene.seconds());
+    eprintln!("away for 45 s: {:.1} s", scene.seconds());
 }
 
 /// Stops a rollback between its restore and its promotion, where there is no safe point.
