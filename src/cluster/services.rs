@@ -111,6 +111,24 @@ impl Cluster {
         Ok(everything(clock(), rollout, replica_sets, pods, &slices))
     }
 
+    /// The Service alone as a workload, fresh, with its Deployments and the replica sets that they own.
+    pub(super) async fn rollout_of_service(
+        &self,
+        workload: &Workload,
+    ) -> Result<Option<Rollout>, Error> {
+        let names = workload.deployments.iter();
+        let (service, owning) = tokio::try_join!(
+            self.find(workload, Kind::Service, &workload.name),
+            try_join_all(names.map(|name| self.owning(workload, name))),
+        )?;
+        let owning: Vec<_> = owning.iter().flatten().collect();
+        let owning = owning
+            .iter()
+            .map(|(object, sets)| (object, sets.as_slice()));
+        let owning: Vec<_> = owning.collect();
+        Ok(service.and_then(|service| Rollout::of_service(&service, &owning)))
+    }
+
     /// A Deployment with what it owns, where it exists.
     async fn behind(&self, workload: &Workload, name: &str) -> Result<Option<Behind>, Error> {
         let Some(object) = self.find(workload, Kind::Deployment, name).await? else {
@@ -119,22 +137,9 @@ impl Cluster {
         let selector = selector_text(object.pointer("/spec/selector"));
         let selected = ListParams::default().labels(&selector);
         let (sets, pods) = tokio::try_join!(
-            self.list(
-                "apps",
-                "v1",
-                "ReplicaSet",
-                "replicasets",
-                workload,
-                &selected
-            ),
+            self.sets_of(workload, &object),
             self.list("", "v1", "Pod", "pods", workload, &selected),
         )?;
-        let uid = object.pointer("/metadata/uid").and_then(Value::as_str);
-        let sets: Vec<_> = sets
-            .iter()
-            .filter(|set| ReplicaSet::owner(set) == uid)
-            .filter_map(|set| ReplicaSet::read(set, Kind::Deployment))
-            .collect();
         let pods = pods_of(Kind::Deployment, name, &sets, &pods);
         Ok(Some(Behind { object, sets, pods }))
     }

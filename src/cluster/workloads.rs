@@ -102,6 +102,61 @@ impl Cluster {
         Ok(everything(clock(), rollout, replica_sets, pods, &slices))
     }
 
+    /// The workload alone, fresh: what it and its replica sets say of its releases, and nothing of its pods.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rollout(&self, workload: &Workload) -> Result<Option<Rollout>, Error> {
+        match workload.kind {
+            Kind::Rollout => {
+                let found = self.find(workload, Kind::Rollout, &workload.name).await?;
+                Ok(found.as_ref().and_then(Rollout::read))
+            }
+            Kind::Deployment => {
+                let owning = self.owning(workload, &workload.name).await?;
+                Ok(owning.and_then(|(object, sets)| Rollout::of_deployment(&object, &sets)))
+            }
+            Kind::Service => self.rollout_of_service(workload).await,
+        }
+    }
+
+    /// A Deployment with the replica sets that it owns.
+    pub(super) async fn owning(
+        &self,
+        workload: &Workload,
+        name: &str,
+    ) -> Result<Option<(Value, Vec<ReplicaSet>)>, Error> {
+        let Some(object) = self.find(workload, Kind::Deployment, name).await? else {
+            return Ok(None);
+        };
+        let sets = self.sets_of(workload, &object).await?;
+        Ok(Some((object, sets)))
+    }
+
+    /// The replica sets that a Deployment owns.
+    pub(super) async fn sets_of(
+        &self,
+        workload: &Workload,
+        deployment: &Value,
+    ) -> Result<Vec<ReplicaSet>, Error> {
+        let selected =
+            ListParams::default().labels(&selector_text(deployment.pointer("/spec/selector")));
+        let sets = self.list(
+            "apps",
+            "v1",
+            "ReplicaSet",
+            "replicasets",
+            workload,
+            &selected,
+        );
+        let uid = deployment.pointer("/metadata/uid").and_then(Value::as_str);
+        let sets = sets.await?;
+        let sets = sets.iter().filter(|set| ReplicaSet::owner(set) == uid);
+        Ok(sets
+            .filter_map(|set| ReplicaSet::read(set, Kind::Deployment))
+            .collect())
+    }
+
     /// Makes a change, on the condition that the workload still is what the snapshot showed: its uid, its generation and,
     /// for a status request, the hash that the controller reconciled and the stable one. Not its resourceVersion, which the controller
     /// moves all the time.

@@ -1,11 +1,12 @@
 //! Decides what every alert of a notification leads to, and records it before anybody is told.
 //!
-//! Decisions are made from the caches; only a new claim, a first join, a first end and a first "it still fires" cost
-//! calls, and what is claimed is looked at first: whether it was decided on how things are. One notification is worked off target by target, and within a replica one at a time for each target.
+//! Decisions are made from the caches; only a new claim, a first join, a first end, an end that nobody knows and a first "it
+//! still fires" cost calls. Before a claim and before "it still fires", what they were decided on is read once more. One notification is worked off target by target, and within a replica one at a time for each target.
 
 mod basis;
 mod close;
 mod keep;
+mod lists;
 mod record;
 pub mod rehearsal;
 mod request;
@@ -19,9 +20,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::basis::Basis;
+use self::lists::Lists;
 use self::request::{Request, Unplaced, answers, asked, group};
 use super::{Answered, Desk, Outcome};
 use crate::alert::Notification;
@@ -29,7 +32,7 @@ use crate::cluster::{Caches, Clock, Cluster};
 use crate::policy::{Decision, Facts, Policy};
 use crate::reason::{Finding, Reason};
 use crate::rollback::object::Mode;
-use crate::target::{Release, Target};
+use crate::target::{Release, Target, Workload};
 use crate::telemetry::{Metrics, Spans, TraceContext};
 
 /// How long a release without identity is waited for before the sender is asked to come back.
@@ -51,6 +54,7 @@ pub struct Registrar {
     metrics: Metrics,
     spans: Spans,
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    lists: Lists,
     /// When it was last said that people are not told of something.
     mentioned: Mutex<Option<Instant>>,
 }
@@ -86,6 +90,7 @@ impl Registrar {
             metrics,
             spans,
             turns: Mutex::default(),
+            lists: Lists::default(),
             mentioned: Mutex::default(),
         }
     }
@@ -114,8 +119,10 @@ impl Registrar {
         }
         let patience = Instant::now() + IDENTITY;
         let mut changes = self.caches.changes();
-        for _ in 0..RACES {
+        let mut races = 0;
+        while races < RACES {
             changes.mark_unchanged();
+            let version = self.caches.versions(&target.workload);
             let basis = self.basis(target);
             let decided = self.decide(policy, &basis, open).await;
             let mut again = Vec::new();
@@ -141,7 +148,11 @@ impl Registrar {
                         settled.answers.extend(answers(target, &refused, requests));
                     }
                     Ok(Recorded::Wait(finding)) => {
-                        waiting = Some(finding);
+                        waiting = Some((finding, None));
+                        again.extend(requests);
+                    }
+                    Ok(Recorded::Unseen(finding)) => {
+                        waiting = Some((finding, Some(version)));
                         again.extend(requests);
                     }
                     Err(error) => {
@@ -161,15 +172,18 @@ impl Registrar {
             if open.is_empty() {
                 return settled;
             }
-            if let Some(finding) = waiting {
-                let changed = tokio::time::timeout_at(patience, changes.changed()).await;
-                if !matches!(changed, Ok(Ok(()))) {
-                    settled.unrecorded = Some(finding.clone());
-                    settled
-                        .answers
-                        .extend(answers(target, &Decision::Wait(finding), open));
-                    return settled;
-                }
+            let Some((finding, version)) = waiting else {
+                races += 1;
+                continue;
+            };
+            let told = self.told(&mut changes, &target.workload, version);
+            let told = tokio::time::timeout_at(patience, told).await.is_ok();
+            if !told || Instant::now() >= patience {
+                settled.unrecorded = Some(finding.clone());
+                settled
+                    .answers
+                    .extend(answers(target, &Decision::Wait(finding), open));
+                return settled;
             }
         }
         let finding = Reason::Unrecorded.because("the decision lost every race");
@@ -178,6 +192,20 @@ impl Registrar {
             .answers
             .extend(answers(target, &Decision::Wait(finding), open));
         settled
+    }
+
+    /// Waits until the caches were told of something; of the workload, where its version until now is given.
+    async fn told(
+        &self,
+        changes: &mut watch::Receiver<u64>,
+        workload: &Workload,
+        version: Option<[Option<u64>; 3]>,
+    ) {
+        while changes.changed().await.is_ok() {
+            if version.is_none_or(|version| self.caches.versions(workload) != version) {
+                return;
+            }
+        }
     }
 
     /// What each request leads to.
@@ -238,6 +266,8 @@ enum Recorded {
     Again,
     /// Nothing can be decided yet.
     Wait(Finding),
+    /// The workload is not as the caches know it.
+    Unseen(Finding),
     /// It cannot be recorded, and asking again would not help.
     Refused(Finding),
 }

@@ -15,6 +15,7 @@ mod refused_change;
 mod refused_journal;
 mod shared;
 mod unreadable;
+mod woken;
 
 use ripcord::rollback::{Phase, Rollback};
 use ripcord::sandbox::Sandbox;

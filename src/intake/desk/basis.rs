@@ -1,15 +1,15 @@
 //! What a decision is made from, and whether that is how things are: a replica that was frozen hears of everything at once
 //! when it wakes, and in no order.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Registrar;
 use crate::cluster::Error;
 use crate::cluster::caches::Seen;
-use crate::cluster::workloads::Look;
 use crate::policy::guard::Hold;
 use crate::reason::{Finding, Reason};
-use crate::rollback::{Memory, Rollback};
+use crate::rollback::{Memory, MemoryStatus, Rollback};
 use crate::target::Target;
 use crate::target::workload::Rollout;
 
@@ -51,8 +51,8 @@ impl Registrar {
         }
     }
 
-    /// Whether a decision was made without what is remembered of its target now: the release that a rollback made can be seen
-    /// before the rollback is heard of. The caches know of it afterwards.
+    /// Whether a decision was made without what is remembered of its target now, or without a rollback that is remembered: the
+    /// release that one made can be seen before it is heard of. The caches are told of what was missing.
     ///
     /// # Errors
     /// See [`Error`].
@@ -62,44 +62,87 @@ impl Registrar {
             return Ok(false);
         };
         let current = basis.remembers(&memory);
-        let active = memory.state().active.clone();
-        if current && active.as_deref().is_none_or(|name| basis.knows(name)) {
+        let unknown = named(&memory.state());
+        let unknown = unknown.into_iter().filter(|name| !basis.knows(name));
+        let unknown: BTreeSet<_> = unknown.collect();
+        if current && unknown.is_empty() {
             return Ok(false);
         }
-        self.refresh(namespace).await?;
+        let rollbacks = self.rollbacks(namespace).await?;
         self.caches.memories.offer(namespace, &target.name, memory);
-        // One that is said to run and is no more will not be known the next time either.
-        let here = |name| self.caches.rollbacks.get(namespace, name).is_some();
-        Ok(!current || active.as_deref().is_some_and(here))
+        // One that is no more will not be known the next time either.
+        let here = rollbacks
+            .iter()
+            .any(|it| it.spec.target == target.name && unknown.contains(it.name()));
+        Ok(!current || here)
     }
 
-    /// Why a decision about a release that a rollback was about already has to wait: the workload is not as it was seen.
-    /// Where it cannot be read, the leader tells of it.
-    pub(super) async fn unseen(&self, target: &Target, basis: &Basis) -> Option<Finding> {
-        let fresh = self.cluster.snapshot_again(
-            &target.workload,
-            basis.rollout(),
-            Look::Quorum,
-            &self.clock,
-        );
-        let fresh = fresh.await.ok()?;
-        (standing(basis.rollout()) != standing(fresh.rollout.as_ref())).then(|| {
-            let said = format!("the watch has yet to tell how {} is now", target.workload);
-            Reason::NotReady.because(said)
-        })
-    }
-
-    /// Reads the rollbacks of a namespace, so that the caches know of every one.
+    /// Why a decision has to wait: the workload is not as it was seen.
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn refresh(&self, namespace: &str) -> Result<(), Error> {
-        for rollback in self.cluster.rollbacks(namespace).await? {
-            let name = rollback.name().to_owned();
-            self.caches.rollbacks.offer(namespace, &name, rollback);
-        }
-        Ok(())
+    pub(super) async fn unseen(
+        &self,
+        target: &Target,
+        basis: &Basis,
+    ) -> Result<Option<Finding>, Error> {
+        let fresh = self.cluster.rollout(&target.workload).await?;
+        let same = standing(basis.rollout()) == standing(fresh.as_ref());
+        Ok((!same).then(|| {
+            let said = format!("the watch has yet to tell how {} is now", target.workload);
+            Reason::NotReady.because(said)
+        }))
     }
+
+    /// Whether a rollback has changed since a decision was made about it. The caches know of it afterwards.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(super) async fn moved_on(
+        &self,
+        target: &Target,
+        name: &str,
+        basis: &Basis,
+    ) -> Result<bool, Error> {
+        let namespace = &target.workload.namespace;
+        let fresh = match self.cluster.rollback(namespace, name).await {
+            Ok(fresh) => fresh,
+            Err(Error::NotFound(_)) => {
+                self.caches.rollbacks.forget(namespace, name);
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        let known = basis.rollbacks.iter().find(|it| it.name() == name);
+        let version = &fresh.metadata.resource_version;
+        let same = known.is_some_and(|it| it.metadata.resource_version == *version);
+        self.caches.rollbacks.offer(namespace, name, fresh);
+        Ok(!same)
+    }
+
+    /// Reads the rollbacks of a namespace, and tells the caches of them.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(super) async fn rollbacks(&self, namespace: &str) -> Result<Arc<[Rollback]>, Error> {
+        let list = async {
+            let rollbacks = self.cluster.rollbacks(namespace).await?;
+            for rollback in &rollbacks {
+                let (name, rollback) = (rollback.name(), rollback.clone());
+                self.caches.rollbacks.offer(namespace, name, rollback);
+            }
+            Ok(rollbacks)
+        };
+        self.lists.fresh(namespace, list).await
+    }
+}
+
+/// The rollbacks that a memory names and that decisions depend on: the one that runs, and the last that did anything.
+fn named(memory: &MemoryStatus) -> BTreeSet<String> {
+    let active = memory.active.clone();
+    let made = memory.made.last().map(|made| made.rollback.clone());
+    let blamed = memory.blamed.last().map(|blame| blame.rollback.clone());
+    [active, made, blamed].into_iter().flatten().collect()
 }
 
 /// What tells whether a workload is where a rollback found it, or where it left it.

@@ -13,8 +13,8 @@ use crate::reason::{Finding, Reason};
 use crate::rollback::Rollback;
 
 impl Registrar {
-    /// Every rollback. Where one of these alerts is known to none although it would have led to one, they are read first: once
-    /// for each namespace.
+    /// Every rollback. Where one of these alerts may have led to one that the caches do not know, those of its target's
+    /// namespace are read: it is known to none, or to none with its end.
     async fn known_to(
         &self,
         policy: &Policy,
@@ -28,7 +28,11 @@ impl Registrar {
         for (nth, (_, alert)) in ended.iter().enumerate() {
             breathe(nth).await;
             let episode = alert.episode();
-            if !rollbacks.iter().any(|it| it.record(&episode).is_some())
+            let with_its_end = |it: &Arc<Rollback>| {
+                let record = it.record(&episode);
+                record.is_some_and(|record| record.ended.is_some())
+            };
+            if !rollbacks.iter().any(with_its_end)
                 && let Ok(ask) = policy.ask(alert)
                 && ask.procedure.is_some()
                 && ask.trigger.mode.acts()
@@ -36,13 +40,20 @@ impl Registrar {
                 doubtful.insert(&ask.target.workload.namespace);
             }
         }
-        if doubtful.is_empty() {
-            return Ok(rollbacks);
-        }
+        let mut read = Vec::new();
         for namespace in doubtful {
-            self.refresh(namespace).await?;
+            read.extend_from_slice(&self.rollbacks(namespace).await?);
         }
-        Ok(self.caches.rollbacks.all())
+        let mut known = self.caches.rollbacks.all();
+        for rollback in read {
+            if !known
+                .iter()
+                .any(|it| it.full_name() == rollback.full_name())
+            {
+                known.push(Arc::new(rollback));
+            }
+        }
+        Ok(known)
     }
 
     /// Records the ends of alerts with the rollbacks that know them.

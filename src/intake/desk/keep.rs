@@ -36,13 +36,16 @@ impl Registrar {
                 ask,
                 ..
             } => {
-                if self.behind(target, basis).await? {
+                let (behind, unseen) =
+                    tokio::join!(self.behind(target, basis), self.unseen(target, basis));
+                if behind? {
                     return Ok(Recorded::Again);
                 }
-                if parent.is_some()
-                    && let Some(finding) = self.unseen(target, basis).await
-                {
-                    return Ok(Recorded::Wait(finding));
+                match unseen {
+                    Ok(Some(finding)) => return Ok(Recorded::Unseen(finding)),
+                    Err(error) if error.passes() => return Err(error),
+                    // What may not be read is for the leader to tell of.
+                    Ok(None) | Err(_) => {}
                 }
                 let claim = claim(
                     target,
@@ -91,16 +94,30 @@ impl Registrar {
                 Ok(kept)
             }
             Decision::Persist { rollback, finding } => {
-                if let Some(finding) = self.unseen(target, basis).await {
-                    return Ok(Recorded::Wait(finding));
+                let (behind, moved_on, unseen) = tokio::join!(
+                    self.behind(target, basis),
+                    self.moved_on(target, rollback, basis),
+                    self.unseen(target, basis),
+                );
+                if behind? | moved_on? {
+                    return Ok(Recorded::Again);
+                }
+                if let Some(finding) = unseen? {
+                    return Ok(Recorded::Unseen(finding));
                 }
                 let noticed = (self.clock)();
-                self.keep(namespace, rollback, false, |_, alerts| {
-                    let first = alerts.persisting.is_none();
-                    alerts.persisting.get_or_insert(Persisting {
-                        noticed,
-                        finding: finding.clone(),
-                    });
+                self.keep(namespace, rollback, false, |rollback, alerts| {
+                    let over = |request: &Request<'_>| {
+                        let known = rollback.record(&request.record.episode());
+                        known.is_some_and(|record| record.ended.is_some())
+                    };
+                    let first = alerts.persisting.is_none() && !requests.iter().all(over);
+                    if first {
+                        alerts.persisting = Some(Persisting {
+                            noticed,
+                            finding: finding.clone(),
+                        });
+                    }
                     first
                 })
                 .await

@@ -5,19 +5,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use reqwest::Method;
 use ripcord::alert::{Severity, Status};
-use ripcord::cluster::Caches;
 use ripcord::procedure::BUILT_IN;
-use ripcord::rollback::{Memory, Phase};
+use ripcord::rollback::Phase;
 use ripcord::target::Target;
 use serde_json::json;
 
 use super::{ending, restored, untouched};
 use crate::engine::{changes, image};
-use crate::support::proxy::{Act, Fault, Seen};
 use crate::support::stage::scene::{
     self, Answer, EMERGENCY, ERRORS, LATENCY, Scene, firing, group, resolved,
 };
-use crate::support::stage::{self, NAME, NAMESPACE};
+use crate::support::stage::{self, NAME};
 
 const NOTHING: [&str; 0] = [];
 
@@ -98,160 +96,6 @@ async fn an_end_is_recorded_once_and_a_late_copy_starts_nothing() {
         ("decline", "resolved_unknown")
     );
     assert_eq!(scene.intake_calls(mark), NOTHING);
-    assert_eq!(scene.only().name(), name);
-    scene.close().await;
-}
-
-/// Its watches of rollbacks and of memories tell nothing, while that of workloads does: as in a process that was frozen.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_behind_looks_before_it_claims_and_before_it_forgets_an_end() {
-    let mut scene = Scene::incident(scene::policy()).await;
-    scene.through_a_proxy().await;
-    scene.proxy().on(|seen| {
-        let watches = seen.query.contains("watch=");
-        let late = seen.path.ends_with("/rollbacks") || seen.path.ends_with("/targets");
-        if watches && late {
-            Act::Before(Fault::Hold)
-        } else {
-            Act::Forward
-        }
-    });
-    scene.replica().await;
-    let alert = firing(LATENCY);
-    assert_eq!(
-        scene
-            .post_to(0, &group(std::slice::from_ref(&alert)))
-            .await
-            .one(),
-        ("start", "claimed")
-    );
-    let name = scene.done().await.name().to_owned();
-    let hash = crate::engine::live(&scene.sandbox).hash;
-    let late = &scene.replicas[1].caches;
-    let target = scene.target();
-    knows(late, || {
-        let seen = late.rollout(&target);
-        seen.is_some_and(|it| it.rollout.current == hash)
-    })
-    .await;
-    assert!(late.rollbacks.all().is_empty(), "it has not heard of it");
-    let end = group(&[resolved(&alert)]);
-    assert_eq!(
-        scene.post_to(1, &end).await.one(),
-        ("note", "resolved_recorded")
-    );
-    assert!(scene.only().all_ended());
-    late.rollbacks.forget(NAMESPACE, &name);
-    late.memories.forget(NAMESPACE, NAME);
-    let again = scene.post_to(1, &group(&[firing(LATENCY)])).await;
-    assert_eq!(again.one(), ("decline", "duplicate"));
-    assert_eq!(scene.only().name(), name);
-    scene.close().await;
-}
-
-/// It decides before its watches of rollbacks and of memories tell of one, and they tell before it has looked.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_hears_of_a_rollback_after_it_decided_claims_no_second_one() {
-    let mut scene = Scene::incident(scene::policy()).await;
-    scene.through_a_proxy().await;
-    let late = |seen: &Seen| {
-        let late = seen.path.ends_with("/rollbacks") || seen.path.ends_with("/targets");
-        seen.query.contains("watch=") && late
-    };
-    scene.proxy().on(move |seen| {
-        if late(seen) {
-            Act::Before(Fault::Answer(503))
-        } else {
-            Act::Forward
-        }
-    });
-    scene.replica().await;
-    let first = group(&[firing(LATENCY)]);
-    assert_eq!(scene.post_to(0, &first).await.one(), ("start", "claimed"));
-    let name = scene.done().await.name().to_owned();
-    let (caches, target) = (&scene.replicas[1].caches, scene.target());
-    let hash = crate::engine::live(&scene.sandbox).hash;
-    knows(caches, || {
-        let seen = caches.rollout(&target);
-        seen.is_some_and(|it| it.rollout.current == hash)
-    })
-    .await;
-    assert!(caches.rollbacks.all().is_empty(), "it has not heard of it");
-    let memory = format!("/targets/{NAME}");
-    scene.proxy().on(move |seen| {
-        if seen.path.ends_with(&memory) {
-            Act::Before(Fault::Hold)
-        } else {
-            Act::Forward
-        }
-    });
-    let hears = async {
-        assert!(scene.proxy().held(stage::LIMIT).await, "it looks");
-        knows(caches, || {
-            let memory = caches.memory(&target);
-            let known = caches.rollbacks.get(NAMESPACE, &name);
-            known.is_some() && memory.is_some_and(|it| !it.state().made.is_empty())
-        })
-        .await;
-        scene.proxy().release();
-    };
-    let again = group(&[firing(LATENCY)]);
-    let (answer, ()) = tokio::join!(scene.post_to(1, &again), hears);
-    assert_eq!(answer.one(), ("decline", "duplicate"));
-    assert_eq!(scene.only().name(), name);
-    scene.close().await;
-}
-
-/// Waits until a replica's caches know this.
-async fn knows(caches: &Caches, known: impl Fn() -> bool) {
-    let mut changes = caches.changes();
-    let waiting = async {
-        while !known() {
-            changes.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(stage::LIMIT, waiting).await.unwrap();
-}
-
-/// Its watch of workloads tells nothing, while those of rollbacks and of memories do.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_has_not_seen_what_a_rollback_made_claims_no_second_one() {
-    let mut scene = Scene::incident(scene::policy()).await;
-    scene.through_a_proxy().await;
-    scene.proxy().on(|seen| {
-        if seen.query.contains("watch=") && seen.path.ends_with("/rollouts") {
-            Act::Before(Fault::Hold)
-        } else {
-            Act::Forward
-        }
-    });
-    scene.replica().await;
-    let bad = crate::engine::live(&scene.sandbox).hash;
-    let first = group(&[firing(LATENCY)]);
-    assert_eq!(scene.post_to(0, &first).await.one(), ("start", "claimed"));
-    let name = scene.done().await.name().to_owned();
-    let restored = crate::engine::live(&scene.sandbox).hash;
-    let (late, target) = (&scene.replicas[1].caches, scene.target());
-    let current = || late.rollout(&target).unwrap().rollout.current.clone();
-    let ended = || {
-        let known = late.rollbacks.get(NAMESPACE, &name);
-        let free = |memory: &Memory| memory.state().active.is_none();
-        known.is_some_and(|it| it.phase() == Phase::Succeeded)
-            && late.memory(&target).is_some_and(|it| free(&it))
-    };
-    knows(late, ended).await;
-    assert_eq!(current(), bad, "of the workload it has heard nothing");
-    let again = group(&[firing(LATENCY)]);
-    let answer = scene.post_to(1, &again).await;
-    assert_eq!(answer.decisions(), [("wait", "not_ready")]);
-    assert_eq!(answer.status, 503, "Alertmanager comes back");
-    scene.proxy().on(|_| Act::Forward);
-    scene.proxy().release();
-    knows(late, || current() == restored).await;
-    assert_eq!(
-        scene.post_to(1, &again).await.one(),
-        ("decline", "duplicate")
-    );
     assert_eq!(scene.only().name(), name);
     scene.close().await;
 }
