@@ -12,6 +12,10 @@ use super::Error;
 /// Who Ripcord is in the audit log and in managed fields.
 pub const MANAGER: &str = "ripcord";
 
+/// How long a connection may be silent on which an answer is waited for: longer than a quiet watch, which ends after a minute, and
+/// than a quiet command, whose connection is pinged once a minute. One that a gateway has dropped says nothing for ever.
+const SILENCE: Duration = Duration::from_secs(75);
+
 /// A connection to the API server with a bound on every call.
 #[derive(Clone)]
 pub struct Cluster {
@@ -96,6 +100,8 @@ impl Cluster {
         // The library would send a write again after a 503 or 504, for minutes, and not tell.
         config.default_retry = false;
         config.connect_timeout = Some(timeout);
+        config.read_timeout = Some(SILENCE);
+        config.reset_reader_on_write = true;
         Ok(Self {
             client: Client::try_from(config)?,
             timeout,
@@ -133,5 +139,32 @@ impl Cluster {
                 self.timeout
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_is_given_up() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let accepting = tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((stream, _)) = silent.accept().await {
+                open.push(stream);
+            }
+        });
+        let config = Config::new(url.parse().unwrap());
+        let cluster = Cluster::of(config, Duration::from_secs(5)).unwrap();
+        let began = Instant::now();
+        assert!(cluster.client().apiserver_version().await.is_err());
+        let waited = began.elapsed();
+        assert!((SILENCE..SILENCE * 2).contains(&waited), "after {waited:?}");
+        accepting.abort();
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use kube::runtime::utils::Backoff as _;
 use kube::runtime::watcher as watch_objects;
 use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::{Api, Resource, ResourceExt as _};
@@ -36,9 +37,9 @@ const STALE: Duration = Duration::from_secs(30);
 /// How long to wait, at most, before a watch that fails is begun again.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// A watch that has not failed again for this long works, though nothing happened that it could have told. A call on a dead
-/// connection can hang for five minutes before it fails.
-const CALM: Duration = Duration::from_mins(6);
+/// A watch that has not failed again for this long works, though nothing happened that it could have told. It is longer than an
+/// answer is waited for and the wait after it.
+const CALM: Duration = Duration::from_mins(2);
 /// The same after a list, which is followed by the watch at once.
 const CALM_LISTED: Duration = Duration::from_secs(10);
 
@@ -163,7 +164,7 @@ impl<T> Shelf<T> {
         self.what
     }
 
-    /// Whether a namespace was listed completely, and its watch has told of it since.
+    /// Whether a namespace was listed completely, and its watch has not failed for long since.
     #[must_use]
     pub fn filled(&self, namespace: &str) -> bool {
         self.read(|state| state.filled.contains(namespace))
@@ -216,10 +217,10 @@ impl<T> Shelf<T> {
     ) where
         K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
-        // It begins anew by itself after a while without a failure.
         let mut backoff = DefaultBackoff::default();
         loop {
-            // Without a list, a watch that works again would go on from where it was, and never be believed again.
+            // With a list, whose answer says that there is one: a watch that is taken up again tells nothing until something
+            // happens.
             let mut events = std::pin::pin!(watch_objects(api.clone(), config.clone()));
             let mut listed = BTreeSet::new();
             loop {
@@ -227,6 +228,7 @@ impl<T> Shelf<T> {
                     event = events.next() => event,
                     () = self.calm(namespace) => {
                         self.heard(namespace);
+                        backoff.reset();
                         continue;
                     }
                 };
@@ -242,19 +244,19 @@ impl<T> Shelf<T> {
                     Some(Ok(Event::InitDone)) => self.fill(namespace, &listed),
                     Some(Ok(Event::Apply(object))) => {
                         self.heard(namespace);
+                        backoff.reset();
                         self.put(namespace, object, &convert);
                     }
                     Some(Ok(Event::Delete(object))) => {
                         self.heard(namespace);
+                        backoff.reset();
                         self.end(namespace, &object);
                     }
                     Some(Err(error)) => {
-                        let believed = self.failed(namespace, &Error::from(error));
+                        self.failed(namespace, &Error::from(error));
                         let pause = backoff.next().unwrap_or(AGAIN).min(AGAIN);
                         tokio::time::sleep(pause).await;
-                        if !believed {
-                            break;
-                        }
+                        break;
                     }
                     None => break,
                 }
@@ -262,9 +264,12 @@ impl<T> Shelf<T> {
         }
     }
 
-    /// Waits until a watch that failed has not failed again for long enough.
+    /// Waits until a watch that failed, and was begun again with a list, has not failed again for long enough.
     async fn calm(&self, namespace: &str) {
-        let until = self.read(|state| Some(state.failing.get(namespace)?.until));
+        let until = self.read(|state| {
+            let failing = state.failing.get(namespace)?;
+            state.filled.contains(namespace).then_some(failing.until)
+        });
         match until {
             Some(until) => tokio::time::sleep_until(until).await,
             None => std::future::pending().await,
@@ -301,11 +306,11 @@ impl<T> Shelf<T> {
     }
 
     /// Notes that the watch failed, and says so where that is news or was not said for a while. What it told is not
-    /// believed any more once it has failed for a while; says whether it still is.
-    fn failed(&self, namespace: &str, error: &Error) -> bool {
+    /// believed any more once it has failed for a while.
+    fn failed(&self, namespace: &str, error: &Error) {
         let now = Instant::now();
         let why = self.advise(namespace, error);
-        let (mut mention, mut believed) = (true, false);
+        let mut mention = true;
         self.write(|state| {
             let before = state.failing.get(namespace);
             let since = before.map_or(now, |failing| failing.since);
@@ -324,7 +329,6 @@ impl<T> Shelf<T> {
             if now.duration_since(since) > STALE {
                 state.filled.remove(namespace);
             }
-            believed = state.filled.contains(namespace);
         });
         if mention {
             tracing::warn!(
@@ -334,7 +338,6 @@ impl<T> Shelf<T> {
                 "a watch fails and is begun again and again"
             );
         }
-        believed
     }
 
     /// What failed, and what a person can do about it.

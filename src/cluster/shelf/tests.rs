@@ -1,5 +1,5 @@
 use std::convert::Infallible;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use axum::http::{Request, Response};
 use futures_util::stream;
@@ -11,70 +11,73 @@ use tokio::time::sleep;
 use super::*;
 use crate::telemetry::logs::tests::lines;
 
-/// An API server with one object, that answers lists and watches with these codes.
-#[derive(Clone, Copy, Default)]
+/// An API server with one object.
 struct Server {
-    list: u16,
-    watch: u16,
-    lists: usize,
+    /// The codes with which it answers lists and watches. Where they change, the watches that are open end.
+    codes: watch::Sender<(u16, u16)>,
+    lists: AtomicUsize,
 }
 
 impl Server {
-    /// A watch that is answered says nothing, for ever.
-    fn client(server: &Arc<Mutex<Self>>) -> Client {
-        let server = Arc::clone(server);
+    fn start(list: u16, watch: u16) -> Arc<Self> {
+        Arc::new(Self {
+            codes: watch::Sender::new((list, watch)),
+            lists: AtomicUsize::new(0),
+        })
+    }
+
+    fn client(self: &Arc<Self>) -> Client {
+        let server = Arc::clone(self);
         let service = tower::service_fn(move |request: Request<Body>| {
-            let watch = request
+            let watches = request
                 .uri()
                 .query()
                 .is_some_and(|it| it.contains("watch="));
-            let mut server = server.lock().unwrap();
-            server.lists += usize::from(!watch);
-            let code = if watch { server.watch } else { server.list };
-            let body = match (code, watch) {
-                (200, true) => {
-                    axum::body::Body::from_stream(stream::pending::<Result<Vec<u8>, Infallible>>())
-                }
-                (200, false) => {
-                    let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [object(5)]});
-                    list.to_string().into()
-                }
-                _ => {
-                    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "x", "code": code});
-                    status.to_string().into()
-                }
-            };
-            let answer = Response::builder().status(code).body(body).unwrap();
+            let answer = server.answer(watches);
             async move { Ok::<_, Infallible>(answer) }
         });
         Client::new(service, "n")
     }
 
-    fn fine() -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self {
-            list: 200,
-            watch: 200,
-            lists: 0,
-        }))
+    fn answer(&self, watches: bool) -> Response<axum::body::Body> {
+        let mut codes = self.codes.subscribe();
+        let (list, watch) = *codes.borrow_and_update();
+        self.lists.fetch_add(usize::from(!watches), SeqCst);
+        let code = if watches { watch } else { list };
+        let body = match (code, watches) {
+            // It says nothing for as long as it is open.
+            (200, true) => axum::body::Body::from_stream(
+                stream::once(async move { codes.changed().await })
+                    .filter_map(|_| async { None::<Result<Vec<u8>, Infallible>> }),
+            ),
+            (200, false) => {
+                let list = json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [object(5)]});
+                list.to_string().into()
+            }
+            _ => {
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "x", "code": code});
+                status.to_string().into()
+            }
+        };
+        Response::builder().status(code).body(body).unwrap()
     }
-}
 
-fn answers(server: &Arc<Mutex<Server>>, list: u16, watch: u16) {
-    let mut server = server.lock().unwrap();
-    (server.list, server.watch) = (list, watch);
-}
+    /// A shelf that follows what it tells.
+    fn followed(self: &Arc<Self>) -> Arc<Shelf<ConfigMap>> {
+        let shelf = Arc::new(shelf());
+        let api = Api::namespaced(self.client(), "n");
+        let config = watcher::Config::default().timeout(60);
+        let following = Arc::clone(&shelf);
+        tokio::spawn(async move {
+            let keep = |object, _: Option<&ConfigMap>| Some(object);
+            following.follow(api, "n", config, keep).await;
+        });
+        shelf
+    }
 
-/// A shelf that follows what this server tells.
-fn followed(server: &Arc<Mutex<Server>>) -> Arc<Shelf<ConfigMap>> {
-    let shelf = Arc::new(shelf());
-    let api = Api::namespaced(Server::client(server), "n");
-    let config = watcher::Config::default().timeout(60);
-    let following = Arc::clone(&shelf);
-    tokio::spawn(async move {
-        let keep = |object, _: Option<&ConfigMap>| Some(object);
-        following.follow(api, "n", config, keep).await;
-    });
-    shelf
+    fn lists(&self) -> usize {
+        self.lists.swap(0, SeqCst)
+    }
 }
 
 async fn seconds(count: u64) {
@@ -82,63 +85,60 @@ async fn seconds(count: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_believed_any_more_is_listed_anew() {
-    let server = Server::fine();
-    let shelf = followed(&server);
+async fn what_was_not_believed_any_more_is_believed_again() {
+    let server = Server::start(200, 200);
+    let shelf = server.followed();
     seconds(1).await;
-    assert!(shelf.filled("n"));
-    for outage in [90, 600] {
-        answers(&server, 503, 503);
-        seconds(60 + 20).await;
+    for outage in [20, 600] {
+        assert!(shelf.filled("n"));
+        assert_eq!(shelf.trouble("n"), None);
+        server.lists();
+        server.codes.send_replace((503, 503));
+        seconds(20).await;
         assert!(shelf.filled("n"), "an outage of 20 s is nothing yet");
-        seconds(outage).await;
+        seconds(outage + 25).await;
         assert!(!shelf.filled("n"));
         assert!(shelf.trouble("n").is_some());
         assert_eq!(kept(&shelf), Some(5), "what was known stays");
-        let lists = server.lock().unwrap().lists;
-        assert!(lists < 100, "it is asked seldom: {lists}");
-        answers(&server, 200, 200);
+        let lists = server.lists();
+        assert!(lists < 80, "it is asked seldom: {lists}");
+        server.codes.send_replace((200, 200));
         seconds(11).await;
         assert!(shelf.filled("n"));
         seconds(11).await;
-        assert_eq!(shelf.trouble("n"), None);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_failures_far_apart_are_no_outage() {
-    let server = Server::fine();
-    let shelf = followed(&server);
+async fn two_failures_are_no_outage() {
+    let server = Server::start(200, 200);
+    let shelf = server.followed();
     seconds(1).await;
-    for _ in 0..3 {
-        answers(&server, 503, 503);
-        // The watch ends by then, and cannot be begun again.
-        seconds(70).await;
-        assert!(shelf.filled("n"));
+    for apart in [31, 60, 600] {
+        server.codes.send_replace((503, 503));
+        for _ in 0..5 {
+            seconds(1).await;
+            assert!(shelf.filled("n"), "{apart}");
+        }
         assert!(shelf.failing("n"));
-        answers(&server, 200, 200);
-        seconds(600).await;
+        server.codes.send_replace((200, 200));
+        seconds(apart).await;
         assert!(!shelf.failing("n"), "nothing happened, and nothing failed");
     }
-    assert_eq!(server.lock().unwrap().lists, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_list_alone_does_not_show_that_the_watch_works() {
-    let server = Server::fine();
-    answers(&server, 200, 403);
-    let shelf = followed(&server);
+    let server = Server::start(200, 403);
+    let shelf = server.followed();
     for _ in 0..20 {
         seconds(30).await;
         assert!(shelf.failing("n"));
-        assert_eq!(kept(&shelf), Some(5));
+        assert!(shelf.filled("n"), "it was listed just now");
     }
-    let lists = server.lock().unwrap().lists;
-    assert!(
-        (10..=22).contains(&lists),
-        "every half minute or so: {lists}"
-    );
-    answers(&server, 403, 403);
+    let lists = server.lists();
+    assert!((40..=80).contains(&lists), "it is asked seldom: {lists}");
+    server.codes.send_replace((403, 403));
     seconds(60).await;
     assert!(!shelf.filled("n"));
 }

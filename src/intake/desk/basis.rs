@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Registrar;
+use jiff::Timestamp;
+
+use super::{Recorded, Registrar};
 use crate::cluster::Error;
 use crate::cluster::caches::Seen;
 use crate::policy::guard::Hold;
@@ -51,12 +53,44 @@ impl Registrar {
         }
     }
 
+    /// What becomes of a decision that was not made on how things are, about a rollback if it is about one; none where they are
+    /// as they were. What may not be read is for the leader to tell of.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(super) async fn outdated(
+        &self,
+        target: &Target,
+        basis: &Basis,
+        about: Option<&str>,
+    ) -> Result<Option<Recorded>, Error> {
+        let moved_on = async {
+            match about {
+                Some(name) => self.moved_on(target, name, basis).await,
+                None => Ok(false),
+            }
+        };
+        let (behind, moved_on, unseen) = tokio::join!(
+            self.behind(target, basis),
+            moved_on,
+            self.unseen(target, basis),
+        );
+        if behind? | moved_on? {
+            return Ok(Some(Recorded::Again));
+        }
+        match unseen {
+            Ok(finding) => Ok(finding.map(Recorded::Unseen)),
+            Err(error) if error.passes() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Whether a decision was made without what is remembered of its target now, or without a rollback that is remembered: the
     /// release that one made can be seen before it is heard of. The caches are told of what was missing.
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn behind(&self, target: &Target, basis: &Basis) -> Result<bool, Error> {
+    async fn behind(&self, target: &Target, basis: &Basis) -> Result<bool, Error> {
         let namespace = &target.workload.namespace;
         let Some(memory) = self.cluster.recall(target).await? else {
             return Ok(false);
@@ -81,11 +115,7 @@ impl Registrar {
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn unseen(
-        &self,
-        target: &Target,
-        basis: &Basis,
-    ) -> Result<Option<Finding>, Error> {
+    async fn unseen(&self, target: &Target, basis: &Basis) -> Result<Option<Finding>, Error> {
         let fresh = self.cluster.rollout(&target.workload).await?;
         let same = standing(basis.rollout()) == standing(fresh.as_ref());
         Ok((!same).then(|| {
@@ -94,16 +124,11 @@ impl Registrar {
         }))
     }
 
-    /// Whether a rollback has changed since a decision was made about it. The caches know of it afterwards.
+    /// Whether a rollback has changed since a decision was made with it. The caches know of it afterwards.
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn moved_on(
-        &self,
-        target: &Target,
-        name: &str,
-        basis: &Basis,
-    ) -> Result<bool, Error> {
+    async fn moved_on(&self, target: &Target, name: &str, basis: &Basis) -> Result<bool, Error> {
         let namespace = &target.workload.namespace;
         let fresh = match self.cluster.rollback(namespace, name).await {
             Ok(fresh) => fresh,
@@ -146,8 +171,27 @@ fn named(memory: &MemoryStatus) -> BTreeSet<String> {
 }
 
 /// What tells whether a workload is where a rollback found it, or where it left it.
-fn standing(rollout: Option<&Rollout>) -> Option<(&str, i64, &str, bool, bool)> {
+fn standing(rollout: Option<&Rollout>) -> Option<(&str, i64, &str, bool, Option<Timestamp>)> {
     let it = rollout?;
-    let (observed, aborted) = (it.observed, it.is_aborted());
-    Some((&it.uid, it.revision, &it.current, observed, aborted))
+    let aborted = it.aborted_at.filter(|_| it.is_aborted());
+    Some((&it.uid, it.revision, &it.current, it.observed, aborted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::snapshot::tests::in_flight;
+
+    #[test]
+    fn another_abort_of_the_same_release_is_another_standing() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let mut seen = in_flight().rollout.unwrap();
+        let mut fresh = seen.clone();
+        assert_eq!(standing(Some(&seen)), standing(Some(&fresh)));
+        (fresh.aborted, fresh.aborted_at) = (true, at(20));
+        assert_ne!(standing(Some(&seen)), standing(Some(&fresh)));
+        (seen.aborted, seen.aborted_at) = (true, at(10));
+        assert_ne!(standing(Some(&seen)), standing(Some(&fresh)));
+        assert_ne!(standing(Some(&seen)), standing(None));
+    }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use super::record::end;
 use super::request::answer;
 use super::{Registrar, Settled, breathe};
@@ -40,20 +42,17 @@ impl Registrar {
                 doubtful.insert(&ask.target.workload.namespace);
             }
         }
-        let mut read = Vec::new();
-        for namespace in doubtful {
-            read.extend_from_slice(&self.rollbacks(namespace).await?);
+        let lists = doubtful.into_iter().map(|it| self.rollbacks(it));
+        let lists: Vec<_> = join_all(lists)
+            .await
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        let named = |it: &Rollback| (it.namespace().to_owned(), it.name().to_owned());
+        let mut known: BTreeMap<_, _> = rollbacks.into_iter().map(|it| (named(&it), it)).collect();
+        for rollback in lists.iter().flat_map(|list| list.iter()) {
+            known.insert(named(rollback), Arc::new(rollback.clone()));
         }
-        let mut known = self.caches.rollbacks.all();
-        for rollback in read {
-            if !known
-                .iter()
-                .any(|it| it.full_name() == rollback.full_name())
-            {
-                known.push(Arc::new(rollback));
-            }
-        }
-        Ok(known)
+        Ok(known.into_values().collect())
     }
 
     /// Records the ends of alerts with the rollbacks that know them.

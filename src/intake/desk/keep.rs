@@ -36,16 +36,9 @@ impl Registrar {
                 ask,
                 ..
             } => {
-                let (behind, unseen) =
-                    tokio::join!(self.behind(target, basis), self.unseen(target, basis));
-                if behind? {
-                    return Ok(Recorded::Again);
-                }
-                match unseen {
-                    Ok(Some(finding)) => return Ok(Recorded::Unseen(finding)),
-                    Err(error) if error.passes() => return Err(error),
-                    // What may not be read is for the leader to tell of.
-                    Ok(None) | Err(_) => {}
+                let outdated = self.outdated(target, basis, parent.as_deref()).await?;
+                if let Some(outdated) = outdated {
+                    return Ok(outdated);
                 }
                 let claim = claim(
                     target,
@@ -94,16 +87,9 @@ impl Registrar {
                 Ok(kept)
             }
             Decision::Persist { rollback, finding } => {
-                let (behind, moved_on, unseen) = tokio::join!(
-                    self.behind(target, basis),
-                    self.moved_on(target, rollback, basis),
-                    self.unseen(target, basis),
-                );
-                if behind? | moved_on? {
-                    return Ok(Recorded::Again);
-                }
-                if let Some(finding) = unseen? {
-                    return Ok(Recorded::Unseen(finding));
+                let outdated = self.outdated(target, basis, Some(rollback)).await?;
+                if let Some(outdated) = outdated {
+                    return Ok(outdated);
                 }
                 let noticed = (self.clock)();
                 self.keep(namespace, rollback, false, |rollback, alerts| {

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use reqwest::Method;
 use ripcord::alert::Alert;
 use ripcord::cluster::{Caches, clock};
+use ripcord::policy::guard::Hold;
 use ripcord::rollback::{Memory, Phase, Rollback};
 
 use crate::engine::live;
@@ -226,7 +227,7 @@ async fn one_that_knows_a_refused_rollback_records_an_end_with_the_one_that_acte
     is_late(&mut scene, &["rollbacks"]).await;
     scene.hold(None);
     knows(&scene.replicas[0].caches, || {
-        scene.replicas[0].caches.hold() == ripcord::policy::guard::Hold::Free
+        scene.replicas[0].caches.hold() == Hold::Free
     })
     .await;
     assert_eq!(scene.post_to(0, &first).await.one(), ("start", "claimed"));
@@ -236,5 +237,29 @@ async fn one_that_knows_a_refused_rollback_records_an_end_with_the_one_that_acte
     for rollback in scene.rollbacks() {
         assert!(rollback.all_ended(), "{}", rollback.name());
     }
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_knows_a_refused_rollback_claims_none_for_an_alert_that_ended_since() {
+    let mut scene = Scene::incident(scene::policy()).await;
+    scene.hold(Some("a freeze"));
+    let alert = firing(LATENCY);
+    let first = group(std::slice::from_ref(&alert));
+    assert_eq!(scene.post(&first).await.one(), ("decline", "held"));
+    assert_eq!(scene.done().await.phase(), Phase::Declined);
+    is_late(&mut scene, &["rollbacks"]).await;
+    let end = scene.post_to(0, &group(&[resolved(&alert)])).await;
+    assert_eq!(end.one(), ("note", "resolved_recorded"));
+    scene.hold(None);
+    let late = &scene.replicas[1].caches;
+    knows(late, || late.hold() == Hold::Free).await;
+    assert!(
+        !late.rollbacks.all()[0].all_ended(),
+        "it has not heard of it"
+    );
+    let copy = scene.post_to(1, &first).await;
+    assert_eq!(copy.one(), ("decline", "late_copy"));
+    assert_eq!(scene.rollbacks().len(), 1);
     scene.close().await;
 }
