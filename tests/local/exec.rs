@@ -156,6 +156,22 @@ async fn what_does_not_end_in_its_time_may_still_run() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_silent_for_long_is_waited_for() {
+    let minutes = Duration::from_mins;
+    let mut exec = flush();
+    exec.command.timeout = minutes(10);
+    let plays = vec![
+        Play::Opens,
+        Play::Quiet(minutes(5)),
+        out("OK"),
+        Play::success(),
+        Play::Closes,
+    ];
+    let (verdict, said) = run(Answer::Plays(V5, plays), &exec).await;
+    assert_eq!(verdict, Verdict::Done, "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_words_is_read_to_its_end_and_kept_in_part() {
     let mut exec = flush();

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -49,6 +50,8 @@ pub(crate) enum Play {
     Closes,
     /// The connection breaks.
     Breaks,
+    /// The command is silent for so long; pings are answered.
+    Quiet(Duration),
     /// Nothing more comes, and nothing ends.
     Stays,
 }
@@ -208,6 +211,15 @@ async fn play(mut socket: WebSocketStream<TcpStream>, plays: &[Play]) {
             Play::Breaks => {
                 socket.get_ref().set_zero_linger().unwrap();
                 return;
+            }
+            Play::Quiet(long) => {
+                let reads = async { while let Some(Ok(_)) = socket.next().await {} };
+                // A client that is gone says so before the time is over.
+                let gone = tokio::time::timeout(*long, reads).await.is_ok();
+                if gone {
+                    return;
+                }
+                continue;
             }
             // Until the client goes.
             Play::Stays => {
