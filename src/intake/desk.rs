@@ -1,7 +1,8 @@
 //! Decides what every alert of a notification leads to, and records it before anybody is told.
 //!
 //! Decisions are made from the caches; only a new claim, a first join, a first end, an end that nobody knows and a first "it
-//! still fires" cost calls. Before a claim and before "it still fires", what they were decided on is read once more. One notification is worked off target by target, and within a replica one at a time for each target.
+//! still fires" cost calls. Before a claim and before "it still fires", what they were decided on is read once more. One
+//! notification is worked off target by target, and within a replica one at a time for each target.
 
 mod basis;
 mod close;
