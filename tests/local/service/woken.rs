@@ -216,15 +216,21 @@ async fn one_that_has_not_seen_the_next_release_does_not_say_that_a_rollback_did
     scene.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_that_knows_a_refused_rollback_records_an_end_with_the_one_that_acted_as_well() {
+/// A rollback that the hold refused; of rollbacks the second replica hears no more than that. And its alert.
+async fn refused() -> (Scene, Alert) {
     let mut scene = Scene::incident(scene::policy()).await;
     scene.hold(Some("a freeze"));
     let alert = firing(LATENCY);
-    let first = group(std::slice::from_ref(&alert));
-    assert_eq!(scene.post(&first).await.one(), ("decline", "held"));
+    assert_eq!(scene.send(&alert).await.one(), ("decline", "held"));
     assert_eq!(scene.done().await.phase(), Phase::Declined);
     is_late(&mut scene, &["rollbacks"]).await;
+    (scene, alert)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_knows_a_refused_rollback_records_an_end_with_the_one_that_acted_as_well() {
+    let (scene, alert) = refused().await;
+    let first = group(std::slice::from_ref(&alert));
     scene.hold(None);
     knows(&scene.replicas[0].caches, || {
         scene.replicas[0].caches.hold() == Hold::Free
@@ -242,13 +248,8 @@ async fn one_that_knows_a_refused_rollback_records_an_end_with_the_one_that_acte
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_knows_a_refused_rollback_claims_none_for_an_alert_that_ended_since() {
-    let mut scene = Scene::incident(scene::policy()).await;
-    scene.hold(Some("a freeze"));
-    let alert = firing(LATENCY);
+    let (scene, alert) = refused().await;
     let first = group(std::slice::from_ref(&alert));
-    assert_eq!(scene.post(&first).await.one(), ("decline", "held"));
-    assert_eq!(scene.done().await.phase(), Phase::Declined);
-    is_late(&mut scene, &["rollbacks"]).await;
     let end = scene.post_to(0, &group(&[resolved(&alert)])).await;
     assert_eq!(end.one(), ("note", "resolved_recorded"));
     scene.hold(None);
