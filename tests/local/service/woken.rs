@@ -232,8 +232,11 @@ async fn one_that_knows_a_refused_rollback_records_an_end_with_the_one_that_acte
     let (scene, alert) = refused().await;
     let first = group(std::slice::from_ref(&alert));
     scene.hold(None);
-    knows(&scene.replicas[0].caches, || {
-        scene.replicas[0].caches.hold() == Hold::Free
+    let leads = &scene.replicas[0].caches;
+    knows(leads, || {
+        let rollbacks = leads.rollbacks.all();
+        let ended = rollbacks.iter().all(|it| it.phase() == Phase::Declined);
+        ended && leads.hold() == Hold::Free
     })
     .await;
     assert_eq!(scene.post_to(0, &first).await.one(), ("start", "claimed"));
