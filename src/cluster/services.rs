@@ -121,11 +121,10 @@ impl Cluster {
             self.find(workload, Kind::Service, &workload.name),
             try_join_all(names.map(|name| self.owning(workload, name))),
         )?;
-        let owning: Vec<_> = owning.iter().flatten().collect();
-        let owning = owning
-            .iter()
-            .map(|(object, sets)| (object, sets.as_slice()));
-        let owning: Vec<_> = owning.collect();
+        let owning = owning.iter().flatten();
+        let owning: Vec<_> = owning
+            .map(|(object, sets)| (object, sets.as_slice()))
+            .collect();
         Ok(service.and_then(|service| Rollout::of_service(&service, &owning)))
     }
 

@@ -171,17 +171,17 @@ impl<T> Shelf<T> {
     }
 
     /// Puts in what a call has just returned, unless something newer is known: of the object, or of its end.
-    pub fn offer(&self, namespace: &str, name: &str, object: T)
+    pub fn offer(&self, namespace: &str, name: &str, object: impl Into<Arc<T>>)
     where
         T: Resource,
     {
-        let version = version(&object);
+        let object = object.into();
+        let version = version(&*object);
         self.write(|state| {
             let key = (namespace.to_owned(), name.to_owned());
             let told = state.told.get(namespace).copied().unwrap_or_default();
             let known = state.objects.get(&key).map_or(0, |kept| kept.version);
             if version == 0 || version > told.max(known) {
-                let object = Arc::new(object);
                 state.objects.insert(key, Kept { version, object });
             }
         });
@@ -217,49 +217,44 @@ impl<T> Shelf<T> {
     ) where
         K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
     {
+        // With a list, whose answer says that there is one: a watch that is taken up again tells nothing until something
+        // happens.
+        let begin = || watch_objects(api.clone(), config.clone());
+        let mut events = std::pin::pin!(begin());
         let mut backoff = DefaultBackoff::default();
+        let mut listed = BTreeSet::new();
         loop {
-            // With a list, whose answer says that there is one: a watch that is taken up again tells nothing until something
-            // happens.
-            let mut events = std::pin::pin!(watch_objects(api.clone(), config.clone()));
-            let mut listed = BTreeSet::new();
-            loop {
-                let event = tokio::select! {
-                    event = events.next() => event,
-                    () = self.calm(namespace) => {
-                        self.heard(namespace);
-                        backoff.reset();
-                        continue;
-                    }
-                };
-                match event {
-                    Some(Ok(Event::Init)) => {
-                        listed.clear();
-                        self.forget_versions(namespace);
-                    }
-                    Some(Ok(Event::InitApply(object))) => {
-                        listed.insert(object.name_any());
-                        self.put(namespace, object, &convert);
-                    }
-                    Some(Ok(Event::InitDone)) => self.fill(namespace, &listed),
-                    Some(Ok(Event::Apply(object))) => {
-                        self.heard(namespace);
-                        backoff.reset();
-                        self.put(namespace, object, &convert);
-                    }
-                    Some(Ok(Event::Delete(object))) => {
-                        self.heard(namespace);
-                        backoff.reset();
-                        self.end(namespace, &object);
-                    }
-                    Some(Err(error)) => {
-                        self.failed(namespace, &Error::from(error));
-                        let pause = backoff.next().unwrap_or(AGAIN).min(AGAIN);
-                        tokio::time::sleep(pause).await;
-                        break;
-                    }
-                    None => break,
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.calm(namespace) => {
+                    self.heard(namespace);
+                    backoff.reset();
+                    continue;
                 }
+            };
+            if let Some(Ok(Event::Apply(_) | Event::Delete(_))) = event {
+                self.heard(namespace);
+                backoff.reset();
+            }
+            match event {
+                Some(Ok(Event::Init)) => {
+                    listed.clear();
+                    self.forget_versions(namespace);
+                }
+                Some(Ok(Event::InitApply(object))) => {
+                    listed.insert(object.name_any());
+                    self.put(namespace, object, &convert);
+                }
+                Some(Ok(Event::InitDone)) => self.fill(namespace, &listed),
+                Some(Ok(Event::Apply(object))) => self.put(namespace, object, &convert),
+                Some(Ok(Event::Delete(object))) => self.end(namespace, &object),
+                Some(Err(error)) => {
+                    self.failed(namespace, &Error::from(error));
+                    let pause = backoff.next().unwrap_or(AGAIN).min(AGAIN);
+                    tokio::time::sleep(pause).await;
+                    events.set(begin());
+                }
+                None => events.set(begin()),
             }
         }
     }

@@ -225,8 +225,7 @@ impl Facts<'_> {
     /// comes last need not be the newest. One that comes much later is no copy.
     fn ended_lately(&self, alert: &AlertRecord) -> Option<&Rollback> {
         let known = self.rollbacks.iter().find(|rollback| {
-            let record = rollback.record(&alert.episode());
-            let ended = record.and_then(|record| record.ended);
+            let ended = rollback.recorded_end(&alert.episode());
             ended.is_some_and(|ended| self.now.duration_since(ended) < REFUSAL_HOLDS)
         })?;
         Some(known.as_ref())

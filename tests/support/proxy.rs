@@ -174,8 +174,13 @@ impl Proxy {
 
     /// Waits until a request is held; false when none is within the limit.
     pub(crate) async fn held(&self, limit: Duration) -> bool {
+        self.holds(1, limit).await
+    }
+
+    /// Waits until so many requests are held at once; false when they are not within the limit.
+    pub(crate) async fn holds(&self, count: usize, limit: Duration) -> bool {
         let mut held = self.shared.held.subscribe();
-        timeout(limit, held.wait_for(|count| *count > 0))
+        timeout(limit, held.wait_for(|held| *held >= count))
             .await
             .is_ok()
     }

@@ -44,6 +44,19 @@ pub(crate) async fn sandbox() -> Sandbox {
     sandbox
 }
 
+/// Waits until something is so by what the watches tell a replica.
+pub(crate) async fn knows(caches: &Caches, known: impl Fn() -> bool) {
+    let mut changes = caches.changes();
+    let waiting = async {
+        while !known() {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting)
+        .await
+        .expect("the watches tell of it");
+}
+
 pub(crate) fn hold_config_map() -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ripcord-hold", "namespace": "ripcord"}})
 }
@@ -242,15 +255,7 @@ impl Replica {
             stop,
             task,
         };
-        let mut changes = replica.caches.changes();
-        let filled = async {
-            while replica.caches.ready().is_err() {
-                changes.changed().await.unwrap();
-            }
-        };
-        tokio::time::timeout(LIMIT, filled)
-            .await
-            .expect("the caches are filled");
+        knows(&replica.caches, || replica.caches.ready().is_ok()).await;
         replica
     }
 

@@ -149,11 +149,12 @@ impl Registrar {
     ///
     /// # Errors
     /// See [`Error`].
-    pub(super) async fn rollbacks(&self, namespace: &str) -> Result<Arc<[Rollback]>, Error> {
+    pub(super) async fn rollbacks(&self, namespace: &str) -> Result<Arc<[Arc<Rollback>]>, Error> {
         let list = async {
             let rollbacks = self.cluster.rollbacks(namespace).await?;
+            let rollbacks: Vec<_> = rollbacks.into_iter().map(Arc::new).collect();
             for rollback in &rollbacks {
-                let (name, rollback) = (rollback.name(), rollback.clone());
+                let (name, rollback) = (rollback.name(), Arc::clone(rollback));
                 self.caches.rollbacks.offer(namespace, name, rollback);
             }
             Ok(rollbacks)

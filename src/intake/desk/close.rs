@@ -30,17 +30,18 @@ impl Registrar {
         for (nth, (_, alert)) in ended.iter().enumerate() {
             breathe(nth).await;
             let episode = alert.episode();
-            let with_its_end = |it: &Arc<Rollback>| {
-                let record = it.record(&episode);
-                record.is_some_and(|record| record.ended.is_some())
-            };
-            if !rollbacks.iter().any(with_its_end)
+            if !rollbacks
+                .iter()
+                .any(|it| it.recorded_end(&episode).is_some())
                 && let Ok(ask) = policy.ask(alert)
                 && ask.procedure.is_some()
                 && ask.trigger.mode.acts()
             {
                 doubtful.insert(&ask.target.workload.namespace);
             }
+        }
+        if doubtful.is_empty() {
+            return Ok(rollbacks);
         }
         let lists = doubtful.into_iter().map(|it| self.rollbacks(it));
         let lists: Vec<_> = join_all(lists)
@@ -50,7 +51,7 @@ impl Registrar {
         let named = |it: &Rollback| (it.namespace().to_owned(), it.name().to_owned());
         let mut known: BTreeMap<_, _> = rollbacks.into_iter().map(|it| (named(&it), it)).collect();
         for rollback in lists.iter().flat_map(|list| list.iter()) {
-            known.insert(named(rollback), Arc::new(rollback.clone()));
+            known.insert(named(rollback), Arc::clone(rollback));
         }
         Ok(known.into_values().collect())
     }

@@ -94,8 +94,8 @@ impl Registrar {
                 let noticed = (self.clock)();
                 self.keep(namespace, rollback, false, |rollback, alerts| {
                     let over = |request: &Request<'_>| {
-                        let known = rollback.record(&request.record.episode());
-                        known.is_some_and(|record| record.ended.is_some())
+                        let end = rollback.recorded_end(&request.record.episode());
+                        end.is_some()
                     };
                     let first = alerts.persisting.is_none() && !requests.iter().all(over);
                     if first {

@@ -13,7 +13,7 @@ pub(super) struct Lists(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<List
 
 struct Listed {
     began: Instant,
-    rollbacks: Arc<[Rollback]>,
+    rollbacks: Arc<[Arc<Rollback>]>,
 }
 
 // === impl Lists ===
@@ -26,8 +26,8 @@ impl Lists {
     pub(super) async fn fresh<E>(
         &self,
         namespace: &str,
-        list: impl Future<Output = Result<Vec<Rollback>, E>>,
-    ) -> Result<Arc<[Rollback]>, E> {
+        list: impl Future<Output = Result<Vec<Arc<Rollback>>, E>>,
+    ) -> Result<Arc<[Arc<Rollback>]>, E> {
         let came = Instant::now();
         let slot = self.slot(namespace);
         let mut last = slot.lock().await;

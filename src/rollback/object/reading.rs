@@ -102,6 +102,12 @@ impl Rollback {
             .find(|record| record.episode() == *episode)
     }
 
+    /// The end of this very firing, where it is on record.
+    #[must_use]
+    pub fn recorded_end(&self, episode: &Episode) -> Option<Timestamp> {
+        self.record(episode)?.ended
+    }
+
     /// Whether this firing may be one of those that were counted with the request and not listed: some were, it began
     /// before the request was received, and it is no more severe than what is listed.
     #[must_use]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use ripcord::cluster::Caches;
 use ripcord::policy::trigger::TargetChoice;
 use ripcord::procedure::StepSpec;
 use ripcord::procedure::healthy::Healthy;
@@ -236,23 +235,12 @@ async fn a_namespace_that_cannot_be_read_holds_up_no_end_of_another() {
     scene.close().await;
 }
 
-/// Waits until something is so by what the watches tell.
-async fn until(caches: &Caches, what: &dyn Fn() -> bool) {
-    let mut changes = caches.changes();
-    let met = async {
-        while !what() {
-            changes.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(stage::LIMIT, met).await.expect("met");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn other_kinds_of_workload_in_a_namespace_are_followed_instead() {
     let scene = Scene::incident(scene::policy()).await;
     let caches = std::sync::Arc::clone(&scene.replicas[0].caches);
     let follow = |kind: Kind| caches.follow(&[(NAMESPACE.to_owned(), [kind].into())].into());
-    let until = async |what: &dyn Fn() -> bool| until(&caches, what).await;
+    let until = async |what: &dyn Fn() -> bool| stage::knows(&caches, what).await;
     assert!(caches.listed(NAMESPACE).is_ok());
     follow(Kind::Deployment);
     // The simulated cluster has none.
@@ -269,7 +257,7 @@ async fn other_kinds_of_workload_in_a_namespace_are_followed_instead() {
 async fn a_namespace_that_leaves_the_policy_is_forgotten_when_nothing_runs_there() {
     let scene = Scene::incident(scene::policy()).await;
     let caches = std::sync::Arc::clone(&scene.replicas[0].caches);
-    let until = async |what: &dyn Fn() -> bool| until(&caches, what).await;
+    let until = async |what: &dyn Fn() -> bool| stage::knows(&caches, what).await;
     let kinds = [Kind::Rollout].into();
     let (all, none) = ([(NAMESPACE.to_owned(), kinds)].into(), BTreeMap::new());
     let filled = || caches.listed(NAMESPACE).is_ok();

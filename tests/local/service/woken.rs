@@ -10,7 +10,7 @@ use ripcord::rollback::{Memory, Phase, Rollback};
 use crate::engine::live;
 use crate::support::proxy::{Act, Fault, Seen};
 use crate::support::stage::scene::{self, LATENCY, Scene, firing, group, resolved};
-use crate::support::stage::{self, NAME, NAMESPACE};
+use crate::support::stage::{self, NAME, NAMESPACE, knows};
 
 /// One more replica, that lists everything and is told nothing more of these kinds.
 async fn is_late(scene: &mut Scene, kinds: &'static [&'static str]) {
@@ -28,17 +28,6 @@ async fn is_late(scene: &mut Scene, kinds: &'static [&'static str]) {
 fn watches(seen: &Seen, kinds: &[&str]) -> bool {
     let kind = seen.path.rsplit('/').next().unwrap_or_default();
     seen.query.contains("watch=") && kinds.contains(&kind)
-}
-
-/// Waits until a replica's caches know this.
-async fn knows(caches: &Caches, known: impl Fn() -> bool) {
-    let mut changes = caches.changes();
-    let waiting = async {
-        while !known() {
-            changes.changed().await.unwrap();
-        }
-    };
-    tokio::time::timeout(stage::LIMIT, waiting).await.unwrap();
 }
 
 /// Waits until a replica knows that this release is live.
@@ -111,11 +100,9 @@ async fn one_that_hears_of_a_rollback_after_it_decided_claims_no_second_one() {
     let late = &scene.replicas[1].caches;
     sees(&scene, late, &live(&scene.sandbox).hash).await;
     let hears = async {
-        let looks = |seen: &Seen| seen.path.ends_with(&format!("/targets/{NAME}"));
-        let looks = || scene.proxy().seen().iter().any(looks);
-        scene.until_called(looks).await;
-        let rollback = serde_json::from_value(scene.sandbox.objects("rollbacks").remove(0));
-        late.rollbacks.offer(NAMESPACE, &name, rollback.unwrap());
+        // The watches of rollbacks in two namespaces and that of memories, and then the look.
+        assert!(scene.proxy().holds(4, stage::LIMIT).await, "it looks");
+        late.rollbacks.offer(NAMESPACE, &name, scene.only());
         late.memories
             .offer(NAMESPACE, NAME, scene.memory().unwrap());
         scene.proxy().release();

@@ -28,7 +28,7 @@ use ripcord::target::workload::Rollout;
 use serde_json::Value;
 
 pub(crate) use self::alertmanager::{Answer, firing, group, labelled, resolved};
-use super::{LIMIT, NAME, NAMESPACE};
+use super::{NAME, NAMESPACE};
 use crate::support::proxy::{Act, Fault, Proxy};
 use crate::support::slack;
 
@@ -207,15 +207,7 @@ impl Scene {
             }),
         })
         .unwrap();
-        let mut changes = service.caches.changes();
-        let filled = async {
-            while service.caches.ready().is_err() {
-                changes.changed().await.unwrap();
-            }
-        };
-        tokio::time::timeout(LIMIT, filled)
-            .await
-            .expect("the caches are filled");
+        super::knows(&service.caches, || service.caches.ready().is_ok()).await;
         self.replicas.push(service);
     }
 
@@ -292,15 +284,7 @@ impl Scene {
     /// Waits until every replica knows what the cluster holds.
     pub(crate) async fn in_step(&self) {
         for replica in &self.replicas {
-            let mut changes = replica.caches.changes();
-            let in_step = async {
-                while !self.knows(replica) {
-                    changes.changed().await.unwrap();
-                }
-            };
-            tokio::time::timeout(LIMIT, in_step)
-                .await
-                .expect("a replica's caches are in step");
+            super::knows(&replica.caches, || self.knows(replica)).await;
         }
     }
 
